@@ -1,0 +1,154 @@
+"""Which fault strikes which call: matching and counting. No I/O."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .fault_kinds import KINDS, fill_params
+from .routes import CALLS
+from .settings import span
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a fault can be matched against: the call being made, and its job."""
+
+    call: str
+    model: str = ""
+    request_id: str | None = None
+    prompt: str | None = None
+    status: str | None = None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One order to misbehave. `times=None` is forever; `after` spares so many calls first.
+
+    `request_id`, `model`, `prompt` (a part of it) and `when` (the job's status) narrow it down.
+    """
+
+    kind: str
+    call: str = "any"
+    times: int | None = None
+    after: int = 0
+    request_id: str | None = None
+    model: str | None = None
+    prompt: str | None = None
+    when: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the names and fill in the defaults."""
+        object.__setattr__(self, "params", fill_params(self.kind, self.params))
+        if self.call not in (*CALLS, "any"):
+            raise ValueError(f"no such call: {self.call} (there are {', '.join(CALLS)}, any)")
+        if self.stage == "job" and self.call not in ("submit", "any"):
+            raise ValueError(f"{self.kind} is decided at the submit: call must be submit")
+        for name, number in (("times", self.times), ("after", self.after)):
+            if number is not None and (type(number) is not int or number < 0):
+                raise ValueError(f"{name} must be a count")
+        if self.kind == "timing":
+            for value in self.params.values():
+                span(0 if value is None else value)
+
+    @property
+    def stage(self) -> str:
+        """At which stage of a call it strikes."""
+        return KINDS[self.kind].stage
+
+    def matches(self, subject: Subject) -> bool:
+        """Say whether this call is meant."""
+        return (
+            self.call in ("any", subject.call)
+            and self.request_id in (None, subject.request_id)
+            and self.model in (None, subject.model)
+            and self.when in (None, subject.status)
+            and (self.prompt is None or self.prompt in (subject.prompt or ""))
+        )
+
+
+@dataclass
+class Active:
+    """A fault in force, and how often it was met and struck."""
+
+    id: int
+    fault: Fault
+    met: int = 0
+    struck: int = 0
+
+    @property
+    def spent(self) -> bool:
+        """Say whether it will never strike again."""
+        return self.fault.times is not None and self.struck >= self.fault.times
+
+    def shown(self) -> dict[str, object]:
+        """Show it as JSON."""
+        return {"id": self.id, **self.fault.__dict__, "struck": self.struck, "spent": self.spent}
+
+
+class FaultBook:
+    """The faults in force, oldest first."""
+
+    def __init__(self) -> None:
+        self.active: tuple[Active, ...] = ()
+        self._ids = itertools.count(1)
+
+    def add(self, fault: Fault) -> Active:
+        """Put a fault in force."""
+        active = Active(next(self._ids), fault)
+        self.active += (active,)
+        return active
+
+    def remove(self, number: int | None = None) -> None:
+        """Lift one fault, or all."""
+        self.active = tuple(each for each in self.active if number not in (None, each.id))
+
+    def take(self, stage: str, subject: Subject) -> Fault | None:
+        """Pick the fault that strikes this call at this stage, and count it."""
+        for active in self.active:
+            if active.fault.stage != stage or active.spent or not active.fault.matches(subject):
+                continue
+            active.met += 1
+            if active.met > active.fault.after:
+                active.struck += 1
+                return active.fault
+        return None
+
+
+OWN = ("kind", "call", "times", "after", "request_id", "model", "prompt", "when")
+
+
+def read_fault(value: Mapping[str, Any]) -> Fault:
+    """Read a fault from JSON; what is not a field of its own is a parameter of the kind."""
+    if not isinstance(value, Mapping) or "kind" not in value:
+        raise ValueError("a fault is an object with a kind")
+    inner = value.get("params", {})
+    if not isinstance(inner, Mapping):
+        raise TypeError("params must be an object")
+    outer = {name: each for name, each in value.items() if name not in (*OWN, "params")}
+    return Fault(**{name: value[name] for name in OWN if name in value}, params={**inner, **outer})
+
+
+def parse_fault(text: str) -> Fault:
+    """Read a fault from a command line: JSON, or `content:cut_body:times=1`."""
+    if text.lstrip().startswith("{"):
+        return read_fault(json.loads(text))
+    # A colon inside a value (a URL) is no separator: only one before NAME= is.
+    call, _, rest = text.partition(":")
+    kind, *settings = re.split(r":(?=[a-z_]+=)", rest)
+    if not kind or "=" in kind:
+        raise ValueError(f"not a fault: {text!r} (write CALL:KIND or CALL:KIND:name=value)")
+    pairs = (each.partition("=") for each in settings)
+    return read_fault({"call": call, "kind": kind, **{name: _value(raw) for name, _, raw in pairs}})
+
+
+def _value(raw: str) -> Any:
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return raw

@@ -1,0 +1,116 @@
+"""What happened: every call, every bill, every job. Never the key itself.
+
+Calls are kept up to a limit and counted without one, so that a long run stays small.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .jobs import Job
+
+KEEP_CALLS = 50_000
+
+
+@dataclass(slots=True)
+class Call:
+    """One request; the lower half is filled in while it is answered."""
+
+    time: float
+    method: str
+    path: str
+    call: str
+    model: str
+    authorization: str  # right, wrong or missing
+    key_seen: bool  # whether this simulator's key stood anywhere in the request line or headers
+    header_names: tuple[str, ...] = ()
+    request_id: str | None = None
+    status: int | None = None  # None when no answer was sent
+    fault: str | None = None
+    bytes_sent: int = 0  # of the body
+
+
+@dataclass(frozen=True)
+class Bill:
+    """One bill; `nth` counts the bills of the same job."""
+
+    time: float
+    request_id: str
+    model: str
+    video_seconds: int
+    video_resolution: str
+    video_has_audio: bool
+    nth: int
+
+
+@dataclass(frozen=True)
+class Video:
+    """One MP4 as the content call serves it whole."""
+
+    url: str
+    bytes: int
+    sha256: str
+
+
+class Ledger:
+    """Grows while the service runs."""
+
+    def __init__(self, keep_calls: int = KEEP_CALLS) -> None:
+        self.recent: deque[Call] = deque(maxlen=keep_calls)
+        self.counts: Counter[tuple[str, str | None]] = Counter()
+        self.totals: Counter[str] = Counter()
+        self.bills: list[Bill] = []
+        self.jobs: dict[str, Job] = {}
+        self.videos: dict[str, dict[str, Video]] = {}
+
+    def note(self, call: Call) -> Call:
+        """Write down a call as it comes in."""
+        self.recent.append(call)
+        self.totals[call.call] += 1
+        return call
+
+    def about(self, call: Call, request_id: str) -> None:
+        """Write down which job a call is about."""
+        call.request_id = request_id
+        self.counts[call.call, request_id] += 1
+
+    def calls(self, call: str | None = None, request_id: str | None = None) -> list[Call]:
+        """List the calls that are kept: all, of one kind, or of one job."""
+        return [
+            each for each in tuple(self.recent) if call in (None, each.call) and request_id in (None, each.request_id)
+        ]
+
+    def count(self, call: str, request_id: str | None = None) -> int:
+        """Count calls, also those that are not kept any more."""
+        return self.totals[call] if request_id is None else self.counts[call, request_id]
+
+    def bill(self, job: Job, now: float) -> Bill:
+        """Write a bill. Whether a second call bills again is unspecified: here it does."""
+        self.counts["bill", job.request_id] += 1
+        nth = self.counts["bill", job.request_id]
+        bill = Bill(now, job.request_id, job.order.model, **job.order.usage, nth=nth)  # type: ignore[arg-type]  # usage is JSON
+        self.bills.append(bill)
+        return bill
+
+    def film(self, job: Job, video: Video) -> None:
+        """Write down what a content call serves."""
+        self.videos.setdefault(job.request_id, {})[video.url] = video
+
+    def job_view(self, job: Job, now: float) -> dict[str, object]:
+        """Show one job as JSON."""
+        counted = {name: self.counts[name, job.request_id] for name in ("status", "result", "content")}
+        return {
+            "request_id": job.request_id,
+            "content_id": job.content_id,
+            "status": job.status(now),
+            "error": job.error,
+            **job.order.shown(),
+            "submitted_at": job.submitted_at,
+            "plan": [{"after_seconds": after, "status": status} for after, status in job.plan],
+            "calls": counted,
+            "bills": self.counts["bill", job.request_id],
+            "videos": [asdict(video) for video in self.videos.get(job.request_id, {}).values()],
+        }

@@ -1,0 +1,146 @@
+"""What a fault makes of an answer: answers in, answers out. No I/O."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+
+from .film import Film, corrupt
+from .wire import Answer, Headers, error_answer, gateway_answer, with_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .faults import Fault
+
+PAGE = b"<html><body><h1>Please sign in to the network</h1></body></html>\n"
+URLS = ("status_url", "response_url")
+
+
+def instead(fault: Fault) -> Answer | None:
+    """Make the answer that goes out instead; None is a reset."""
+    make = INSTEAD.get(fault.kind)
+    return make(fault.params) if make else None
+
+
+def spoil(fault: Fault, answer: Answer) -> Answer:
+    """Change a good answer."""
+    return SPOILERS[fault.kind](answer, fault.params)
+
+
+def retry_after(value: object) -> Headers:
+    """Write a Retry-After header: seconds, an HTTP-date so many seconds from now, or any text."""
+    if value is None:
+        return ()
+    text = str(value)
+    if text.startswith("date+"):
+        text = formatdate(time.time() + float(text[5:]), usegmt=True)
+    return (("retry-after", text),)
+
+
+def _error(params: Mapping[str, Any]) -> Answer:
+    headers, status = retry_after(params["retry_after"]), int(params["status"])
+    if params["html"]:
+        return gateway_answer(status, headers)
+    return error_answer(status, params["message"] or "injected fault", params["type"], headers)
+
+
+def _redirect(params: Mapping[str, Any]) -> Answer:
+    return gateway_answer(int(params["status"]), (("location", params["to"]),))
+
+
+def _html(_: Mapping[str, Any]) -> Answer:
+    return Answer(200, (("content-type", "text/html"),), PAGE)
+
+
+INSTEAD: dict[str, Callable[[Mapping[str, Any]], Answer]] = {
+    "error": _error,
+    "redirect": _redirect,
+    "html_200": _html,
+}
+
+
+def _cut_json(answer: Answer, params: Mapping[str, Any]) -> Answer:
+    if not isinstance(answer.body, bytes):
+        return answer
+    return replace(answer, body=answer.body[: len(answer.body) // 2 if params["bytes"] is None else params["bytes"]])
+
+
+def _missing_field(answer: Answer, params: Mapping[str, Any]) -> Answer:
+    def drop(holder: Any, key: Any) -> None:
+        holder.pop(key)
+
+    return _edit(answer, params["field"], drop)
+
+
+def _set_field(answer: Answer, params: Mapping[str, Any]) -> Answer:
+    def put(holder: Any, key: Any) -> None:
+        holder[key] = params["value"]
+
+    return _edit(answer, params["field"], put)
+
+
+def _unknown_status(answer: Answer, params: Mapping[str, Any]) -> Answer:
+    return _set_field(answer, {"field": "status", "value": params["value"]})
+
+
+def _foreign_url(answer: Answer, params: Mapping[str, Any]) -> Answer:
+    def move(holder: Any, key: Any) -> None:
+        if key in holder or isinstance(holder, list):
+            holder[key] = params["to"].rstrip("/") + holder[key]
+
+    value = _json(answer)
+    if value is None:
+        return answer
+    count = len(value["data"]) if isinstance(value.get("data"), list) else 0
+    for field in [params["field"]] if params["field"] else [*URLS, *(f"data.{i}.url" for i in range(count))]:
+        _walk(value, field, move)
+    return with_json(answer, value)
+
+
+def _edit(answer: Answer, field: str, change: Callable[[Any, Any], None]) -> Answer:
+    value = _json(answer)
+    if value is None:
+        return answer
+    _walk(value, field, change)
+    return with_json(answer, value)
+
+
+def _json(answer: Answer) -> dict[str, Any] | None:
+    """Read the JSON of an answer; None when it is a film or no object any more."""
+    if not isinstance(answer.body, bytes):
+        return None
+    value = json.loads(answer.body)
+    return value if isinstance(value, dict) else None
+
+
+def _walk(value: Any, field: str, change: Callable[[Any, Any], None]) -> None:
+    """Change what stands at `data.0.url`; where the way is not there, nothing happens."""
+    *way, last = (int(part) if part.isdigit() else part for part in field.split("."))
+    try:
+        for part in way:
+            value = value[part]
+        change(value, last)
+    except (KeyError, IndexError, TypeError):
+        return
+
+
+def _corrupt_body(answer: Answer, params: Mapping[str, Any]) -> Answer:
+    if isinstance(answer.body, Film):
+        return replace(answer, body=corrupt(answer.body, params["offset"]))
+    return replace(answer, body=b"\x00\xff\xfe" + answer.body[3:])
+
+
+SPOILERS: dict[str, Callable[[Answer, Mapping[str, Any]], Answer]] = {
+    "cut_json": _cut_json,
+    "missing_field": _missing_field,
+    "set_field": _set_field,
+    "unknown_status": _unknown_status,
+    "foreign_url": _foreign_url,
+    "not_a_video": lambda answer, _: replace(answer, body=PAGE),
+    "empty_body": lambda answer, _: replace(answer, body=b""),
+    "corrupt_body": _corrupt_body,
+}
