@@ -1,0 +1,480 @@
+"""The ModelMax video API as data: what to send, what an answer means, when to send again. No I/O.
+
+Everything that can go wrong is one tree; each class says what its user does next::
+
+    ModelMaxError
+    ├── InvalidInputError            an argument is wrong; found before anything was sent
+    ├── ConnectionSetupError         the Airflow connection is incomplete or unusable
+    ├── TransportError               no whole answer came: nobody listened, reset, timeout, cut
+    ├── AnswerError                  an answer came, but not one of the contract
+    │   ├── ForeignUrlError          it points at another host: the key is not sent there
+    │   └── TooEarlyError            a result that is not there yet: not billed, ask again
+    ├── ServiceError                 the service said no (any other 4xx)
+    │   ├── BadRequestError          400: correct the request
+    │   ├── UnauthorizedError        401: correct the key
+    │   ├── InsufficientBalanceError 402: top up; nothing was charged
+    │   └── TemporaryError           408, 425, 429, 5xx: ask again later
+    ├── RefusedError                 the same, told by a trigger: the message says what to correct
+    ├── JobFailedError               the job is over and FAILED; nothing is billed for it
+    └── JobNotOverError              we stopped waiting; the job may still be running
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote, urljoin, urlsplit
+
+import pendulum
+
+DEFAULT_BASE_URL = "https://api.modelmax.io"
+
+IN_QUEUE, IN_PROGRESS, COMPLETED, FAILED = "IN_QUEUE", "IN_PROGRESS", "COMPLETED", "FAILED"
+STATUSES = frozenset({IN_QUEUE, IN_PROGRESS, COMPLETED, FAILED})
+FINAL = frozenset({COMPLETED, FAILED})
+
+MAX_RETRY_AFTER = 60.0
+"""Seconds. A longer wait is not slept through on a worker: the error is raised and Airflow's retry takes over."""
+
+CA_ADVICE = "If the service has a CA of its own, put the path of its bundle into the connection's extra 'verify'."
+
+_ATTEMPTS = 5
+_ATTEMPTS_WHEN_IT_MAY_BILL = 3
+
+T = TypeVar("T")
+
+
+class ModelMaxError(Exception):
+    """The root of everything that this provider raises about the service."""
+
+
+class InvalidInputError(ModelMaxError, ValueError):
+    """An argument is wrong. Nothing was sent; correct what the message names."""
+
+
+class ConnectionSetupError(ModelMaxError):
+    """The Airflow connection cannot be used. Nothing was sent; correct what the message names."""
+
+
+class TransportError(ModelMaxError):
+    """No whole answer came.
+
+    :param message: what happened, without secrets
+    :param reached: whether the request may have reached the service (False: nobody was listening)
+    """
+
+    def __init__(self, message: str, *, reached: bool = True) -> None:
+        super().__init__(message)
+        self.reached = reached
+
+
+class AnswerError(ModelMaxError):
+    """An answer came that the contract does not know.
+
+    :param message: what was expected, and an excerpt of what came
+    :param garbled: True when the body could not be read at all (HTML of a gateway, cut JSON)
+    """
+
+    def __init__(self, message: str, *, garbled: bool = False) -> None:
+        super().__init__(message)
+        self.garbled = garbled
+
+
+class ForeignUrlError(AnswerError):
+    """A URL or redirect leads away from the connection's own origin. The key is not sent there."""
+
+
+class TooEarlyError(AnswerError):
+    """The status said COMPLETED, but the result is not there yet. Not billed; ask again."""
+
+
+class ServiceError(ModelMaxError):
+    """The service answered with an error.
+
+    :param message: the whole sentence, naming call, status and what to do
+    :param status: HTTP status
+    :param type: the service's error type, for example ``bad_request``; empty when a gateway answered
+    :param retry_after: seconds to wait as the answer asks, or None
+    """
+
+    def __init__(self, message: str, *, status: int, type: str = "", retry_after: float | None = None) -> None:  # noqa: A002 - the service's word
+        super().__init__(message)
+        self.status = status
+        self.type = type
+        self.retry_after = retry_after
+
+
+class BadRequestError(ServiceError):
+    """400. Asking again cannot help."""
+
+
+class UnauthorizedError(ServiceError):
+    """401. The key is missing, wrong or revoked."""
+
+
+class InsufficientBalanceError(ServiceError):
+    """402. Refused before it reached the provider; nothing is charged."""
+
+
+class TemporaryError(ServiceError):
+    """429 or 5xx. Asking again later can help."""
+
+
+class RefusedError(ModelMaxError):
+    """A trigger's call was refused and asking again cannot help; the class of the error did not cross to the worker."""
+
+
+class JobFailedError(ModelMaxError):
+    """The job is over and FAILED. Nothing is billed for it.
+
+    :param request_id: the job
+    :param reason: the service's words, for example ``content policy violation``
+    """
+
+    def __init__(self, request_id: str, reason: str) -> None:
+        super().__init__(
+            f"ModelMax job {request_id} FAILED: {reason}. Nothing is billed for it. "
+            "Change the prompt or parameters, then clear the task: it submits a new job."
+        )
+        self.request_id = request_id
+        self.reason = reason
+
+
+class JobNotOverError(ModelMaxError):
+    """We stopped waiting; the job may still be running and stays adoptable.
+
+    :param request_id: the job
+    :param why: what ended the wait
+    :param timed_out: True at the deadline, False when the service could not be understood for too long
+    """
+
+    def __init__(self, request_id: str, why: str, *, timed_out: bool) -> None:
+        super().__init__(
+            f"{why} The job may still be running; nothing is billed until its result is fetched. To take it up "
+            f"again, retry this task or give the job {request_id!r} to ModelMaxDownloadVideoOperator(job=…)."
+        )
+        self.request_id = request_id
+        self.why = why
+        self.timed_out = timed_out
+
+
+@dataclass(frozen=True)
+class Job:
+    """A submitted job. ``status_url`` and ``response_url`` are the service's, used as they came."""
+
+    request_id: str
+    model: str
+    status_url: str
+    response_url: str
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the shape that crosses XCom and that operators and sensor take as ``job``."""
+        return {
+            "request_id": self.request_id,
+            "model": self.model,
+            "status_url": self.status_url,
+            "response_url": self.response_url,
+        }
+
+    @classmethod
+    def of(cls, job: object) -> Job:
+        """Read the ``job`` that a DAG author gives.
+
+        :param job: ``submit.output``, or ``{"model": …, "request_id": …}``; other keys are ignored
+        :raises InvalidInputError: when it is no such dict
+        """
+        if isinstance(job, Job):
+            return job
+        if not isinstance(job, Mapping):
+            raise InvalidInputError(
+                f"job is {_shown(job)}, but must be the dict that ModelMaxSubmitVideoOperator returns (submit.output), "
+                'or {"model": "veo-3.1", "request_id": "…"}.'
+            )
+        for key in ("model", "request_id"):
+            if not isinstance(job.get(key), str) or not job[key].strip():
+                raise InvalidInputError(
+                    f"job has no {key} (its keys: {sorted(map(str, job))}). Pass submit.output, "
+                    'or {"model": "veo-3.1", "request_id": "…"}.'
+                )
+        path = _job_path(job["model"], job["request_id"])
+        return cls(
+            job["request_id"],
+            job["model"],
+            status_url=job.get("status_url") or f"{path}/status",
+            response_url=job.get("response_url") or path,
+        )
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """An answer to *status*. ``error`` is the service's reason when the status is FAILED."""
+
+    request_id: str
+    status: str
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """An answer to *result* for a COMPLETED job: what was paid for."""
+
+    request_id: str
+    model: str
+    urls: tuple[str, ...]
+    usage: Mapping[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON form that is kept in task state and manifest."""
+        return {
+            "request_id": self.request_id,
+            "model": self.model,
+            "data": [{"url": url} for url in self.urls],
+            "usage": dict(self.usage),
+        }
+
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> Result:
+        """Read what :meth:`as_dict` wrote."""
+        urls = tuple(entry["url"] for entry in kept["data"])
+        return cls(kept["request_id"], kept["model"], urls, dict(kept["usage"]))
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request, and how its answer is read.
+
+    :param replayable: False for the one call that bills: asking again may cost again
+    """
+
+    method: str
+    path: str
+    read: Callable[[Mapping[str, Any]], T]
+    json: Mapping[str, Any] | None = None
+    replayable: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def submit(model: str, prompt: str, parameters: Mapping[str, Any] | None = None) -> Call[Job]:
+    """``POST /v1/queue/{model}``. Free of charge, so a lost answer is asked for again."""
+    body: dict[str, Any] = {"prompt": prompt}
+    if parameters:
+        body["parameters"] = dict(parameters)
+
+    def read(answer: Mapping[str, Any]) -> Job:
+        return Job(_text(answer, "request_id"), model, _text(answer, "status_url"), _text(answer, "response_url"))
+
+    return Call("POST", f"/v1/queue/{_segment('model', model)}", read, json=body)
+
+
+def status(job: Job) -> Call[JobStatus]:
+    """``GET …/status``. Free of charge."""
+
+    def read(answer: Mapping[str, Any]) -> JobStatus:
+        error = answer.get("error")
+        return JobStatus(_same_job(answer, job), _text(answer, "status"), None if error is None else str(error))
+
+    return Call("GET", job.status_url, read)
+
+
+def result(job: Job) -> Call[Result]:
+    """``GET …/requests/{request_id}``. BILLS when the job is COMPLETED: call it once and keep the answer.
+
+    Model and usage are not insisted on: the answer is paid for, and losing it over them would cost it again.
+    """
+
+    def read(answer: Mapping[str, Any]) -> Result:
+        request_id, state = _same_job(answer, job), _text(answer, "status")
+        if state == FAILED:
+            raise JobFailedError(request_id, str(answer.get("error") or "no reason given"))
+        if state != COMPLETED:
+            raise TooEarlyError(f"with {state} for a job that was COMPLETED: {_excerpt(answer)}")
+        usage = answer.get("usage")
+        return Result(request_id, job.model, _video_urls(answer), usage if isinstance(usage, dict) else {})
+
+    return Call("GET", job.response_url, read, replayable=False)
+
+
+def content(url: str) -> Call[None]:
+    """``GET {data[i].url}``: the raw MP4, streamed by the hook. Free of charge."""
+    return Call("GET", url, lambda _: None)
+
+
+def read_response(call: Call[T], status_code: int, headers: Mapping[str, str], body: bytes) -> T:
+    """Turn an HTTP answer into the value that ``call`` promises.
+
+    :raises ServiceError: for an error answer
+    :raises AnswerError: for anything that the contract does not know
+    """
+    if not 200 <= status_code < 300:
+        raise error_of(call, status_code, headers, body)
+    try:
+        answer = jsonlib.loads(body)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        kind = headers.get("Content-Type", "no Content-Type")
+        raise AnswerError(
+            f"{call} answered {status_code}, but not with a JSON object ({kind}): {_excerpt(body)}", garbled=True
+        )
+    try:
+        return call.read(answer)
+    except AnswerError as error:
+        raise type(error)(f"{call} answered {status_code}, but {error}") from None
+
+
+_NEXT_STEP: Mapping[int, tuple[type[ServiceError], str]] = {
+    400: (BadRequestError, "Correct the request; asking again cannot help."),
+    401: (UnauthorizedError, "Put a valid API key into the password of the ModelMax connection."),
+    402: (InsufficientBalanceError, "Nothing was charged. Top up the ModelMax balance, then clear the task."),
+    404: (ServiceError, "Check the host of the ModelMax connection: the service does not know this path."),
+}
+
+
+def error_of(call: Call[Any], status_code: int, headers: Mapping[str, str], body: bytes) -> ModelMaxError:
+    """Return the error that an answer outside 2xx stands for."""
+    if 300 <= status_code < 400:
+        host = urlsplit(headers.get("Location", "")).netloc or "elsewhere"
+        return ForeignUrlError(
+            f"{call} answered {status_code} and redirects to {host}. Redirects are not followed, so that the key "
+            "stays at home; put the service's own base URL into the host of the ModelMax connection."
+        )
+    kind, sentence = _service_sentence(body)
+    temporary = status_code in (408, 425, 429) or status_code >= 500
+    cls, advice = _NEXT_STEP.get(
+        status_code,
+        (TemporaryError, "Ask again later.") if temporary else (ServiceError, "Asking again cannot help."),
+    )
+    message = f"{call} answered {status_code} {kind}".rstrip() + f": {sentence.rstrip('.')}. {advice}"
+    return cls(message, status=status_code, type=kind, retry_after=_retry_after(headers))
+
+
+def retry_delay(call: Call[Any], error: ModelMaxError, attempt: int) -> float | None:
+    """Return after how many seconds to send ``call`` again, or None when it must not be sent again.
+
+    :param error: what the last attempt ended in
+    :param attempt: how many attempts were made, from 1
+    """
+    if not _can_pass(call, error):
+        return None
+    if attempt >= (_ATTEMPTS_WHEN_IT_MAY_BILL if may_have_billed(call, error) else _ATTEMPTS):
+        return None
+    asked = getattr(error, "retry_after", None)
+    if asked is not None:
+        return None if asked > MAX_RETRY_AFTER else max(asked, 0.1)
+    return 2.0 ** (attempt - 1) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, keeps no secret
+
+
+def may_have_billed(call: Call[Any], error: ModelMaxError) -> bool:
+    """Say whether ``call`` may have been billed although it ended in ``error``."""
+    if call.replayable or isinstance(error, TooEarlyError):
+        return False
+    if isinstance(error, TransportError):
+        return error.reached
+    return isinstance(error, AnswerError) or (isinstance(error, TemporaryError) and error.status >= 500)
+
+
+def resolve(base_url: str, url: str) -> str:
+    """Return the absolute URL of a relative path of the service, on the connection's own origin.
+
+    :param base_url: the connection's, without a trailing slash; may have a path of its own
+    :param url: a path as the service gave it; absolute URLs are accepted on the same origin only
+    :raises ForeignUrlError: when it leads to another scheme, host or port
+    """
+    if not url.isascii() or any(char <= " " for char in url):
+        raise AnswerError(f"the service gave a URL that is none: {_excerpt(url)}")
+    prefix = urlsplit(base_url).path
+    in_prefix = url.startswith("/") and not url.startswith("//") and not url.startswith(f"{prefix}/")
+    absolute = urljoin(f"{base_url}/", f"{prefix}{url}" if in_prefix else url)
+    if _origin(absolute) != _origin(base_url):
+        raise ForeignUrlError(
+            f"The service gave a URL on another host ({urlsplit(absolute).netloc}); the connection's is "
+            f"{urlsplit(base_url).netloc}. The key is not sent there and nothing was fetched."
+        )
+    return absolute
+
+
+def _can_pass(call: Call[Any], error: ModelMaxError) -> bool:
+    if isinstance(error, ForeignUrlError):
+        return False
+    if isinstance(error, AnswerError):
+        return call.replayable or error.garbled or isinstance(error, TooEarlyError)
+    return isinstance(error, TransportError | TemporaryError)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        raise AnswerError(f"the service gave a URL with an impossible port: {_excerpt(url)}") from None
+    return parts.scheme, parts.hostname, port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _job_path(model: str, request_id: str) -> str:
+    return f"/v1/queue/{_segment('model', model)}/requests/{_segment('request_id', request_id)}"
+
+
+def _segment(name: str, value: str) -> str:
+    """Quote an opaque id into one path segment; HTTP clients would resolve ``.`` and ``..`` away."""
+    if value in {".", ".."}:
+        raise InvalidInputError(f"{name} {value!r} is no id: it would change the path of the call.")
+    return quote(value, safe="")
+
+
+def _text(answer: Mapping[str, Any], key: str) -> str:
+    value = answer.get(key)
+    if not isinstance(value, str) or not value:
+        raise AnswerError(f"without a usable {key!r}: {_excerpt(answer)}")
+    return value
+
+
+def _same_job(answer: Mapping[str, Any], job: Job) -> str:
+    request_id = _text(answer, "request_id")
+    if request_id != job.request_id:
+        raise AnswerError(f"for another job than {job.request_id!r}: {_excerpt(answer)}")
+    return request_id
+
+
+def _video_urls(answer: Mapping[str, Any]) -> tuple[str, ...]:
+    data = answer.get("data")
+    urls = [entry.get("url") if isinstance(entry, dict) else None for entry in data] if isinstance(data, list) else []
+    if not urls or not all(isinstance(url, str) and url for url in urls):
+        raise AnswerError(f"without a usable 'data': {_excerpt(answer)}")
+    return tuple(str(url) for url in urls)
+
+
+def _service_sentence(body: bytes) -> tuple[str, str]:
+    try:
+        error = jsonlib.loads(body)["error"]
+        return str(error["type"]), str(error["message"])
+    except (ValueError, KeyError, TypeError):
+        return "", f"no error object of the service, but {_excerpt(body)}"
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read ``Retry-After``: seconds or an HTTP date (RFC 9110, section 10.2.3)."""
+    value = headers.get("Retry-After", "").strip()
+    if value.isdigit():
+        return float(value)
+    try:
+        return max((parsedate_to_datetime(value) - pendulum.now("UTC")).total_seconds(), 0.0)
+    except (ValueError, TypeError):
+        return None
+
+
+def _excerpt(what: object, limit: int = 200) -> str:
+    if isinstance(what, Mapping):
+        what = jsonlib.dumps(what)
+    text = what.decode("utf-8", "replace") if isinstance(what, bytes) else str(what)
+    text = " ".join(text.split())
+    return repr(text if len(text) <= limit else f"{text[:limit]}…") if text else "an empty body"
+
+
+def _shown(value: object) -> str:
+    return f"a {type(value).__name__} ({_excerpt(value, 60)})"

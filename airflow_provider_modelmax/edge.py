@@ -1,0 +1,62 @@
+"""Where our words become Airflow's: its exceptions, its configuration, its clock. Shared by operators and sensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from functools import cache
+
+from airflow.providers.common.compat.sdk import AirflowFailException, conf
+
+from airflow_provider_modelmax import api, polling
+
+_HOPELESS = (*polling.HOPELESS, api.InvalidInputError, api.JobFailedError, api.RefusedError)
+
+MIN_DEFERRAL = timedelta(seconds=15)
+"""A wait that ends sooner stays on the worker: a trigger needs its first 8 s, and the way there and back 5 more."""
+
+
+@contextmanager
+def hopeless_fails() -> Iterator[None]:
+    """Fail at once, without Airflow's retries, what no retry can mend."""
+    try:
+        yield
+    except _HOPELESS as error:
+        raise AirflowFailException(str(error)) from error
+
+
+@cache
+def default_deferrable() -> bool:
+    """Return ``[operators] default_deferrable`` where somebody set it, and True otherwise.
+
+    A false in ``airflow.cfg`` is nobody's choice: Airflow writes its own defaults into that file (seen on 3.3.2).
+    The environment variable ``AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE=False`` is.
+    """
+    values = conf.as_dict(display_source=True, display_sensitive=True, include_cmds=False, include_secret=False)
+    value, source = values["operators"]["default_deferrable"]
+    return source in {"default", "airflow.cfg"} or str(value).strip().lower() in {"true", "t", "1"}
+
+
+def absolute(deadline: timedelta | datetime, execution_timeout: timedelta | None) -> datetime:
+    """Return when to stop waiting.
+
+    Airflow does not enforce ``execution_timeout`` while a task is deferred, so it bounds the deadline here.
+
+    :raises InvalidInputError: when that is in the past
+    """
+    now = utcnow()
+    ends = [now + deadline if isinstance(deadline, timedelta) else deadline]
+    if execution_timeout:
+        ends.append(now + execution_timeout)
+    return polling.check_deadline(min(ends), now)
+
+
+def utcnow() -> datetime:
+    """Return the time."""
+    return datetime.now(timezone.utc)
+
+
+def backstop(deadline: datetime) -> timedelta:
+    """Return Airflow's own timeout for a deferral: later than the trigger's, whose end is told in our words."""
+    return deadline - utcnow() + timedelta(minutes=5)

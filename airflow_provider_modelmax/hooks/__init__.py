@@ -1,0 +1,1 @@
+"""The ModelMax connection at work."""

@@ -1,0 +1,91 @@
+"""Calls over ``aiohttp``, for the triggerer: the same calls and answers, one attempt each."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from yarl import URL
+
+from airflow_provider_modelmax import __version__, api
+from airflow_provider_modelmax.hooks.endpoint import Endpoint
+
+T = TypeVar("T")
+
+MAX_ANSWER = 1024 * 1024
+
+
+class AsyncTransport:
+    """Sends calls to one endpoint; to be made and closed inside one event loop."""
+
+    def __init__(self, endpoint: Endpoint, session: aiohttp.ClientSession, ssl_context: ssl.SSLContext | bool) -> None:
+        self.endpoint = endpoint
+        self._session = session
+        self._ssl = ssl_context
+        self._proxy = endpoint.proxy or _proxy_of_the_environment(endpoint.base_url)
+
+    @classmethod
+    async def open(cls, endpoint: Endpoint) -> AsyncTransport:
+        """Open a session. The CA bundle is read off the loop: that takes tens of milliseconds."""
+        context = await asyncio.to_thread(_ssl_context, endpoint)
+        session = aiohttp.ClientSession(
+            headers={
+                "Authorization": f"Bearer {endpoint.key}",
+                "User-Agent": f"airflow-provider-modelmax/{__version__}",
+                "Accept": "application/json",
+            },
+            timeout=aiohttp.ClientTimeout(total=endpoint.timeout),
+        )
+        return cls(endpoint, session, context)
+
+    async def send(self, call: api.Call[T]) -> T:
+        """Send ``call`` once and return what its answer means.
+
+        :raises ModelMaxError: for everything that is not the promised answer
+        """
+        url = URL(api.resolve(self.endpoint.base_url, call.path), encoded=True)
+        try:
+            async with self._session.request(
+                call.method, url, json=call.json, allow_redirects=False, ssl=self._ssl, proxy=self._proxy
+            ) as response:
+                body = await self._read(call, response)
+                return api.read_response(call, response.status, response.headers, body)
+        except aiohttp.ClientConnectorCertificateError:
+            raise api.ConnectionSetupError(f"{call}: the certificate was not accepted. {api.CA_ADVICE}") from None
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
+            if isinstance(error, api.ModelMaxError):
+                raise
+            raise api.TransportError(f"{call}: no whole answer ({type(error).__name__}).") from None
+
+    async def close(self) -> None:
+        """Close the session and its connections."""
+        await self._session.close()
+
+    async def _read(self, call: api.Call[Any], response: aiohttp.ClientResponse) -> bytes:
+        body = b""
+        async for chunk in response.content.iter_chunked(65536):
+            body += chunk
+            if len(body) > MAX_ANSWER:
+                raise api.AnswerError(f"{call} answered with more than {MAX_ANSWER:,} bytes.", garbled=True)
+        return body.replace(self.endpoint.key.encode(), b"***")
+
+
+def _ssl_context(endpoint: Endpoint) -> ssl.SSLContext | bool:
+    if not endpoint.base_url.startswith("https:") or endpoint.verify is True:
+        return True
+    if endpoint.verify is False:
+        return False
+    path = Path(endpoint.verify)
+    if path.is_dir():
+        return ssl.create_default_context(capath=path)
+    return ssl.create_default_context(cafile=path)
+
+
+def _proxy_of_the_environment(base_url: str) -> str | None:
+    parts = urlsplit(base_url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)

@@ -1,0 +1,121 @@
+"""An Airflow connection, read and checked: where the service is and with which key. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow_provider_modelmax.api import DEFAULT_BASE_URL, ConnectionSetupError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+DEFAULT_TIMEOUT = 60.0
+"""Seconds that one call may wait for an answer, and a download for its next bytes."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where to send calls, and how. The key and the proxy (it may hold a password) stay out of ``repr``."""
+
+    base_url: str
+    key: str = field(repr=False)
+    timeout: float = DEFAULT_TIMEOUT
+    verify: bool | str = True
+    proxy: str | None = field(default=None, repr=False)
+
+
+def read_connection(connection: Connection) -> Endpoint:
+    """Read a connection of type ``modelmax``.
+
+    :raises ConnectionSetupError: when something is missing or unusable; the message names the field, never the key
+    """
+    conn_id = connection.conn_id
+    extra = connection.extra_dejson
+    return Endpoint(
+        base_url=_base_url(connection),
+        key=_key(conn_id, connection.password),
+        timeout=_timeout(conn_id, extra),
+        verify=_verify(conn_id, extra),
+        proxy=_proxy(conn_id, extra),
+    )
+
+
+def _key(conn_id: str, password: str | None) -> str:
+    key = (password or "").strip()
+    if not key:
+        raise ConnectionSetupError(
+            f"Connection {conn_id!r} has no API key: put it into the password field (it looks like sk-…)."
+        )
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConnectionSetupError(
+            f"The API key of connection {conn_id!r} holds characters that no key has (spaces, line breaks, "
+            "accents). Copy it again into the password field."
+        )
+    return key
+
+
+def _base_url(connection: Connection) -> str:
+    host = (connection.host or "").strip().rstrip("/")
+    if not host:
+        return DEFAULT_BASE_URL
+    if "://" not in host and connection.schema in {"http", "https"}:
+        host = f"{connection.schema}://{host}"
+    try:
+        parts = urlsplit(host)
+        port = parts.port or connection.port
+    except ValueError as error:
+        raise ConnectionSetupError(f"The host of connection {connection.conn_id!r} is no URL: {error}.") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ConnectionSetupError(
+            f"The host of connection {connection.conn_id!r} has no scheme: write the base URL, "
+            f"for example {DEFAULT_BASE_URL} or http://127.0.0.1:8765."
+        )
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ConnectionSetupError(
+            f"The host of connection {connection.conn_id!r} must be a base URL without user, query or fragment. "
+            "The API key belongs into the password field."
+        )
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{name}{f':{port}' if port else ''}{parts.path}"
+
+
+def _timeout(conn_id: str, extra: Mapping[str, Any]) -> float:
+    value = extra.get("timeout")
+    if value in (None, ""):
+        return DEFAULT_TIMEOUT
+    try:
+        seconds = 0.0 if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not 0 < seconds <= 3600:
+        raise ConnectionSetupError(
+            f"The extra 'timeout' of connection {conn_id!r} is {value!r}, but must be a number of seconds above 0."
+        )
+    return seconds
+
+
+def _verify(conn_id: str, extra: Mapping[str, Any]) -> bool | str:
+    value = extra.get("verify")
+    if value in (None, ""):
+        return True
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value.strip().lower(), value)
+    if isinstance(value, bool):
+        return value
+    raise ConnectionSetupError(
+        f"The extra 'verify' of connection {conn_id!r} is {value!r}; it must be true, false or the path of a CA file."
+    )
+
+
+def _proxy(conn_id: str, extra: Mapping[str, Any]) -> str | None:
+    value = extra.get("proxy")
+    if value in (None, ""):
+        return None
+    if not isinstance(value, str) or urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname:
+        raise ConnectionSetupError(
+            f"The extra 'proxy' of connection {conn_id!r} must be a URL such as http://proxy.example.com:3128."
+        )
+    return value

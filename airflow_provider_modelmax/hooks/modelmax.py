@@ -1,0 +1,246 @@
+"""The ModelMax connection at work: one method per call, sent and sent again as ``api`` decides."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timezone
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+
+from airflow_provider_modelmax import api, polling
+from airflow_provider_modelmax import parameters as inputs
+from airflow_provider_modelmax.get_provider_info import CONNECTION_FORM
+from airflow_provider_modelmax.hooks.endpoint import Endpoint, read_connection
+
+if TYPE_CHECKING:
+    import requests
+
+    from airflow_provider_modelmax.hooks.async_transport import AsyncTransport
+    from airflow_provider_modelmax.hooks.sync_transport import Content, SyncTransport
+
+T = TypeVar("T")
+
+_TRANSPORTS = "airflow_provider_modelmax.hooks"
+
+
+class ModelMaxHook(BaseHook):
+    """Talk to ModelMax.
+
+    The connection is of type ``modelmax``: its password is the API key, its host the base URL (default
+    ``https://api.modelmax.io``), its extra may hold ``timeout`` (seconds, default 60), ``verify`` (true, false or the
+    path of a CA bundle) and ``proxy`` (a URL). The key is sent to the connection's own host only.
+
+    :param modelmax_conn_id: the connection
+    """
+
+    conn_name_attr = "modelmax_conn_id"
+    default_conn_name = "modelmax_default"
+    conn_type = "modelmax"
+    hook_name = "ModelMax"
+
+    def __init__(self, modelmax_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.modelmax_conn_id = modelmax_conn_id
+        self._async: AsyncTransport | None = None
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Describe the connection form to Airflow 3.1, which does not read it from the provider info."""
+        return dict(CONNECTION_FORM["ui-field-behaviour"])
+
+    def submit_video(self, model: str, prompt: str, parameters: Mapping[str, Any] | None = None) -> api.Job:
+        """Submit a job. Free of charge: the bill comes with the result.
+
+        :param model: a model id, for example ``veo-3.1``
+        :param prompt: what to show
+        :param parameters: the service's parameters (:class:`~airflow_provider_modelmax.parameters.VideoParameters`);
+            ``image`` must be Base64 here
+        :raises InvalidInputError: before anything is sent
+        """
+        model, prompt = inputs.check_model(model), inputs.check_prompt(prompt)
+        return self._send(api.submit(model, prompt, inputs.check_parameters(parameters)))
+
+    def get_status(self, job: api.Job | Mapping[str, str]) -> api.JobStatus:
+        """Ask how a job is. Free of charge.
+
+        :param job: the job, or its dict
+        """
+        return self._send(api.status(api.Job.of(job)))
+
+    def get_result(self, job: api.Job | Mapping[str, str]) -> api.Result:
+        """Fetch the result of a COMPLETED job. THIS BILLS: call it once per job and keep the answer.
+
+        A lost answer is asked for again, twice at most, with a warning that names the possible second bill.
+
+        :param job: the job, or its dict
+        """
+        return self._send(api.result(api.Job.of(job)))
+
+    def stream_content(self, url: str) -> AbstractContextManager[Content]:
+        """Open a video of a result. Free of charge, not sent again on failure: the caller knows what it wrote.
+
+        :param url: one of ``Result.urls``, as it came
+        """
+        return self._transport.stream(api.content(url))
+
+    def wait(
+        self,
+        job: api.Job | Mapping[str, str],
+        *,
+        deadline: datetime,
+        poll_interval: float = polling.DEFAULT_POLL_INTERVAL,
+    ) -> polling.Wait:
+        """Wait in line until a job is COMPLETED. Holds the process; operators and sensor defer instead.
+
+        :param job: the job, or its dict
+        :param deadline: when to stop waiting (aware datetime)
+        :param poll_interval: seconds between two status calls
+        :raises JobFailedError: when the job FAILED
+        :raises JobNotOverError: at the deadline, or when the service could not be understood for too long
+        """
+        job, interval = api.Job.of(job), polling.check_poll_interval(poll_interval)
+        polling.check_deadline(deadline, _now())
+        wait = polling.Wait.begin(job.request_id, deadline=deadline, poll_interval=interval, now=_now())
+        while True:
+            wait = self.look(wait, job)
+            step = wait.next_step(_now())
+            if isinstance(step, polling.Over):
+                if step.error:
+                    raise step.error
+                return wait
+            time.sleep(max((step.at - _now()).total_seconds(), 0))
+
+    def look(self, wait: polling.Wait, job: api.Job) -> polling.Wait:
+        """Ask for the status once, log what changed, and return what is known then.
+
+        :raises ConnectionSetupError: at once; other errors are for the wait to judge
+        """
+        try:
+            known = wait.answered(self._transport.send(api.status(job)), _now())
+        except (api.ConnectionSetupError, api.InvalidInputError):
+            raise
+        except api.ModelMaxError as error:
+            known = wait.failed(error)
+        if message := known.news(wait, _now()):
+            self.log.info("%s", message)
+        return known
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Tell whether the connection works. Free of charge: asks for the status of a job that cannot exist."""
+        try:
+            self._send(api.status(api.Job.of({"model": "veo-3.1", "request_id": "connection-test"})))
+        except api.UnauthorizedError as error:
+            return False, str(error)
+        except api.ServiceError as error:
+            # Only the service itself, past its key check, says in its own form that it knows no such job.
+            if error.type and not isinstance(error, api.TemporaryError):
+                return True, "ModelMax answered and accepted the API key."
+            return False, str(error)
+        except Exception as error:
+            return False, str(error)
+        return True, "ModelMax answered and accepted the API key."
+
+    def get_conn(self) -> requests.Session:
+        """Return the session that calls are sent with; it holds the key."""
+        return self._transport.session
+
+    async def aget_status(self, job: api.Job | Mapping[str, str]) -> api.JobStatus:
+        """Ask how a job is, from an event loop. One attempt; the connection is looked up once.
+
+        When the key is refused and the connection holds another one by now, that one is tried.
+
+        :param job: the job, or its dict
+        """
+        call = api.status(api.Job.of(job))
+        transport = self._async or await self._open_async()
+        try:
+            return await transport.send(call)
+        except api.UnauthorizedError:
+            if await self._aendpoint() == transport.endpoint:
+                raise
+            await self.aclose()
+            return await (await self._open_async()).send(call)
+
+    async def aclose(self) -> None:
+        """Close what :meth:`aget_status` opened."""
+        transport, self._async = self._async, None
+        if transport:
+            await transport.close()
+
+    @cached_property
+    def _transport(self) -> SyncTransport:
+        from airflow_provider_modelmax.hooks.sync_transport import SyncTransport  # noqa: PLC0415 - not at DAG parse
+
+        return SyncTransport(self._endpoint)
+
+    @cached_property
+    def _endpoint(self) -> Endpoint:
+        with self._named():
+            return _masked(read_connection(self.get_connection(self.modelmax_conn_id)))
+
+    async def _aendpoint(self) -> Endpoint:
+        with self._named():
+            return _masked(read_connection(await self.aget_connection(self.modelmax_conn_id)))
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except AirflowNotFoundException:
+            raise api.ConnectionSetupError(
+                f"There is no connection {self.modelmax_conn_id!r}. Create one with the API key as its password: "
+                f"airflow connections add {self.modelmax_conn_id} --conn-type modelmax --conn-password sk-…"
+            ) from None
+        except api.ModelMaxError:
+            raise
+        except Exception as error:
+            raise api.TransportError(
+                f"Connection {self.modelmax_conn_id!r} could not be looked up ({type(error).__name__}: {error}).",
+                reached=False,
+            ) from error
+
+    async def _open_async(self) -> AsyncTransport:
+        # Importing aiohttp takes about 100 ms: not in the loop that all triggers share.
+        module = await asyncio.to_thread(importlib.import_module, f"{_TRANSPORTS}.async_transport")
+        transport: AsyncTransport = await module.AsyncTransport.open(await self._aendpoint())
+        self._async = transport
+        return transport
+
+    def _send(self, call: api.Call[T]) -> T:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return self._transport.send(call)
+            except api.ModelMaxError as error:
+                delay = api.retry_delay(call, error, attempt)
+                if delay is None:
+                    raise
+                self._tell_retry(call, error, delay)
+                time.sleep(delay)
+
+    def _tell_retry(self, call: api.Call[Any], error: api.ModelMaxError, delay: float) -> None:
+        self.log.warning("%s Asking again in %.1f s.", error, delay)
+        if api.may_have_billed(call, error):
+            self.log.warning(
+                "%s bills, and its answer was lost: asking again may be billed a second time. If it is, "
+                "the ModelMax console shows two charges for this request.",
+                call,
+            )
+
+
+def _masked(endpoint: Endpoint) -> Endpoint:
+    mask_secret(endpoint.key)
+    if endpoint.proxy:
+        mask_secret(endpoint.proxy)
+    return endpoint
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

@@ -1,0 +1,178 @@
+"""Calls over ``requests``, for the worker: one pooled session, always with timeouts, no redirects."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import requests
+import urllib3
+from requests.auth import AuthBase
+
+from airflow_provider_modelmax import __version__, api
+from airflow_provider_modelmax.hooks.endpoint import Endpoint
+
+T = TypeVar("T")
+
+CHUNK = 1024 * 1024
+"""Bytes. Measured: 1 MiB costs the least CPU a byte; 8 MiB seven times as much."""
+
+MAX_ANSWER = 1024 * 1024
+"""Bytes. A JSON answer has about a hundred; more than this is not from the service."""
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds, at most; the connection's own timeout where that is shorter."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """A video on its way.
+
+    :param size: bytes as announced, None when the service did not say
+    :param chunks: the bytes; raises :class:`TransportError` when they stop before the announced size
+    """
+
+    size: int | None
+    chunks: Iterator[bytes]
+
+
+class _Bearer(AuthBase):
+    """An ``auth`` of our own also keeps ``requests`` from sending a ``~/.netrc`` entry instead of the key."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+
+class SyncTransport:
+    """Sends calls to one endpoint."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.session = requests.Session()
+        self.session.auth = _Bearer(endpoint.key)
+        self.session.headers.update({"User-Agent": user_agent(), "Accept": "application/json"})
+
+    def send(self, call: api.Call[T]) -> T:
+        """Send ``call`` once and return what its answer means.
+
+        :raises ModelMaxError: for everything that is not the promised answer
+        """
+        with self._open(call) as response:
+            body = self._read(call, response)
+            return api.read_response(call, response.status_code, response.headers, body)
+
+    @contextmanager
+    def stream(self, call: api.Call[None]) -> Iterator[Content]:
+        """Open a download.
+
+        :raises ModelMaxError: when the answer is no video
+        """
+        with self._open(call, {"Accept": "video/mp4", "Accept-Encoding": "identity"}) as response:
+            kind = response.headers.get("Content-Type", "")
+            if response.status_code != 200:
+                body = self._read(call, response)
+                raise api.error_of(call, response.status_code, response.headers, body)
+            if kind.startswith(("text/", "application/json")):
+                raise api.AnswerError(f"{call} answered 200, but with {kind} instead of video/mp4.", garbled=True)
+            yield Content(_size(response), self._chunks(call, response))
+
+    @contextmanager
+    def _open(self, call: api.Call[Any], headers: dict[str, str] | None = None) -> Iterator[requests.Response]:
+        endpoint = self.endpoint
+        proxies = {"http": endpoint.proxy, "https": endpoint.proxy} if endpoint.proxy else None
+        with _translated(call):
+            response = self.session.request(
+                call.method,
+                api.resolve(endpoint.base_url, call.path),
+                json=call.json,
+                headers=headers,
+                timeout=(min(CONNECT_TIMEOUT, endpoint.timeout), endpoint.timeout),
+                allow_redirects=False,
+                stream=True,
+                # Given here, not on the session: there the environment's would win.
+                proxies=proxies,
+                verify=endpoint.verify,
+            )
+        with response:
+            yield response
+
+    def _read(self, call: api.Call[Any], response: requests.Response) -> bytes:
+        """Read a small body whole; the timeout of ``requests`` is for each byte, this one for all of them."""
+        end = time.monotonic() + self.endpoint.timeout
+        body = b""
+        with _translated(call):
+            for chunk in response.iter_content(65536):
+                body += chunk
+                if len(body) > MAX_ANSWER:
+                    raise api.AnswerError(f"{call} answered with more than {MAX_ANSWER:,} bytes.", garbled=True)
+                if time.monotonic() > end:
+                    raise api.TransportError(f"{call}: the answer took longer than {self.endpoint.timeout:g} s.")
+        return without_key(body, self.endpoint)
+
+    @staticmethod
+    def _chunks(call: api.Call[Any], response: requests.Response) -> Iterator[bytes]:
+        with _translated(call):
+            yield from response.iter_content(CHUNK)
+
+
+def user_agent() -> str:
+    """Return what the service sees of us."""
+    return f"airflow-provider-modelmax/{__version__}"
+
+
+def without_key(body: bytes, endpoint: Endpoint) -> bytes:
+    """Take the key out of an answer: gateways echo request headers on their error pages."""
+    return body.replace(endpoint.key.encode(), b"***")
+
+
+def _size(response: requests.Response) -> int | None:
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdigit() and "Content-Encoding" not in response.headers else None
+
+
+@contextmanager
+def _translated(call: api.Call[Any]) -> Iterator[None]:
+    """Turn the errors of ``requests`` into ours; theirs hold the request and with it the key, so none is chained."""
+    try:
+        yield
+    except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError) as error:
+        raise _ours(call, error) from None
+    except OSError as error:  # a CA bundle that is not there
+        raise api.ConnectionSetupError(f"{call}: {error}. Correct the extra 'verify' of the connection.") from None
+
+
+def _ours(call: api.Call[Any], error: Exception) -> api.ModelMaxError:
+    cause = _innermost(error)
+    said = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return api.ConnectionSetupError(f"{call}: the certificate was not accepted ({said}). {api.CA_ADVICE}")
+    if isinstance(error, ValueError):  # InvalidURL, InvalidProxyURL, MissingSchema …
+        return api.ConnectionSetupError(f"{call}: {said}. Correct host or proxy of the connection.")
+    never_sent = isinstance(cause, _NEVER_SENT) or isinstance(error, _NEVER_SENT)
+    return api.TransportError(f"{call}: no whole answer ({said}).", reached=not never_sent)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Unwrap requests -> urllib3's MaxRetryError -> the reason."""
+    while True:
+        inner = getattr(error, "reason", None) or next(iter(error.args), None)
+        if not isinstance(inner, BaseException):
+            return error
+        error = inner
+
+
+_NEVER_SENT = (
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
+    urllib3.exceptions.ProxyError,
+    requests.exceptions.ConnectTimeout,
+    requests.exceptions.ProxyError,
+)

@@ -1,0 +1,114 @@
+"""What is written beside a video, and read back from it, so that a result is never paid for twice.
+
+The manifest exists from the moment the result is there, and is completed when the videos have landed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from airflow_provider_modelmax.api import InvalidInputError, Result
+from airflow_provider_modelmax.storage import DestinationError, Saved, load_json, save_json
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where the videos of one job go: ``{folder}/{stem}.mp4``, or ``{stem}-0.mp4`` … when there are several.
+
+    :param folder: URI without a slash at its end
+    :param stem: file name without suffix
+    :param exact: whether the caller named the object, so that something else may stand there already
+    """
+
+    folder: str
+    stem: str
+    exact: bool
+
+    @classmethod
+    def parse(cls, destination: object, stem: str) -> Destination:
+        """Read what the caller gave.
+
+        :param destination: a folder URI, or an object's that ends in ``.mp4``
+        :param stem: the file name to use in a folder
+        :raises InvalidInputError: when it is no usable text
+        """
+        if not isinstance(destination, str) or not destination.strip():
+            raise InvalidInputError(
+                f"destination is {destination!r}, but must be a folder such as s3://conn_id@bucket/videos/ or an "
+                "object that ends in .mp4. If it is a template, look at the task's rendered templates."
+            )
+        uri = destination.strip()
+        if uri.lower().endswith(".mp4"):
+            folder, _, name = uri.rpartition("/")
+            return cls(folder or ("/" if uri.startswith("/") else "."), name[: -len(".mp4")], exact=True)
+        if PurePosixPath(uri).suffix.lower() in {".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif"}:
+            raise InvalidInputError(
+                f"destination is {uri!r}, but the service makes MP4: end it in .mp4, or name a folder."
+            )
+        return cls(uri.rstrip("/") or "/", stem, exact=False)
+
+    @property
+    def manifest(self) -> str:
+        """The URI of the manifest."""
+        return self._uri(f"{self.stem}.modelmax.json")
+
+    def videos(self, count: int) -> list[str]:
+        """Return the URIs of ``count`` videos."""
+        if count == 1:
+            return [self._uri(f"{self.stem}.mp4")]
+        return [self._uri(f"{self.stem}-{index}.mp4") for index in range(count)]
+
+    def _uri(self, name: str) -> str:
+        return f"{self.folder.rstrip('/')}/{name}"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is known of the videos of one job.
+
+    :param result: what was paid for
+    :param task: who fetched it: ``dag_id``, ``run_id``, ``task_id``, ``map_index``
+    :param request: what was asked for, when this task submitted it; images are named, not held
+    :param videos: what has landed; empty until all have
+    """
+
+    result: Result
+    task: Mapping[str, Any]
+    request: Mapping[str, Any] | None = None
+    videos: tuple[Saved, ...] = ()
+
+    def write(self, uri: str) -> None:
+        """Write it to ``uri``, all or nothing."""
+        save_json(
+            uri,
+            {
+                "manifest_version": VERSION,
+                **self.result.as_dict(),
+                "request": self.request,
+                "task": dict(self.task),
+                "videos": [{"uri": video.uri, "bytes": video.size, "sha256": video.sha256} for video in self.videos],
+            },
+        )
+
+    @classmethod
+    def read(cls, uri: str) -> Manifest | None:
+        """Return the manifest at ``uri``, or None when there is none.
+
+        :raises DestinationError: when something else is there
+        """
+        document = load_json(uri)
+        if document is None:
+            return None
+        try:
+            videos = tuple(Saved(video["uri"], video["bytes"], video["sha256"]) for video in document["videos"])
+            return cls(Result.from_dict(document), document["task"], document["request"], videos)
+        except (KeyError, TypeError) as error:
+            raise DestinationError(
+                f"{uri} is in the way: it is no manifest of this provider ({type(error).__name__}: {error}). "
+                "Move it, or choose another destination."
+            ) from error

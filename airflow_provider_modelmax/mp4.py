@@ -1,0 +1,113 @@
+"""Is this a whole MP4? Told from its boxes while the bytes stream by, without a codec. No I/O.
+
+Source: ISO/IEC 14496-12, section 4.2: a box is a 32-bit size, a four-letter type and a body; size 1 puts a 64-bit
+size behind the type, size 0 lets the last box run to the end of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+_CONTAINERS: Final = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl"})
+_MAX_MOOV: Final = 64 * 1024 * 1024
+"""Bytes of index that are looked into; a larger one (days of video) is only measured."""
+
+
+class BrokenVideoError(Exception):
+    """The bytes are no whole MP4. Fetch them again."""
+
+
+class Mp4Check:
+    """Feed it every byte in order, then call :meth:`finish`."""
+
+    def __init__(self) -> None:
+        self._header = b""
+        self._left = 0
+        self._to_the_end = False
+        self._moov: bytearray | None = None
+        self._seen: list[bytes] = []
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes.
+
+        :raises BrokenVideoError: as soon as they cannot be an MP4 any more
+        """
+        at = 0
+        while at < len(data):
+            if self._to_the_end:
+                return
+            if self._left:
+                at += self._body(data, at)
+            else:
+                at += self._start(data, at)
+
+    def finish(self) -> None:
+        """Say that the bytes are over.
+
+        :raises BrokenVideoError: when something is missing
+        """
+        if self._left or self._header:
+            raise BrokenVideoError("the video is cut off: its last box is not complete")
+        for kind in (b"ftyp", b"moov", b"mdat"):
+            if kind not in self._seen:
+                raise BrokenVideoError(f"the video has no {kind.decode()} box; it has {self._shown()}")
+        if self._moov is not None:
+            _check_index(self._moov)
+
+    def _body(self, data: bytes, at: int) -> int:
+        taken = min(self._left, len(data) - at)
+        if self._moov is not None and self._seen[-1] == b"moov":
+            self._moov += data[at : at + taken]
+        self._left -= taken
+        return taken
+
+    def _start(self, data: bytes, at: int) -> int:
+        """Collect the header of a box: 8 bytes, or 16 with a 64-bit size."""
+        wanted = 16 if self._header[:4] == b"\0\0\0\1" else 8
+        taken = min(wanted - len(self._header), len(data) - at)
+        self._header += data[at : at + taken]
+        if len(self._header) == wanted and not (wanted == 8 and self._header[:4] == b"\0\0\0\1"):
+            self._enter()
+        return taken
+
+    def _enter(self) -> None:
+        header, self._header = self._header, b""
+        size, kind = int.from_bytes(header[:4], "big"), header[4:8]
+        if not self._seen and kind != b"ftyp":
+            raise BrokenVideoError(f"this is no MP4: it begins with {header[:8]!r}")
+        self._seen.append(kind)
+        if size == 0:
+            self._to_the_end = True
+            return
+        self._left = (int.from_bytes(header[8:], "big") if size == 1 else size) - len(header)
+        if self._left < 0:
+            raise BrokenVideoError(f"the video has a box {kind!r} with an impossible size")
+        if kind == b"moov" and self._left <= _MAX_MOOV:
+            self._moov = bytearray()
+
+    def _shown(self) -> str:
+        return ", ".join(kind.decode("latin-1") for kind in self._seen) or "none at all"
+
+
+def _check_index(moov: bytes | bytearray) -> None:
+    kinds = {kind for kind, _ in _boxes(moov)}
+    if b"mvhd" not in kinds or b"trak" not in kinds:
+        raise BrokenVideoError("the video's index (moov) names no track")
+    _descend(moov)
+
+
+def _descend(body: bytes | bytearray) -> None:
+    for kind, inner in _boxes(body):
+        if kind in _CONTAINERS:
+            _descend(inner)
+
+
+def _boxes(body: bytes | bytearray) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    while at < len(body):
+        size = int.from_bytes(body[at : at + 4], "big")
+        if size < 8 or at + size > len(body):
+            raise BrokenVideoError("the video's index (moov) is damaged")
+        yield bytes(body[at + 4 : at + 8]), bytes(body[at + 8 : at + size])
+        at += size

@@ -1,0 +1,237 @@
+"""Land the videos of a job in object storage, waiting for the job first where it is not over."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import Asset, AssetAlias, get_hook_lineage_collector
+
+from airflow_provider_modelmax import api, edge, polling
+from airflow_provider_modelmax.manifest import Destination
+from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
+from airflow_provider_modelmax.operators.landing import Landing
+from airflow_provider_modelmax.operators.progress import Progress, ProgressStore
+from airflow_provider_modelmax.triggers.job import JobEvent, ModelMaxJobTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+DEFAULT_DEADLINE = timedelta(hours=1)
+
+
+class LandsVideo(ModelMaxBaseOperator):
+    """The part of an operator that waits for a job, fetches its result once and lands its videos.
+
+    :param destination: folder URI, or the object's when it ends in ``.mp4`` (templated)
+    :param overwrite: whether another job's video at that object may be replaced
+    :param deadline: how long to wait for the job in each try, or until when (aware datetime)
+    :param poll_interval: seconds between two status calls
+    :param deferrable: whether to wait without a worker slot
+    """
+
+    def __init__(
+        self,
+        *,
+        destination: str,
+        overwrite: bool = False,
+        deadline: timedelta | datetime = DEFAULT_DEADLINE,
+        poll_interval: float | timedelta = polling.DEFAULT_POLL_INTERVAL,
+        deferrable: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.destination = destination
+        self.overwrite = overwrite
+        self.deadline = deadline
+        self.poll_interval = polling.check_poll_interval(poll_interval)
+        self.deferrable = edge.default_deferrable() if deferrable is None else deferrable
+        if isinstance(deadline, timedelta) and deadline <= timedelta(0):
+            raise api.InvalidInputError(f"deadline is {deadline!r}, but must be a duration above zero, or a datetime.")
+        self._landing: Landing | None = None
+
+    def execute(self, context: Context) -> list[str]:
+        """Do what is not done yet; defer while the job runs."""
+        with edge.hopeless_fails():
+            deadline = edge.absolute(self.deadline, self.execution_timeout)
+            landing = self._begin(context)
+            progress = self._take_up(context, landing)
+            if not progress.result:
+                self._wait(landing, progress, deadline)
+            return self._finish(context, landing, progress)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[str]:
+        """Go on when the trigger says that the job is over."""
+        job_event = JobEvent.from_dict(event)
+        with edge.hopeless_fails():
+            landing = self._begin(context)
+            progress = self._resume(context, landing, job_event)
+            with _remembered(landing, progress):
+                job_event.raise_for_outcome()
+            self.log.info(
+                "Job %s is COMPLETED: seen %.0f s in queue, %.0f s generating.",
+                job_event.request_id,
+                job_event.queued_seconds,
+                job_event.generating_seconds,
+            )
+            return self._finish(context, landing, progress)
+
+    def on_kill(self) -> None:
+        """Stop downloads, leaving nothing half-written, and say what goes on."""
+        if self._landing:
+            self._landing.stop.set()
+        super().on_kill()
+
+    def _take_up(self, context: Context, landing: Landing) -> Progress:
+        """Return the job, known or submitted now, with what is kept of it, after checking the destination."""
+        raise NotImplementedError
+
+    def _request(self) -> dict[str, Any] | None:
+        """Return what was asked for, for the manifest."""
+        return None
+
+    def _stem(self, context: Context) -> str:
+        """Return the file name to use in a folder."""
+        raise NotImplementedError
+
+    def _begin(self, context: Context) -> Landing:
+        self._landing = Landing(
+            hook=self.hook,
+            store=ProgressStore(context),
+            destination=Destination.parse(self.destination, self._stem(context)),
+            task=task_identity(context),
+            overwrite=self.overwrite,
+            request=self._request(),
+            log=self.log,
+        )
+        return self._landing
+
+    def _wait(self, landing: Landing, progress: Progress, deadline: datetime) -> None:
+        """Return when the job is COMPLETED: look once, then defer, or wait in line where that is not wanted."""
+        job, now = progress.job, edge.utcnow()
+        wait = polling.Wait.begin(job.request_id, deadline=deadline, poll_interval=self.poll_interval, now=now)
+        with _remembered(landing, progress):
+            step = self.hook.look(wait, job).next_step(edge.utcnow())
+            if isinstance(step, polling.Over):
+                if step.error:
+                    raise step.error
+            elif self.deferrable and deadline - now >= edge.MIN_DEFERRAL:
+                self._defer_until(job, deadline)
+            else:
+                self.hook.wait(job, deadline=deadline, poll_interval=self.poll_interval)
+
+    def _defer_until(self, job: api.Job, deadline: datetime) -> None:
+        self.log.info("Waiting for job %s without a worker slot, until %s.", job.request_id, deadline.isoformat())
+        self.defer(
+            trigger=ModelMaxJobTrigger.waiting_for(
+                job, conn_id=self.modelmax_conn_id, deadline=deadline, poll_interval=self.poll_interval
+            ),
+            method_name="execute_complete",
+            timeout=edge.backstop(deadline),
+        )
+
+    def _resume(self, context: Context, landing: Landing, event: JobEvent) -> Progress:
+        """Return what is kept of the job that was waited for; before Airflow 3.3 its XCom, which a resume leaves."""
+        progress = landing.recall()
+        if progress and progress.job.request_id == event.request_id:
+            job = progress.job
+        else:
+            job = api.Job.of(
+                context["ti"].xcom_pull(task_ids=self.task_id, key="job", map_indexes=context["ti"].map_index)
+            )
+            progress = landing.recall(job) or Progress(job)
+        self._job = job
+        return progress
+
+    def _finish(self, context: Context, landing: Landing, progress: Progress) -> list[str]:
+        with _remembered(landing, progress):
+            landed = landing.land(landing.fetch(progress))
+        uris = [video.uri for video in landed.videos]
+        self._hand_over(context, landing, landed, uris)
+        return uris
+
+    def _hand_over(self, context: Context, landing: Landing, landed: Progress, uris: list[str]) -> None:
+        usage = dict(landed.result.usage) if landed.result else {}
+        facts = {"request_id": landed.job.request_id, "usage": usage, "manifest": landing.destination.manifest}
+        for key, value in facts.items():
+            context["ti"].xcom_push(key=key, value=value)
+        _tell_outlets(context, {**facts, "model": landed.job.model, "uris": uris})
+        for uri in uris:
+            get_hook_lineage_collector().add_output_asset(context=self.hook, uri=uri)
+
+
+class ModelMaxDownloadVideoOperator(LandsVideo):
+    """Fetch the result of a job, which BILLS, and land its videos in object storage.
+
+    Waits for the job first where it is not over. Returns the list of URIs; pushes XCom ``request_id``, ``usage`` (what
+    was billed) and ``manifest`` (URI of the JSON beside the videos). At each URI stands a whole, checked MP4, or what
+    stood there before. The result is fetched once per job: a retry, a clear, or another download to the same
+    destination finds it in the task state (Airflow 3.3 and later) or in the manifest.
+
+    :param job: ``submit.output``, or ``{"model": …, "request_id": …}`` of any job of this account (templated)
+    :param destination: folder URI such as ``s3://conn_id@bucket/videos/``, or the exact object when it ends in ``.mp4``
+        (with several samples, ``-0``, ``-1`` … go before the suffix) (templated)
+    :param overwrite: whether another job's video at that object may be replaced; default False
+    :param deadline: how long to wait for the job in each try (default one hour), or until when (aware datetime);
+        ``execution_timeout`` bounds it, also while deferred
+    :param poll_interval: seconds between two status calls; default 5
+    :param deferrable: whether to wait without a worker slot; default ``[operators] default_deferrable`` where that is
+        set, else True
+    :param modelmax_conn_id: the connection
+    """
+
+    template_fields: Sequence[str] = ("job", "destination")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"job": "json"}
+
+    def __init__(self, *, job: Mapping[str, str], destination: str, **kwargs: Any) -> None:
+        super().__init__(destination=destination, **kwargs)
+        self.job = job
+
+    def _stem(self, context: Context) -> str:
+        return stem_of(api.Job.of(self.job).request_id)
+
+    def _take_up(self, context: Context, landing: Landing) -> Progress:
+        self._job = job = api.Job.of(self.job)
+        progress = landing.recall(job)
+        landing.check(job.request_id)
+        return progress or landing.store.put(Progress(job))
+
+    def _resume(self, context: Context, landing: Landing, event: JobEvent) -> Progress:
+        self._job = job = api.Job.of(self.job)
+        return landing.recall(job) or Progress(job)
+
+
+@contextmanager
+def _remembered(landing: Landing, progress: Progress) -> Iterator[None]:
+    """Keep that a job FAILED, so that the next try does not wait for it again."""
+    try:
+        yield
+    except api.JobFailedError as error:
+        landing.store.put(progress.failed(error.reason))
+        raise
+
+
+def task_identity(context: Context) -> dict[str, Any]:
+    """Return what tells this task instance from all others."""
+    ti = context["ti"]
+    return {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
+
+
+def stem_of(name: str, *more: str) -> str:
+    """Return a file name for an id: readable, safe in every store, and different for different ids."""
+    digest = hashlib.sha256("\0".join((name, *more)).encode()).hexdigest()[:10]
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)[:60].strip('-')}-{digest}"
+
+
+def _tell_outlets(context: Context, extra: dict[str, Any]) -> None:
+    """Put what was made into the asset events that Airflow emits for this task's outlets."""
+    for outlet in context["task"].outlets:
+        if isinstance(outlet, Asset):
+            context["outlet_events"][outlet].extra = extra
+        elif isinstance(outlet, AssetAlias):
+            for uri in extra["uris"]:
+                context["outlet_events"][outlet].add(Asset(uri), extra=extra)

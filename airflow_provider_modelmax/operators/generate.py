@@ -1,0 +1,70 @@
+"""Prompt in, videos in object storage out, in one task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_provider_modelmax.operators.download import LandsVideo, stem_of, task_identity
+from airflow_provider_modelmax.operators.landing import Landing
+from airflow_provider_modelmax.operators.order import Order, describe
+from airflow_provider_modelmax.operators.progress import Progress
+from airflow_provider_modelmax.operators.submit import SubmitsVideo
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_modelmax.parameters import VideoParameters
+
+
+class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
+    """Submit a job, wait for it without a worker slot, fetch its result once, and land its videos.
+
+    Returns the list of URIs; pushes XCom ``request_id`` (as soon as it is known), ``usage`` (what was billed) and
+    ``manifest`` (URI of the JSON beside the videos). At each URI stands a whole, checked MP4, or what stood there
+    before. Retries and clears go on from what is there: they submit and pay anew only when the job FAILED, or when a
+    cleared task asks for something else.
+
+    :param model: model id, for example ``veo-3.1`` (templated)
+    :param prompt: what to show (templated)
+    :param parameters: the service's parameters (templated), see
+        :class:`~airflow_provider_modelmax.parameters.VideoParameters`; ``image`` may be a path or URI, read on
+        the worker
+    :param destination: folder URI such as ``s3://conn_id@bucket/videos/``, or the exact object when it ends in ``.mp4``
+        (with several samples, ``-0``, ``-1`` … go before the suffix) (templated)
+    :param overwrite: whether another job's video at that object may be replaced; default False
+    :param deadline: how long to wait for the job in each try (default one hour), or until when (aware datetime);
+        ``execution_timeout`` bounds it, also while deferred
+    :param poll_interval: seconds between two status calls; default 5
+    :param deferrable: whether to wait without a worker slot; default ``[operators] default_deferrable`` where that is
+        set, else True
+    :param modelmax_conn_id: the connection
+    """
+
+    template_fields: Sequence[str] = ("model", "prompt", "parameters", "destination")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        prompt: str,
+        destination: str,
+        parameters: VideoParameters | Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model=model, prompt=prompt, parameters=parameters, destination=destination, **kwargs)
+
+    def _stem(self, context: Context) -> str:
+        """Known before the job is, so that a manifest is found without the task state."""
+        identity = task_identity(context)
+        return stem_of(identity["task_id"], identity["dag_id"], identity["run_id"], str(identity["map_index"]))
+
+    def _request(self) -> dict[str, Any]:
+        return describe(self.model, self.prompt, self.parameters)
+
+    def _take_up(self, context: Context, landing: Landing) -> Progress:
+        order = Order.checked(self.model, self.prompt, self.parameters)
+        kept = landing.recall()
+        landing.check(kept.job.request_id if kept else None)
+        return self._submit_once(context, order, kept)

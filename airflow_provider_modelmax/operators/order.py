@@ -1,0 +1,116 @@
+"""What a task asks for, checked and ready to send, with the image read on the worker."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_modelmax import parameters as inputs
+from airflow_provider_modelmax.api import InvalidInputError
+from airflow_provider_modelmax.storage import read_bytes
+
+
+class HiddenImage:
+    """Base64 that a DAG author wrote into ``parameters``; shows its size where Airflow would show the bytes."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __str__(self) -> str:
+        digest = hashlib.sha256(self.text.encode()).hexdigest()[:12]
+        return f"<image, {len(self.text):,} characters of Base64, sha256 {digest}…>"
+
+    __repr__ = __str__
+
+
+def hide_image(parameters: Any) -> Any:
+    """Return ``parameters`` with an image given as Base64 hidden from rendered templates, logs and the database."""
+    if not isinstance(parameters, Mapping):
+        return parameters
+    image = parameters.get("image")
+    if isinstance(image, bytes):
+        image = base64.b64encode(image).decode()
+    elif not isinstance(image, str) or inputs.decode_image(image) is None:
+        return parameters
+    return {**parameters, "image": HiddenImage(image)}
+
+
+@dataclass(frozen=True)
+class Order:
+    """A request for videos.
+
+    :param model: model id
+    :param prompt: what to show
+    :param parameters: as the caller gave them: an image is a path, a URI or a :class:`HiddenImage`
+    :param image: the image as the service takes it
+    """
+
+    model: str
+    prompt: str
+    parameters: Mapping[str, Any]
+    image: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def checked(cls, model: object, prompt: object, parameters: object) -> Order:
+        """Check everything and read the image.
+
+        :raises InvalidInputError: for what is wrong, before anything is sent
+        """
+        wanted = inputs.check_parameters(parameters)
+        image = _read_image(wanted["image"]) if "image" in wanted else None
+        return cls(inputs.check_model(model), inputs.check_prompt(prompt), wanted, image)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The parameters as they are sent."""
+        return {**self.parameters, "image": self.image} if self.image else dict(self.parameters)
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells one order from another, without holding it."""
+        text = json.dumps([self.model, self.prompt, self.body], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def describe(model: str, prompt: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a request as a manifest shows it: the image by its name, or its size."""
+    shown = {name: value for name, value in (parameters or {}).items() if value is not None}
+    if "image" in shown:
+        shown["image"] = str(hide_image(shown)["image"])
+    # Through JSON, so that it equals what is read back from a manifest.
+    described: dict[str, Any] = json.loads(json.dumps({"model": model, "prompt": prompt, "parameters": shown}))
+    return described
+
+
+def _read_image(image: object) -> str:
+    if isinstance(image, HiddenImage):
+        image = image.text
+    if isinstance(image, os.PathLike):
+        image = os.fspath(image)
+    if not isinstance(image, str) or not image.strip():
+        raise InvalidInputError(
+            f"parameters['image'] is {type(image).__name__} {str(image)[:60]!r}, but must be a path, a URI or Base64."
+        )
+    if data := inputs.decode_image(image):
+        return inputs.encode_image(data, "given as Base64")
+    if len(image) > 4096 or image.startswith("data:"):
+        raise InvalidInputError(
+            f"parameters['image'] ({len(image):,} characters) is neither a path, nor a URI, nor an image as Base64."
+        )
+    return inputs.encode_image(_load(image), image)
+
+
+def _load(uri: str) -> bytes:
+    """Read one byte more than is allowed, so that a larger file is noticed and not sent."""
+    try:
+        return read_bytes(uri, inputs.MAX_IMAGE_BYTES + 1)
+    except FileNotFoundError:
+        raise InvalidInputError(
+            f"The image {uri} does not exist, seen from this worker. Give a path that workers can read, or a URI such "
+            "as s3://conn_id@bucket/key.png."
+        ) from None

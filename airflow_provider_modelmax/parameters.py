@@ -1,0 +1,168 @@
+"""What a caller may ask for, checked before anything is sent. No I/O."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from typing_extensions import TypedDict
+
+from airflow_provider_modelmax.api import InvalidInputError
+
+MAX_IMAGE_BYTES = 20 * 1024 * 1024
+"""The contract names no limit. Assumed: beyond this a request is a mistake (a video, a raw photo)."""
+
+
+class VideoParameters(TypedDict, total=False):
+    """The service's ``parameters``; all optional. What is left out takes the service's default.
+
+    Names that the service adds later are passed through, though editors will not know them.
+    """
+
+    aspect_ratio: str
+    """``"16:9"`` (default) or ``"9:16"``."""
+    resolution: str
+    """``"720p"`` (default), ``"1080p"`` or ``"4k"``."""
+    duration_seconds: int
+    """1 to 8; default 8."""
+    generate_audio: bool
+    """Default True."""
+    sample_count: int
+    """How many videos, 1 to 4; default 1. Each is billed."""
+    negative_prompt: str
+    """What to avoid."""
+    image: str
+    """For image-to-video: a path or URI that the worker can read, or Base64."""
+
+
+def check_prompt(prompt: object) -> str:
+    """Return ``prompt`` if it is a text with something in it.
+
+    :raises InvalidInputError: otherwise
+    """
+    if not isinstance(prompt, str):
+        raise InvalidInputError(f"prompt is a {type(prompt).__name__}, but must be a text.")
+    if not prompt.strip():
+        raise InvalidInputError(
+            "prompt is empty. If it is a template, it rendered to nothing: look at the task's rendered templates."
+        )
+    return prompt
+
+
+def check_model(model: object) -> str:
+    """Return ``model`` if it can be an id. Ids that we do not know are the service's to judge.
+
+    :raises InvalidInputError: otherwise
+    """
+    if not isinstance(model, str) or not model.strip():
+        raise InvalidInputError(f'model is {model!r}, but must be a model id such as "veo-3.1".')
+    return model
+
+
+def check_parameters(parameters: object) -> dict[str, Any]:
+    """Return the parameters to send: those that the caller set to something.
+
+    A None counts as left out. Names that are not in the contract are passed through.
+
+    :raises InvalidInputError: when a known parameter has a value that the contract does not allow
+    """
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, Mapping):
+        raise InvalidInputError(f"parameters is a {type(parameters).__name__}, but must be a dict.")
+    wanted = {str(name): value for name, value in parameters.items() if value is not None}
+    for name, value in wanted.items():
+        if complaint := _CHECKS.get(name, _is_json)(value):
+            raise InvalidInputError(f"parameters[{name!r}] is {_shown(value)}, but {complaint}.")
+    return wanted
+
+
+def encode_image(data: bytes, source: str) -> str:
+    """Return ``data`` as the Base64 that the service takes.
+
+    :param data: the image file
+    :param source: where it came from, for the message
+    :raises InvalidInputError: when it is empty, too large, or no image
+    """
+    if not data:
+        raise InvalidInputError(f"The image {source} is empty.")
+    if len(data) > MAX_IMAGE_BYTES:
+        raise InvalidInputError(
+            f"The image {source} has {len(data):,} bytes; at most {MAX_IMAGE_BYTES:,} are sent. Scale it down: "
+            "the largest video is 3840 x 2160."
+        )
+    if not is_image(data):
+        raise InvalidInputError(
+            f"{source} is not an image: it is neither PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF nor HEIC."
+        )
+    return base64.b64encode(data).decode()
+
+
+def decode_image(text: str) -> bytes | None:
+    """Return the image that ``text`` holds as Base64 or as a ``data:`` URL, or None when it is something else."""
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    try:
+        data = base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return data if is_image(data) else None
+
+
+def is_image(data: bytes) -> bool:
+    """Tell by the first bytes whether ``data`` is an image file."""
+    if data[:4] == b"RIFF":
+        return data[8:12] == b"WEBP"
+    if data[4:8] == b"ftyp":
+        return data[8:12] in {b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1"}
+    return data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*"))
+
+
+def _one_of(*values: str) -> Callable[[object], str | None]:
+    return lambda value: None if value in values else f"must be one of {', '.join(values)}"
+
+
+def _integer(low: int, high: int) -> Callable[[object], str | None]:
+    def check(value: object) -> str | None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            hint = "; a template gives text unless the DAG sets render_template_as_native_obj=True"
+            return f"must be an integer from {low} to {high}{hint if isinstance(value, str) else ''}"
+        return None if low <= value <= high else f"must be from {low} to {high}"
+
+    return check
+
+
+def _is_a(kind: type, name: str) -> Callable[[object], str | None]:
+    return lambda value: None if isinstance(value, kind) else f"must be {name}"
+
+
+def _is_json(value: object) -> str | None:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return "cannot be written as JSON"
+    return None
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def _anything(_: object) -> None:
+    """``image`` is judged where it is read."""
+
+
+# The minimum duration is unspecified; less than a second is no video.
+_CHECKS: Mapping[str, Callable[[object], str | None]] = {
+    "aspect_ratio": _one_of("16:9", "9:16"),
+    "resolution": _one_of("720p", "1080p", "4k"),
+    "duration_seconds": _integer(1, 8),
+    "generate_audio": _is_a(bool, "true or false"),
+    "sample_count": _integer(1, 4),
+    "negative_prompt": _is_a(str, "a text"),
+    "image": _anything,
+}

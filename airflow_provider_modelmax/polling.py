@@ -1,0 +1,178 @@
+"""When to ask for a job's status again, and when to stop. Pure decisions: no I/O, and the time is an argument."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from airflow_provider_modelmax.api import (
+    FAILED,
+    FINAL,
+    IN_QUEUE,
+    STATUSES,
+    BadRequestError,
+    ForeignUrlError,
+    InsufficientBalanceError,
+    InvalidInputError,
+    JobFailedError,
+    JobNotOverError,
+    JobStatus,
+    ModelMaxError,
+    UnauthorizedError,
+)
+
+DEFAULT_POLL_INTERVAL = 5.0
+"""Seconds, as the service recommends."""
+
+SILENCE_LIMIT = timedelta(minutes=15)
+"""How long the service may give no usable answer before a wait ends: longer than a deployment or a short outage."""
+
+UNKNOWN_STATUS_LIMIT = timedelta(minutes=2)
+"""How long a status that the contract does not know is waited out: it may be a new one on the way to COMPLETED."""
+
+HOPELESS = (BadRequestError, UnauthorizedError, InsufficientBalanceError, ForeignUrlError)
+"""Errors of a status call that asking again cannot mend."""
+
+
+@dataclass(frozen=True)
+class AskAgain:
+    """The job is not over: ask again at ``at``."""
+
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Over:
+    """The wait is over. ``error`` is None when the job is COMPLETED."""
+
+    error: ModelMaxError | None = None
+
+
+@dataclass(frozen=True)
+class Wait:
+    """What is known of one job while it is waited for.
+
+    :param request_id: the job
+    :param deadline: when to stop waiting (aware datetime)
+    :param poll_interval: seconds between two status calls
+    :param started: when the wait began
+    :param heard: when the service last gave an answer that could be understood
+    :param status: the last status, None before the first answer
+    :param since: when that status was first seen
+    :param running_since: when the job was first seen out of the queue
+    :param reason: the service's reason when the status is FAILED
+    :param trouble: what the last status call ended in, None when it was answered
+    """
+
+    request_id: str
+    deadline: datetime
+    poll_interval: float
+    started: datetime
+    heard: datetime
+    since: datetime
+    status: str | None = None
+    running_since: datetime | None = None
+    reason: str | None = None
+    trouble: ModelMaxError | None = None
+
+    @classmethod
+    def begin(cls, request_id: str, *, deadline: datetime, poll_interval: float, now: datetime) -> Wait:
+        """Return a wait that knows nothing yet."""
+        return cls(request_id, deadline, poll_interval, started=now, heard=now, since=now)
+
+    def answered(self, answer: JobStatus, now: datetime) -> Wait:
+        """Return what is known after an answer to *status*."""
+        known = replace(self, heard=now, status=answer.status, reason=answer.error, trouble=None)
+        if answer.status == self.status:
+            return known
+        running = self.running_since or (None if answer.status == IN_QUEUE else now)
+        return replace(known, since=now, running_since=running)
+
+    def failed(self, error: ModelMaxError) -> Wait:
+        """Return what is known after a status call that ended in ``error``."""
+        return replace(self, trouble=error)
+
+    def silent_since(self, heard: datetime) -> Wait:
+        """Return this wait, taken over from a process that last heard of the job at ``heard``."""
+        return replace(self, heard=heard)
+
+    def next_step(self, now: datetime) -> AskAgain | Over:
+        """Decide what the last status call means."""
+        if isinstance(self.trouble, HOPELESS):
+            return Over(self.trouble)
+        if self.trouble is None and self.status in FINAL:
+            failed = JobFailedError(self.request_id, self.reason or "no reason given")
+            return Over(failed if self.status == FAILED else None)
+        if why := self._gave_up(now):
+            return Over(JobNotOverError(self.request_id, why, timed_out=now >= self.deadline))
+        pause = max(self.poll_interval, getattr(self.trouble, "retry_after", None) or 0.0)
+        return AskAgain(min(now + timedelta(seconds=pause), self.deadline))
+
+    def news(self, before: Wait, now: datetime) -> str:
+        """Return the log line for what changed since ``before``; empty when nothing did."""
+        if self.trouble and not before.trouble:
+            return f"No usable answer for job {self.request_id}: {self.trouble} Asking on until {self._patience()}."
+        if self.trouble or self.status == before.status:
+            return "" if self.trouble or not before.trouble else f"ModelMax answers again for job {self.request_id}."
+        if before.status is None:
+            return f"Job {self.request_id} is {self.status}."
+        seconds = (now - before.since).total_seconds()
+        return f"Job {self.request_id}: {before.status} -> {self.status} after {seconds:.0f} s."
+
+    def times(self, now: datetime) -> tuple[float, float]:
+        """Return for how many seconds the job was seen in the queue, and for how many out of it."""
+        running = self.running_since or now
+        over = self.since if self.status in FINAL else now
+        return (running - self.started).total_seconds(), max((over - running).total_seconds(), 0.0)
+
+    def _patience(self) -> str:
+        return f"{min(self.heard + SILENCE_LIMIT, self.deadline):%H:%M:%S} UTC"
+
+    def _gave_up(self, now: datetime) -> str | None:
+        last = f"its last status was {self.status}" if self.status else "no status was seen"
+        if now >= self.deadline:
+            trouble = f" ({self.trouble})" if self.trouble else ""
+            return f"The deadline of job {self.request_id}, {self.deadline.isoformat()}, has passed; {last}{trouble}."
+        if self.trouble and now - self.heard >= SILENCE_LIMIT:
+            return f"Gave up asking for job {self.request_id}, unanswered for {SILENCE_LIMIT}: {self.trouble} {last}."
+        if self.status and self.status not in STATUSES and now - self.since >= UNKNOWN_STATUS_LIMIT:
+            return (
+                f"Gave up asking for job {self.request_id}: for {UNKNOWN_STATUS_LIMIT} its status has been "
+                f"{self.status!r}, which is none of {', '.join(sorted(STATUSES))}."
+            )
+        return None
+
+
+def check_deadline(deadline: datetime, now: datetime) -> datetime:
+    """Return ``deadline``.
+
+    :raises InvalidInputError: when it has no time zone, or has passed
+    """
+    if deadline.tzinfo is None:
+        raise InvalidInputError(f"deadline {deadline} has no time zone: use pendulum.datetime(…) or tzinfo=….")
+    if deadline <= now:
+        raise InvalidInputError(f"deadline {deadline.isoformat()} has passed already: give one in the future.")
+    return deadline
+
+
+def check_poll_interval(poll_interval: float | timedelta) -> float:
+    """Return ``poll_interval`` in seconds.
+
+    :raises InvalidInputError: when it is not a positive number
+    """
+    seconds = poll_interval.total_seconds() if isinstance(poll_interval, timedelta) else poll_interval
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 86_400:
+        raise InvalidInputError(
+            f"poll_interval is {poll_interval!r}, but must be a number of seconds above 0; the service recommends 5."
+        )
+    return float(seconds)
+
+
+def on_kill_message(request_id: str | None) -> str:
+    """Return what operator, sensor and trigger say when they are killed: ModelMax has no call to cancel a job."""
+    if request_id is None:
+        return "Killed before a job was known. Nothing is billed until a result is fetched."
+    return (
+        f"Killed: polling stops here. Job {request_id} goes on at ModelMax, which has no call to cancel it; it costs "
+        "nothing as long as nobody fetches its result. A retry of this task takes it up again."
+    )

@@ -1,0 +1,1 @@
+"""Waiting for jobs that were submitted elsewhere."""

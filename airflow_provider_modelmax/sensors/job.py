@@ -1,0 +1,162 @@
+"""Wait for a job that was submitted elsewhere: status calls only, so a sensor can never bill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+)
+
+from airflow_provider_modelmax import api, edge, polling
+from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+from airflow_provider_modelmax.triggers.job import JobEvent, ModelMaxJobTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+SILENT_SINCE = "modelmax_silent_since"
+"""Where the reschedule mode keeps, from process to process, since when the service has given no usable answer."""
+
+RESCHEDULE_INTERVAL = 60.0
+"""Seconds. Each poke of the reschedule mode costs a worker process of its own."""
+
+
+class ModelMaxVideoSensor(BaseSensorOperator):
+    """Wait until a job is over; succeed when it is COMPLETED. Never bills.
+
+    Returns the job, so that a download can take ``sensor.output``. When the job FAILED the task fails at once, or is
+    skipped with ``soft_fail=True``; at its ``timeout`` likewise.
+
+    :param job: ``submit.output``, or ``{"model": …, "request_id": …}`` (templated)
+    :param modelmax_conn_id: the connection
+    :param poll_interval: seconds between two status calls; default 5, in ``mode="reschedule"`` 60
+    :param deferrable: whether to wait in the triggerer; default: not where ``mode="reschedule"`` asks for the other
+        way without a slot, else ``[operators] default_deferrable`` where that is set, else True
+    """
+
+    template_fields: Sequence[str] = ("job",)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"job": "json"}
+    ui_color = "#e8defa"
+
+    def __init__(
+        self,
+        *,
+        job: Mapping[str, str],
+        modelmax_conn_id: str = ModelMaxHook.default_conn_name,
+        poll_interval: float | timedelta | None = None,
+        deferrable: bool | None = None,
+        mode: str = "poke",
+        **kwargs: Any,
+    ) -> None:
+        usual = RESCHEDULE_INTERVAL if mode == "reschedule" and not deferrable else polling.DEFAULT_POLL_INTERVAL
+        self.poll_interval = polling.check_poll_interval(usual if poll_interval is None else poll_interval)
+        kwargs.setdefault("poke_interval", self.poll_interval)
+        super().__init__(mode=mode, **kwargs)
+        self.job = job
+        self.modelmax_conn_id = modelmax_conn_id
+        self.deferrable = (mode != "reschedule" and edge.default_deferrable()) if deferrable is None else deferrable
+        self._wait: polling.Wait | None = None
+
+    @cached_property
+    def hook(self) -> ModelMaxHook:
+        """The hook of this task's connection."""
+        return ModelMaxHook(self.modelmax_conn_id)
+
+    def execute(self, context: Context) -> Any:
+        """Wait in the way that was asked for."""
+        if not self.deferrable:
+            return super().execute(context)
+        with self._soft():
+            if seen := self.poke(context):
+                return seen.xcom_value
+            return self._defer(api.Job.of(self.job))
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Ask for the status once."""
+        with edge.hopeless_fails(), _times_out():
+            job = api.Job.of(self.job)
+            before = self._wait or self._begin(context, job)
+            self._wait = wait = self.hook.look(before, job)
+            self._keep_silence(context, wait)
+            step = wait.next_step(edge.utcnow())
+            if isinstance(step, polling.Over) and step.error:
+                raise step.error
+            return PokeReturnValue(isinstance(step, polling.Over), job.as_dict())
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, str]:
+        """Go on when the trigger says that the job is over."""
+        with self._soft(), edge.hopeless_fails(), _times_out():
+            job_event = JobEvent.from_dict(event)
+            job_event.raise_for_outcome()
+            self.log.info(
+                "Job %s is COMPLETED: seen %.0f s in queue, %.0f s generating.",
+                job_event.request_id,
+                job_event.queued_seconds,
+                job_event.generating_seconds,
+            )
+            return api.Job.of(self.job).as_dict()
+
+    def on_kill(self) -> None:
+        """Say what stops and what goes on."""
+        self.log.warning("%s", polling.on_kill_message(self._wait.request_id if self._wait else None))
+
+    def _defer(self, job: api.Job) -> NoReturn:
+        deadline = edge.absolute(timedelta(seconds=self.timeout), self.execution_timeout)
+        self.defer(
+            trigger=ModelMaxJobTrigger.waiting_for(
+                job, conn_id=self.modelmax_conn_id, deadline=deadline, poll_interval=self.poll_interval
+            ),
+            method_name="execute_complete",
+            timeout=edge.backstop(deadline),
+        )
+
+    def _begin(self, context: Context, job: api.Job) -> polling.Wait:
+        now = edge.utcnow()
+        deadline = now + timedelta(seconds=self.timeout)
+        wait = polling.Wait.begin(job.request_id, deadline=deadline, poll_interval=self.poll_interval, now=now)
+        store: Any = context.get("task_state_store") if self.mode == "reschedule" else None
+        since = store.get(SILENT_SINCE) if store is not None else None
+        return wait.silent_since(datetime.fromisoformat(since)) if since else wait
+
+    def _keep_silence(self, context: Context, wait: polling.Wait) -> None:
+        """Remember between the processes of the reschedule mode since when nothing was heard (Airflow 3.3+)."""
+        store: Any = context.get("task_state_store") if self.mode == "reschedule" else None
+        if store is None:
+            return
+        if wait.trouble:
+            store.set(SILENT_SINCE, wait.heard.isoformat())
+        elif store.get(SILENT_SINCE):
+            store.delete(SILENT_SINCE)
+
+    @contextmanager
+    def _soft(self) -> Iterator[None]:
+        """Skip where ``soft_fail`` or ``never_fail`` ask for it, as the base class does around ``poke``."""
+        try:
+            yield
+        except (AirflowFailException, AirflowSensorTimeout) as error:
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(str(error)) from error
+            raise
+        except api.ModelMaxError as error:
+            if self.never_fail:
+                raise AirflowSkipException(str(error)) from error
+            raise
+
+
+@contextmanager
+def _times_out() -> Iterator[None]:
+    try:
+        yield
+    except api.JobNotOverError as error:
+        if error.timed_out:
+            raise AirflowSensorTimeout(str(error)) from error
+        raise
