@@ -1,0 +1,203 @@
+"""A whole Airflow on this machine: migrated database, api-server, scheduler, dag-processor and triggerer.
+
+Each component is the `airflow` command as a process of its own, as in production; settings come through the
+environment only, so that no file of the user is read or written outside `home`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from tests.stack import workers
+from tests.stack.airflow_settings import settings
+from tests.stack.client import AirflowClient
+from tests.stack.processes import Service, child_environment, free_port, stop, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    import psutil
+    from typing_extensions import Self
+
+    from tests.stack.postgres import Database
+
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+JOB_TYPES = {"dag-processor": "DagProcessorJob", "scheduler": "SchedulerJob", "triggerer": "TriggererJob"}
+ENOUGH_CORES = 4
+AIRFLOW = [sys.executable, "-m", "airflow"]
+
+
+class AirflowStack(AirflowClient):
+    """A running Airflow, to be used as a context manager; its REST methods are those of `AirflowClient`."""
+
+    def __init__(
+        self,
+        home: Path,
+        dags: Path | Mapping[str, Path],
+        database: Database,
+        *,
+        connections: Mapping[str, str | dict[str, Any]] | None = None,
+        environment: Mapping[str, str] | None = None,
+        port: int | None = None,
+        progress: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """Describe it; entering the context starts it.
+
+        `dags` is a folder, or several by name, each a DAG bundle. `connections` reach every component through
+        AIRFLOW_CONN_<ID>. `environment` adds or overrides settings. `progress` is told what happens.
+        """
+        port = port or free_port()
+        super().__init__(f"http://127.0.0.1:{port}")
+        self.home = home.resolve()
+        self.database = database
+        self.progress = progress
+        folders = {"dags": dags} if not hasattr(dags, "items") else dict(dags.items())
+        self.environment = child_environment(
+            {
+                **settings(self.home, folders, database, port),
+                **{f"AIRFLOW_CONN_{name.upper()}": _text(value) for name, value in (connections or {}).items()},
+                **(environment or {}),
+            }
+        )
+        self.services = {name: self._service(name, [name]) for name in COMPONENTS}
+
+    def __enter__(self) -> Self:
+        """Migrate, start all components and wait until they are healthy."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        try:
+            self._migrate()
+            self._start()
+            self.wait_healthy()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop everything that was started."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop all components and whatever they started."""
+        self._session.close()  # else the api-server waits for this connection
+        stop(self.services.values())
+
+    def _service(self, name: str, command: list[str]) -> Service:
+        return Service(name, [*AIRFLOW, *command], self.environment, self.home / "processes" / f"{name}.log")
+
+    def _migrate(self) -> None:
+        started = time.monotonic()
+        migration = self._service("migrate", ["db", "migrate"])
+        if migration.run():
+            raise RuntimeError(f"airflow db migrate failed\n{migration.tail()}")
+        self.progress(f"database migrated ({time.monotonic() - started:.0f} s, {self.database.kind})")
+
+    def _start(self) -> None:
+        """Start the api-server and beside it the others, on a small machine one after the other.
+
+        The api-server needs as much processor time as the other three together (measured: 19 s of 37),
+        its first call included; left alone on one core it is ready when they are.
+        """
+        started = time.monotonic()
+        self.services["api-server"].start()
+        before = {name: self._latest_job(name) for name in JOB_TYPES}
+        one_by_one = (os.cpu_count() or 1) < ENOUGH_CORES
+        for name in () if one_by_one else JOB_TYPES:
+            self.services[name].start()
+        for name in JOB_TYPES:
+            if one_by_one:
+                self.services[name].start()
+            self._wait_for_job(name, before[name], started)
+        self._wait_for_api(started)
+
+    def _wait_for_job(self, name: str, before: int, started: float) -> None:
+        def has_job() -> bool:
+            self.services[name].check()
+            return self._latest_job(name) > before
+
+        wait_until(has_job, 90, f"{name} at work", self.services[name].tail)
+        self.progress(f"{name} up ({time.monotonic() - started:.0f} s)")
+
+    def _wait_for_api(self, started: float) -> None:
+        def answers() -> bool:
+            self.services["api-server"].check()
+            return bool(self.health())
+
+        wait_until(answers, 90, "api-server answers", self.services["api-server"].tail)
+        # The first call to the execution API takes 7 s, longer than a worker waits before it asks again:
+        # let no task make it.
+        self._session.get(f"{self.url}/execution/health", timeout=60).raise_for_status()
+        self.progress(f"api-server up ({time.monotonic() - started:.0f} s)")
+
+    def _latest_job(self, name: str) -> int:
+        query = "SELECT COALESCE(MAX(id), 0) AS latest FROM job WHERE job_type = :job_type"
+        return int(self.rows(query, job_type=JOB_TYPES[name])[0]["latest"])
+
+    def wait_healthy(self, timeout: float = 120) -> None:
+        """Wait until the api-server calls every component healthy; show the log of one that ended."""
+
+        def all_healthy() -> bool:
+            for service in self.services.values():
+                service.check()
+            states = self.health()
+            return len(states) == len(COMPONENTS) and set(states.values()) == {"healthy"}
+
+        wait_until(all_healthy, timeout, "all components healthy", self.tails)
+
+    def tails(self) -> str:
+        """Return the ends of all component logs."""
+        return "\n".join(service.tail() for service in self.services.values())
+
+    # Chaos
+
+    def kill(self, component: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """Signal a component; SIGKILL takes its children too, else they would live on as orphans."""
+        if number == signal.SIGKILL:
+            self.services[component].kill()
+        else:
+            self.services[component].signal(number)
+
+    def restart(self, component: str) -> None:
+        """Start a component (again) and wait until the new process is at work."""
+        stop([self.services[component]])
+        started = time.monotonic()
+        if component == "api-server":
+            self.services[component].start()
+            self._wait_for_api(started)
+        else:
+            before = self._latest_job(component)
+            self.services[component].start()
+            self._wait_for_job(component, before, started)
+
+    # Evidence
+
+    def worker_processes(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> list[psutil.Process]:
+        """Return the processes that execute a task instance right now."""
+        instance = self.task_instance(dag_id, run_id, task_id, map_index)
+        return workers.of(self.services["scheduler"].family(), instance["id"])
+
+    def busy_workers(self) -> list[psutil.Process]:
+        """Return the processes that execute any task."""
+        return workers.busy(self.services["scheduler"].family())
+
+    def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
+        """Run a SQL query on the metadata database."""
+        return self.database.rows(query, **parameters)
+
+    def all_log_text(self) -> str:
+        """Return every log, of tasks, DAG parsing and components, to look for what must not be there."""
+        files = sorted(path for path in self.home.rglob("*") if path.is_file() and ".log" in path.suffixes)
+        return "\n".join(f"### {path}\n{path.read_text(errors='replace')}" for path in files)
+
+
+def _text(connection: str | dict[str, Any]) -> str:
+    return connection if isinstance(connection, str) else json.dumps(connection)

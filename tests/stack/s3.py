@@ -1,0 +1,177 @@
+"""A real S3 server (SeaweedFS) for one run: it checks signatures and permissions, and can be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import botocore.config
+import botocore.exceptions
+import botocore.session
+
+from tests.stack.processes import Service, child_environment, free_port, stop, wait_until
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+BUCKET = "videos"
+GRPC_OFFSET = 10_000
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who asks: an access key, its secret, and what SeaweedFS lets it do."""
+
+    login: str
+    password: str
+    actions: tuple[str, ...]
+
+
+OWNER = Identity("owner", "secret-of-the-owner", ("Admin", "Read", "Write", "List", "Tagging"))
+READER = Identity("reader", "secret-of-the-reader", (f"Read:{BUCKET}", f"List:{BUCKET}"))
+
+
+class SeaweedFS:
+    """One S3 server with the bucket `videos`, to be used as a context manager."""
+
+    bucket = BUCKET
+
+    def __init__(self) -> None:
+        """Choose the ports; entering the context starts it."""
+        self.port = free_port(GRPC_OFFSET)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._home = Path(tempfile.mkdtemp(prefix="modelmax-s3-"))
+        self._ports = {name: free_port(GRPC_OFFSET) for name in ("master", "volume", "filer", "admin")}
+        self.service = Service("seaweedfs", self._command(), child_environment({}), self._home / "weed.log")
+
+    def __enter__(self) -> Self:
+        """Start it and wait until it takes objects."""
+        (self._home / "data").mkdir()
+        (self._home / "identities.json").write_text(_identities(OWNER, READER))
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it and remove what it leaves behind."""
+        self.service.kill()
+        shutil.rmtree(self._home, ignore_errors=True)
+        ports = (self.port, *self._ports.values())
+        for port in (*ports, *(port + GRPC_OFFSET for port in ports)):
+            for socket in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock"):
+                socket.unlink(missing_ok=True)
+
+    def start(self) -> None:
+        """Start it, (again) with what was stored; ready means that a put succeeds, it listens long before."""
+        self.service.start()
+        wait_until(self._takes_objects, 60, "SeaweedFS takes objects", self.service.tail)
+        self.client().delete_object(Bucket=BUCKET, Key=".probe")
+
+    def stop(self) -> None:
+        """Stop it as an administrator would."""
+        stop([self.service])
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.service.kill()
+
+    @property
+    def connection(self) -> dict[str, Any]:
+        """The Airflow connection of the bucket's owner."""
+        return self.connection_as(OWNER)
+
+    @property
+    def read_only_connection(self) -> dict[str, Any]:
+        """An Airflow connection that may list and read the bucket and nothing else."""
+        return self.connection_as(READER)
+
+    def connection_as(self, identity: Identity) -> dict[str, Any]:
+        """Write the Airflow connection of an identity."""
+        extra = {
+            "endpoint_url": self.url,
+            "region_name": "us-east-1",
+            "config_kwargs": {"s3": {"addressing_style": "path"}},
+        }
+        return {"conn_type": "aws", "login": identity.login, "password": identity.password, "extra": extra}
+
+    def client(self, identity: Identity = OWNER) -> Any:
+        """Make a botocore client."""
+        config = botocore.config.Config(
+            s3={"addressing_style": "path"},
+            retries={"total_max_attempts": 1},
+            connect_timeout=2,
+            read_timeout=10,
+            proxies={},
+        )
+        return botocore.session.Session().create_client(
+            "s3",
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id=identity.login,
+            aws_secret_access_key=identity.password,
+            config=config,
+        )
+
+    def list_objects(self, prefix: str = "") -> dict[str, int]:
+        """Return the size of each object by its key."""
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        return {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
+
+    def list_multipart_uploads(self, prefix: str = "") -> list[str]:
+        """Return the keys of uploads that were begun and neither completed nor aborted."""
+        answer = self.client().list_multipart_uploads(Bucket=BUCKET, Prefix=prefix)
+        return [upload["Key"] for upload in answer.get("Uploads", [])]
+
+    def read(self, key: str) -> bytes:
+        """Return the bytes of an object."""
+        return bytes(self.client().get_object(Bucket=BUCKET, Key=key)["Body"].read())
+
+    def _takes_objects(self) -> bool:
+        self.service.check()
+        with contextlib.suppress(botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
+            self.client().put_object(Bucket=BUCKET, Key=".probe", Body=b"probe")
+            return True
+        return False
+
+    def _command(self) -> list[str]:
+        options = {
+            "dir": self._home / "data",
+            "ip": "127.0.0.1",
+            "ip.bind": "127.0.0.1",
+            "master.telemetry": "false",  # it would call its maker
+            **{f"{name}.port": port for name, port in self._ports.items()},
+            "s3.port": self.port,
+            "s3.config": self._home / "identities.json",
+            "s3.port.iceberg": 0,
+            "s3.port.lance": 0,
+            "s3.autoCreateBucket": "false",
+            "bucket": BUCKET,
+            "webdav": "false",
+            "admin.ui": "false",
+            "volume.preStopSeconds": 0,
+        }
+        return ["weed", f"-logdir={self._home}", "mini", *(f"-{name}={value}" for name, value in options.items())]
+
+
+def _identities(*identities: Identity) -> str:
+    entries = [
+        {
+            "name": each.login,
+            "credentials": [{"accessKey": each.login, "secretKey": each.password}],
+            "actions": list(each.actions),
+        }
+        for each in identities
+    ]
+    return json.dumps({"identities": entries})

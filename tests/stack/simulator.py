@@ -1,0 +1,96 @@
+"""The simulator as a process of its own, started by its command line and steered by its control API."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from tests.stack.processes import Service, child_environment, free_port, stop, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+KEY = "sk-simulator-key-that-must-appear-nowhere"
+
+
+class Simulator:
+    """A running simulator, to be used as a context manager."""
+
+    def __init__(self, home: Path, *options: str, key: str = KEY, port: int | None = None) -> None:
+        """Take the folder of its log and further options of its command line."""
+        self.key = key
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        module = "airflow_provider_modelmax.simulator"
+        command = [sys.executable, "-m", module, "--port", str(self.port), "--key", key, *options]
+        self.service = Service("simulator", command, child_environment({}), home / "simulator.log")
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def __enter__(self) -> Self:
+        """Start it and wait until it answers."""
+        try:
+            self.start()
+        except BaseException:
+            stop([self.service])
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it."""
+        self._session.close()
+        stop([self.service])
+
+    @property
+    def connection(self) -> dict[str, Any]:
+        """The Airflow connection that leads here."""
+        return {"conn_type": "modelmax", "host": self.url, "password": self.key}
+
+    def start(self) -> None:
+        """Start it; its jobs live in its memory, so a started one knows none."""
+        self.service.start()
+        wait_until(self._answers, 30, "simulator answers", self.service.tail)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.service.kill()
+
+    def ledger(self) -> dict[str, Any]:
+        """Return every call, bill and job."""
+        return dict(self._call("GET", "ledger"))
+
+    def fault(self, kind: str, call: str = "any", **parameters: Any) -> dict[str, Any]:
+        """Order a fault and return it with its id."""
+        return dict(self._call("POST", "faults", json={"kind": kind, "call": call, **parameters})[0])
+
+    def lift_faults(self) -> None:
+        """Behave again."""
+        self._call("DELETE", "faults")
+
+    def set(self, **settings: Any) -> None:
+        """Change settings while it runs: `balance`, `queue_seconds`, `run_seconds`, ..."""
+        self._call("POST", "settings", json=settings)
+
+    def reset(self) -> None:
+        """Forget all calls, bills, jobs and faults."""
+        self._call("POST", "reset")
+
+    def _answers(self) -> bool:
+        self.service.check()
+        try:
+            return self._session.get(f"{self.url}/simulator/ledger", timeout=5).ok
+        except requests.RequestException:
+            return False
+
+    def _call(self, method: str, path: str, **arguments: Any) -> Any:
+        answer = self._session.request(method, f"{self.url}/simulator/{path}", timeout=30, **arguments)
+        if not answer.ok:
+            raise requests.HTTPError(f"{method} {path}: {answer.status_code} {answer.text}", response=answer)
+        return answer.json() if answer.content else None
