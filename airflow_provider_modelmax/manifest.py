@@ -23,11 +23,13 @@ class Destination:
     :param folder: URI without a slash at its end
     :param stem: file name without suffix
     :param exact: whether the caller named the object, so that something else may stand there already
+    :param suffix: as the caller wrote it
     """
 
     folder: str
     stem: str
     exact: bool
+    suffix: str = ".mp4"
 
     @classmethod
     def parse(cls, destination: object, stem: str) -> Destination:
@@ -45,7 +47,10 @@ class Destination:
         uri = destination.strip()
         if uri.lower().endswith(".mp4"):
             folder, _, name = uri.rpartition("/")
-            return cls(folder or ("/" if uri.startswith("/") else "."), name[: -len(".mp4")], exact=True)
+            stem, suffix = name[: -len(".mp4")], name[-len(".mp4") :]
+            if not stem:
+                raise InvalidInputError(f"destination is {uri!r}, but a name must stand before {suffix}.")
+            return cls(folder or ("/" if uri.startswith("/") else "."), stem, True, suffix)
         if PurePosixPath(uri).suffix.lower() in {".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif"}:
             raise InvalidInputError(
                 f"destination is {uri!r}, but the service makes MP4: end it in .mp4, or name a folder."
@@ -60,8 +65,8 @@ class Destination:
     def videos(self, count: int) -> list[str]:
         """Return the URIs of ``count`` videos."""
         if count == 1:
-            return [self._uri(f"{self.stem}.mp4")]
-        return [self._uri(f"{self.stem}-{index}.mp4") for index in range(count)]
+            return [self._uri(self.stem + self.suffix)]
+        return [self._uri(f"{self.stem}-{index}{self.suffix}") for index in range(count)]
 
     def _uri(self, name: str) -> str:
         return f"{self.folder.rstrip('/')}/{name}"
@@ -82,18 +87,19 @@ class Manifest:
     request: Mapping[str, Any] | None = None
     videos: tuple[Saved, ...] = ()
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON document."""
+        return {
+            "manifest_version": VERSION,
+            **self.result.as_dict(),
+            "request": self.request,
+            "task": dict(self.task),
+            "videos": [{"uri": video.uri, "bytes": video.size, "sha256": video.sha256} for video in self.videos],
+        }
+
     def write(self, uri: str) -> None:
         """Write it to ``uri``, all or nothing."""
-        save_json(
-            uri,
-            {
-                "manifest_version": VERSION,
-                **self.result.as_dict(),
-                "request": self.request,
-                "task": dict(self.task),
-                "videos": [{"uri": video.uri, "bytes": video.size, "sha256": video.sha256} for video in self.videos],
-            },
-        )
+        save_json(uri, self.as_dict())
 
     @classmethod
     def read(cls, uri: str) -> Manifest | None:
@@ -106,8 +112,8 @@ class Manifest:
             return None
         try:
             videos = tuple(Saved(video["uri"], video["bytes"], video["sha256"]) for video in document["videos"])
-            return cls(Result.from_dict(document), document["task"], document["request"], videos)
-        except (KeyError, TypeError) as error:
+            return cls(Result.from_dict(document), dict(document["task"]), document["request"], videos)
+        except (KeyError, TypeError, ValueError) as error:
             raise DestinationError(
                 f"{uri} is in the way: it is no manifest of this provider ({type(error).__name__}: {error}). "
                 "Move it, or choose another destination."

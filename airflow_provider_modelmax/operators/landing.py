@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -15,7 +16,7 @@ from airflow_provider_modelmax import api
 from airflow_provider_modelmax.manifest import Destination, Manifest
 from airflow_provider_modelmax.mp4 import BrokenVideoError
 from airflow_provider_modelmax.operators.progress import FETCHING, Progress, ProgressStore
-from airflow_provider_modelmax.storage import DestinationError, Saved, check_writable, save_video, size_of
+from airflow_provider_modelmax.storage import DestinationError, Saved, StorageError, check_writable, save_video, size_of
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -108,9 +109,9 @@ class Landing:
             progress, phase=FETCHING, asks=progress.asks + 1, asker=_whoami(), asked_at=round(time.time(), 1)
         )
         self.store.put(asking)
-        fetched = self.store.put(asking.fetched(self.hook.get_result(progress.job)))
+        fetched = asking.fetched(self.hook.get_result(progress.job))
+        self._keep(fetched)
         self.log.info("Result of job %s is kept. Billed: %s.", fetched.job.request_id, _usage(fetched))
-        self._manifest(fetched).write(self.destination.manifest)
         return fetched
 
     def land(self, progress: Progress) -> Progress:
@@ -124,6 +125,30 @@ class Landing:
             self._manifest(landed).write(self.destination.manifest)
             self.store.put(landed)
         return landed
+
+    def _keep(self, fetched: Progress) -> None:
+        """Keep a paid result in the task state and in the manifest; when neither takes it, in the log."""
+        kept = self._put(fetched)
+        manifest = self._manifest(fetched)
+        try:
+            manifest.write(self.destination.manifest)
+        except StorageError:
+            if not kept:
+                self.log.exception(
+                    "The result of job %s is paid for and could be kept nowhere else. Write this to %s and retry: %s",
+                    fetched.job.request_id,
+                    self.destination.manifest,
+                    json.dumps(manifest.as_dict()),
+                )
+            raise
+
+    def _put(self, progress: Progress) -> bool:
+        try:
+            self.store.put(progress)
+        except Exception:
+            self.log.exception("The task state could not be written; the manifest keeps the result.")
+            return False
+        return self.store.available
 
     def _answers(self, manifest: Manifest, job: api.Job | None) -> bool:
         if job:
@@ -186,9 +211,9 @@ class Landing:
             except (api.TransportError, api.TemporaryError, api.AnswerError, BrokenVideoError) as error:
                 if attempt == DOWNLOAD_ATTEMPTS or isinstance(error, api.ForeignUrlError):
                     raise
-                pause = getattr(error, "retry_after", None) or 2.0 ** (attempt - 1)
+                pause = pause_before(attempt, error)
                 self.log.warning("%s: %s Nothing was written. Fetching it again in %.0f s.", uri, error, pause)
-                if self.stop.wait(min(pause, api.MAX_RETRY_AFTER)):
+                if self.stop.wait(pause):
                     raise Stopped(uri) from None
         raise AssertionError("the loop ends by return or raise")
 
@@ -223,6 +248,11 @@ class Landing:
                 self.log.info("%s: %.0f%s MB so far.", uri, written / 1e6, of)
 
         return report
+
+
+def pause_before(attempt: int, error: Exception) -> float:
+    """Return how many seconds to wait after ``attempt`` to download ended in ``error``."""
+    return min(getattr(error, "retry_after", None) or 2.0 ** (attempt - 1), api.MAX_RETRY_AFTER)
 
 
 def _from_manifest(manifest: Manifest) -> Progress:

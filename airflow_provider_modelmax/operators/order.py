@@ -79,7 +79,7 @@ class Order:
 
 def describe(model: str, prompt: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a request as a manifest shows it: the image by its name, or its size."""
-    shown = {name: value for name, value in (parameters or {}).items() if value is not None}
+    shown = inputs.check_parameters(parameters)
     if "image" in shown:
         shown["image"] = str(hide_image(shown)["image"])
     # Through JSON, so that it equals what is read back from a manifest.
@@ -90,6 +90,8 @@ def describe(model: str, prompt: str, parameters: Mapping[str, Any] | None) -> d
 def _read_image(image: object) -> str:
     if isinstance(image, HiddenImage):
         image = image.text
+    if isinstance(image, bytes):
+        return inputs.encode_image(image, "given as bytes")
     if isinstance(image, os.PathLike):
         image = os.fspath(image)
     if not isinstance(image, str) or not image.strip():

@@ -87,6 +87,11 @@ class ProgressStore:
     def __init__(self, context: Context) -> None:
         self._store: Any = context.get("task_state_store")
 
+    @property
+    def available(self) -> bool:
+        """Whether anything is kept."""
+        return self._store is not None
+
     def get(self) -> Progress | None:
         """Return what was kept."""
         kept = self._store.get(KEY) if self._store is not None else None

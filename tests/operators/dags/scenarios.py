@@ -1,0 +1,51 @@
+"""The same tasks twice, deferrable and not: what they do comes from the run's conf."""
+
+from datetime import timedelta
+
+from airflow.sdk import DAG
+
+from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
+from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
+from airflow_provider_modelmax.operators.submit import ModelMaxSubmitVideoOperator
+from airflow_provider_modelmax.sensors.job import ModelMaxVideoSensor
+
+ORDER = {
+    "model": "{{ dag_run.conf.get('model', 'veo-3.1-fast') }}",
+    "prompt": "{{ dag_run.conf.get('prompt', 'a lighthouse at dusk') }}",
+    "parameters": "{{ dag_run.conf.get('parameters', {'duration_seconds': 1, 'generate_audio': False}) }}",
+}
+DESTINATION = "{{ dag_run.conf['destination'] }}"
+JOB = "{{ dag_run.conf['job'] }}"
+
+DAGS: dict[str, DAG] = {}
+
+
+def scenario(dag_id: str) -> DAG:
+    DAGS[dag_id] = DAG(dag_id, schedule=None, render_template_as_native_obj=True)
+    return DAGS[dag_id]
+
+
+for way in ("deferrable", "inline"):
+    waiting = {"deferrable": way == "deferrable", "poll_interval": 0.1}
+    with scenario("generate_" + way):
+        ModelMaxGenerateVideoOperator(
+            task_id="generate", destination=DESTINATION, deadline=timedelta(seconds=30), **ORDER, **waiting
+        )
+    with scenario("generate_overwriting_" + way):
+        ModelMaxGenerateVideoOperator(task_id="generate", destination=DESTINATION, overwrite=True, **ORDER, **waiting)
+    with scenario("generate_impatient_" + way):
+        ModelMaxGenerateVideoOperator(
+            task_id="generate", destination=DESTINATION, deadline=timedelta(seconds=1), **ORDER, **waiting
+        )
+    with scenario("submit_then_download_" + way):
+        submit = ModelMaxSubmitVideoOperator(task_id="submit", **ORDER)
+        wait = ModelMaxVideoSensor(task_id="wait", job=submit.output, **waiting)
+        ModelMaxDownloadVideoOperator(task_id="download", job=wait.output, destination=DESTINATION, **waiting)
+    with scenario("download_" + way):
+        ModelMaxDownloadVideoOperator(task_id="download", job=JOB, destination=DESTINATION, **waiting)
+    with scenario("soft_sensor_" + way):
+        ModelMaxVideoSensor(task_id="wait", job=JOB, soft_fail=True, **waiting)
+    with scenario("impatient_sensor_" + way):
+        ModelMaxVideoSensor(task_id="wait", job=JOB, timeout=1, **waiting)
+
+globals().update(DAGS)  # where Airflow looks for them

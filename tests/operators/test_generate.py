@@ -1,0 +1,252 @@
+"""Generate, run by Airflow against the simulator: one table of scenarios, deferrable and inline."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WAYS = ["deferrable", "inline"]
+CALLS = ("submit", "result", "content")
+SHORT = {"duration_seconds": 1, "generate_audio": False}
+
+pytestmark = [
+    pytest.mark.usefixtures("modelmax_conn", "triggers_fire_at_once", "short_pauses"),
+    pytest.mark.parametrize("way", WAYS),
+]
+
+
+def counts(simulator: Any) -> list[int]:
+    return [simulator.ledger.count(call) for call in CALLS]
+
+
+def served(simulator: Any) -> set[str]:
+    return {video.sha256 for videos in simulator.ledger.videos.values() for video in videos.values()}
+
+
+def landed(folder: Path) -> dict[str, str]:
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.glob("*.mp4"))}
+
+
+def manifests(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text()) for file in folder.glob("*.modelmax.json")]
+
+
+def test_one_video_costs_one_submit_one_result_and_one_content_call(way, run, simulator, tmp_path):
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    assert done.state == "success"
+    assert counts(simulator) == [1, 1, 1]
+    assert set(landed(tmp_path / "videos").values()) == served(simulator)
+
+
+def test_the_xcoms_name_the_job_the_bill_the_manifest_and_the_videos(way, run, simulator, tmp_path):
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    (bill,) = simulator.ledger.bills
+    uris = done.xcom("generate")
+    assert [Path(uri).exists() for uri in uris] == [True]
+    assert done.xcom("generate", "request_id") == bill.request_id
+    assert done.xcom("generate", "usage") == {
+        "video_seconds": 1,
+        "video_resolution": "720p",
+        "video_has_audio": False,
+    }
+    manifest = json.loads(Path(done.xcom("generate", "manifest")).read_text())
+    assert manifest["videos"][0]["uri"] == uris[0]
+    assert manifest["request"]["prompt"] == "a lighthouse at dusk"
+    assert manifest["task"]["task_id"] == "generate"
+
+
+def test_four_samples_land_in_four_files_for_one_bill(way, run, simulator, tmp_path):
+    done = run(f"generate_{way}", destination=f"{tmp_path}/clip.mp4", parameters={**SHORT, "sample_count": 4})
+    assert counts(simulator) == [1, 1, 4]
+    assert done.xcom("generate") == [f"{tmp_path}/clip-{index}.mp4" for index in range(4)]
+    assert set(landed(tmp_path).values()) == served(simulator)
+
+
+def test_a_failed_job_fails_the_task_at_once_and_bills_nothing(way, run, simulator, tmp_path):
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/", prompt="a duel [fail]")
+    assert done.state == "failed"
+    assert "content policy violation. Nothing is billed" in done.output
+    assert counts(simulator) == [1, 0, 0]
+    assert landed(tmp_path / "videos") == {}
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (400, "Correct the request"),
+        (401, "Put a valid API key into the password"),
+        (402, "Nothing was charged. Top up"),
+    ],
+)
+def test_a_hopeless_refusal_of_the_submit_is_sent_once(way, run, simulator, tmp_path, status, says):
+    simulator.fault("submit", "error", status=status)
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    assert done.state == "failed"
+    assert says in done.output
+    assert counts(simulator) == [1, 0, 0]
+
+
+@pytest.mark.parametrize("kind", ["lost_answer", "reset", "cut_json", "html_200", "missing_field"])
+def test_a_submit_without_a_usable_answer_is_sent_again(way, run, simulator, tmp_path, kind):
+    simulator.fault("submit", kind, times=1, **({"field": "request_id"} if kind == "missing_field" else {}))
+    assert run(f"generate_{way}", destination=f"{tmp_path}/videos/").state == "success"
+    assert counts(simulator) == [2, 1, 1]
+    assert len(simulator.ledger.bills) == 1
+
+
+@pytest.mark.parametrize("kind", ["error", "reset", "cut_json", "html_200", "lost_answer"])
+def test_trouble_with_the_status_is_waited_out(way, run, simulator, tmp_path, kind):
+    simulator.fault("status", kind, times=3)
+    assert run(f"generate_{way}", destination=f"{tmp_path}/videos/").state == "success"
+    assert counts(simulator) == [1, 1, 1]
+
+
+def test_an_unknown_status_on_the_way_is_waited_out(way, run, simulator, tmp_path):
+    simulator.fault("status", "unknown_status", times=2)
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    assert done.state == "success"
+    assert "is PAUSED" in done.output
+
+
+def test_a_lost_answer_to_the_billing_call_is_asked_for_again_with_a_warning(way, run, simulator, tmp_path):
+    simulator.fault("result", "lost_answer", times=1)
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    assert done.state == "success"
+    assert "may be billed a second time" in done.output
+    assert counts(simulator) == [1, 2, 1]
+
+
+def test_the_billing_call_is_asked_again_twice_at_most(way, run, simulator, tmp_path):
+    simulator.fault("result", "lost_answer")
+    assert run(f"generate_{way}", destination=f"{tmp_path}/videos/").state == "failed"
+    assert simulator.ledger.count("result") == 3
+
+
+def test_a_result_without_usage_lands_all_the_same(way, run, simulator, tmp_path):
+    simulator.fault("result", "missing_field", field="usage")
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    assert done.state == "success"
+    assert "the service did not say" in done.output
+    assert counts(simulator) == [1, 1, 1]
+
+
+BROKEN_BODIES = [
+    "cut_body",
+    "cut_chunked",
+    "close_delimited_cut",
+    "reset_after",
+    "corrupt_body",
+    "not_a_video",
+    "empty_body",
+]
+
+
+@pytest.mark.parametrize("kind", BROKEN_BODIES)
+def test_a_broken_body_is_fetched_again_and_only_the_whole_one_lands(way, run, simulator, tmp_path, kind):
+    simulator.fault("content", kind, times=1)
+    assert run(f"generate_{way}", destination=f"{tmp_path}/videos/").state == "success"
+    assert counts(simulator) == [1, 1, 2]
+    assert set(landed(tmp_path / "videos").values()) == served(simulator)
+
+
+def test_a_video_that_never_comes_whole_leaves_nothing_and_a_clear_does_not_pay_again(
+    way, run, clear, simulator, tmp_path
+):
+    simulator.fault("content", "cut_body")
+    folder = tmp_path / "videos"
+    done = run(f"generate_{way}", destination=f"{folder}/")
+    assert done.state == "failed"
+    assert [file.suffix for file in folder.iterdir()] == [".json"]
+    simulator.clear_faults()
+    assert clear(done).state == "success"
+    assert counts(simulator)[:2] == [1, 1]
+    assert set(landed(folder).values()) == served(simulator)
+
+
+def test_a_video_on_another_host_is_not_fetched_and_stays_paid(way, run, simulator, tmp_path):
+    simulator.fault("result", "foreign_url", to="http://127.0.0.1:9/x", times=1)
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    assert done.state == "failed"
+    assert "The key is not sent there" in done.output
+    assert len(manifests(tmp_path / "videos")) == 1
+
+
+def test_a_job_that_never_ends_ends_at_the_deadline_and_can_be_taken_up(way, run, simulator, tmp_path):
+    simulator.fault("submit", "stuck_queue")
+    done = run(f"generate_impatient_{way}", destination=f"{tmp_path}/videos/")
+    assert done.state == "failed"
+    assert "its last status was IN_QUEUE" in done.output
+    assert "ModelMaxDownloadVideoOperator(job=" in done.output
+    assert counts(simulator) == [1, 0, 0]
+
+
+def test_clearing_a_finished_task_calls_nobody(way, run, clear, simulator, tmp_path):
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    before = len(simulator.ledger.calls())
+    again = clear(done)
+    assert again.state == "success"
+    assert len(simulator.ledger.calls()) == before
+    assert landed(tmp_path / "videos").keys() == {Path(uri).name for uri in again.xcom("generate")}
+
+
+def test_clearing_a_finished_task_whose_video_is_gone_fetches_the_content_only(way, run, clear, simulator, tmp_path):
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    Path(done.xcom("generate")[0]).unlink()
+    assert clear(done).state == "success"
+    assert counts(simulator) == [1, 1, 2]
+
+
+def test_clearing_with_another_prompt_makes_another_video(way, run, clear, simulator, tmp_path):
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    assert clear(done, prompt="a harbour at dawn").state == "success"
+    assert counts(simulator) == [2, 2, 2]
+
+
+def test_a_destination_of_another_job_is_refused_before_anything_is_spent(way, run, simulator, tmp_path):
+    run(f"generate_{way}", destination=f"{tmp_path}/clip.mp4")
+    done = run(f"generate_{way}", destination=f"{tmp_path}/clip.mp4")
+    assert done.state == "failed"
+    assert "is taken by job" in done.output
+    assert counts(simulator) == [1, 1, 1]
+
+
+def test_overwrite_replaces_another_jobs_video(way, run, simulator, tmp_path):
+    run(f"generate_{way}", destination=f"{tmp_path}/clip.mp4")
+    assert run(f"generate_overwriting_{way}", destination=f"{tmp_path}/clip.mp4").state == "success"
+    assert counts(simulator) == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("conf", "says"),
+    [
+        ({"prompt": ""}, "prompt is empty"),
+        ({"prompt": "   "}, "prompt is empty"),
+        ({"prompt": 7}, "prompt is a int"),
+        ({"model": ""}, "model is ''"),
+        ({"parameters": {"duration_seconds": 9}}, "must be from 1 to 8"),
+        ({"parameters": {"sample_count": 0}}, "must be from 1 to 4"),
+        ({"parameters": {"resolution": "8k"}}, "must be one of 720p, 1080p, 4k"),
+        ({"parameters": {"image": "no-such.png"}}, "does not exist, seen from this worker"),
+        ({"parameters": "fast"}, "parameters is a str"),
+        ({"destination": ""}, "destination is ''"),
+        ({"destination": "clip.mov"}, "the service makes MP4"),
+        ({"destination": "ftp://host/videos/"}, "Use one of file, s3"),
+        ({"destination": "s3://nowhere@videos/"}, "names the connection 'nowhere', which does not exist"),
+        ({"destination": "gs://videos/"}, "pip install 'airflow-provider-modelmax[gcs]'"),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_sent(way, run, simulator, tmp_path, conf, says):
+    done = run(f"generate_{way}", **{"destination": f"{tmp_path}/videos/", **conf})
+    assert done.state == "failed"
+    assert says in done.output
+    assert simulator.ledger.calls() == []
+
+
+def test_the_key_is_in_no_log_line(way, run, simulator, tmp_path):
+    simulator.fault("any", "error", status=500, html=True, times=2)
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    assert simulator.key not in done.output

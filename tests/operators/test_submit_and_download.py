@@ -1,0 +1,107 @@
+"""Submit, sensor and download as tasks of their own, run by Airflow against the simulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+
+SHORT = {"duration_seconds": 1, "generate_audio": False}
+
+pytestmark = [
+    pytest.mark.usefixtures("modelmax_conn", "triggers_fire_at_once", "short_pauses"),
+    pytest.mark.parametrize("way", ["deferrable", "inline"]),
+]
+
+
+@pytest.fixture
+def job(simulator: Any, modelmax_conn: str) -> dict[str, str]:
+    return ModelMaxHook(modelmax_conn).submit_video("veo-3.1-fast", "a lighthouse", SHORT).as_dict()
+
+
+def bare(job: dict[str, str]) -> dict[str, str]:
+    return {"model": job["model"], "request_id": job["request_id"]}
+
+
+def test_three_tasks_make_one_video_for_one_bill(way, run, simulator, tmp_path):
+    done = run(f"submit_then_download_{way}", destination=f"{tmp_path}/videos/")
+    assert done.state == "success"
+    assert [simulator.ledger.count(call) for call in ("submit", "result", "content")] == [1, 1, 1]
+    submitted = done.xcom("submit")
+    assert submitted.keys() == {"request_id", "model", "status_url", "response_url"}
+    assert done.xcom("submit", "request_id") == submitted["request_id"] == done.xcom("download", "request_id")
+    assert done.xcom("wait") == submitted
+    assert Path(done.xcom("download")[0]).exists()
+
+
+def test_a_failed_job_fails_the_sensor_and_is_never_fetched(way, run, simulator, tmp_path):
+    done = run(f"submit_then_download_{way}", destination=f"{tmp_path}/videos/", prompt="a duel [fail]")
+    states = [done.task_state(task) for task in ("submit", "wait", "download")]
+    assert states == ["success", "failed", "upstream_failed"]
+    assert "content policy violation" in done.output
+    assert simulator.ledger.count("result") == 0
+
+
+def test_a_failed_job_skips_a_soft_failing_sensor(way, run, simulator, job):
+    simulator.fault("status", "set_field", field="status", value="FAILED")
+    done = run(f"soft_sensor_{way}", job=job)
+    assert done.task_state("wait") == "skipped"
+
+
+def test_a_sensor_ends_at_its_timeout(way, run, simulator, job):
+    simulator.fault("status", "unknown_status", value="IN_QUEUE")
+    done = run(f"impatient_sensor_{way}", job=job)
+    assert done.task_state("wait") == "failed"
+    assert "AirflowSensorTimeout" in done.output
+
+
+def test_a_download_needs_only_the_id(way, run, simulator, tmp_path, job):
+    done = run(f"download_{way}", job=bare(job), destination=f"{tmp_path}/videos/")
+    assert done.state == "success"
+    assert len(simulator.ledger.bills) == 1
+
+
+def test_a_second_download_to_the_same_place_finds_the_manifest_and_does_not_pay(way, run, simulator, tmp_path, job):
+    first = run(f"download_{way}", job=job, destination=f"{tmp_path}/videos/")
+    again = run(f"download_{way}", job=bare(job), destination=f"{tmp_path}/videos/")
+    assert again.xcom("download") == first.xcom("download")
+    assert simulator.ledger.count("result") == 1
+
+
+def test_without_a_task_state_store_the_manifest_keeps_the_result(
+    way, run, clear, simulator, tmp_path, job, monkeypatch
+):
+    monkeypatch.setattr("airflow_provider_modelmax.operators.progress.ProgressStore.get", lambda _: None)
+    simulator.fault("content", "cut_body")
+    done = run(f"download_{way}", job=job, destination=f"{tmp_path}/videos/")
+    assert done.state == "failed"
+    simulator.clear_faults()
+    assert clear(done).state == "success"
+    assert simulator.ledger.count("result") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, "job has no model"),
+        ({"model": "veo-3"}, "job has no request_id"),
+        ({"request_id": "abc"}, "job has no model"),
+        ("abc", "job is a str"),
+        ({"model": "veo-3", "request_id": ".."}, "would change the path"),
+    ],
+)
+def test_a_job_that_is_none_is_refused(way, run, simulator, tmp_path, given, says):
+    done = run(f"download_{way}", job=given, destination=f"{tmp_path}/videos/")
+    assert done.state == "failed"
+    assert says in done.output
+    assert simulator.ledger.calls() == []
+
+
+def test_an_id_that_the_service_does_not_know_is_told(way, run, simulator, tmp_path):
+    unknown = {"model": "veo-3", "request_id": "no/such+id=?"}
+    done = run(f"download_{way}", job=unknown, destination=f"{tmp_path}/videos/")
+    assert done.state == "failed"
+    assert "answered 400" in done.output
