@@ -200,6 +200,9 @@ class Job:
                     f"job has no {key} (its keys: {sorted(map(str, job))}). Pass submit.output, "
                     'or {"model": "veo-3.1", "request_id": "…"}.'
                 )
+        for key in ("status_url", "response_url"):
+            if not isinstance(job.get(key) or "", str):
+                raise InvalidInputError(f"job[{key!r}] is {_shown(job[key])}, not a text. Pass submit.output as it is.")
         path = _job_path(job["model"], job["request_id"])
         return cls(
             job["request_id"],
@@ -313,10 +316,7 @@ def read_response(call: Call[T], status_code: int, headers: Mapping[str, str], b
     """
     if not 200 <= status_code < 300:
         raise error_of(call, status_code, headers, body)
-    try:
-        answer = jsonlib.loads(body)
-    except ValueError:
-        answer = None
+    answer = _json(body)
     if not isinstance(answer, dict):
         kind = headers.get("Content-Type", "no Content-Type")
         raise AnswerError(
@@ -339,7 +339,7 @@ _NEXT_STEP: Mapping[int, tuple[type[ServiceError], str]] = {
 def error_of(call: Call[Any], status_code: int, headers: Mapping[str, str], body: bytes) -> ModelMaxError:
     """Return the error that an answer outside 2xx stands for."""
     if 300 <= status_code < 400:
-        host = urlsplit(headers.get("Location", "")).netloc or "elsewhere"
+        host = _host(headers.get("Location", ""))
         return ForeignUrlError(
             f"{call} answered {status_code} and redirects to {host}. Redirects are not followed, so that the key "
             "stays at home; put the service's own base URL into the host of the ModelMax connection."
@@ -385,13 +385,19 @@ def resolve(base_url: str, url: str) -> str:
     :param base_url: the connection's, without a trailing slash; may have a path of its own
     :param url: a path as the service gave it; absolute URLs are accepted on the same origin only
     :raises ForeignUrlError: when it leads to another scheme, host or port
+    :raises AnswerError: when it is no URL, or one that HTTP clients read in different ways
     """
-    if not url.isascii() or any(char <= " " for char in url):
+    # With a backslash, https://evil\\@api.modelmax.io is at api.modelmax.io for urlsplit, and at evil for urllib3.
+    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         raise AnswerError(f"the service gave a URL that is none: {_excerpt(url)}")
     prefix = urlsplit(base_url).path
     in_prefix = url.startswith("/") and not url.startswith("//") and not url.startswith(f"{prefix}/")
-    absolute = urljoin(f"{base_url}/", f"{prefix}{url}" if in_prefix else url)
-    if _origin(absolute) != _origin(base_url):
+    try:
+        absolute = urljoin(f"{base_url}/", f"{prefix}{url}" if in_prefix else url)
+        same = _origin(absolute) == _origin(base_url) and "@" not in urlsplit(absolute).netloc
+    except ValueError:  # an impossible port, half an IPv6 address
+        raise AnswerError(f"the service gave a URL that is none: {_excerpt(url)}") from None
+    if not same:
         raise ForeignUrlError(
             f"The service gave a URL on another host ({urlsplit(absolute).netloc}); the connection's is "
             f"{urlsplit(base_url).netloc}. The key is not sent there and nothing was fetched."
@@ -407,13 +413,16 @@ def _can_pass(call: Call[Any], error: ModelMaxError) -> bool:
     return isinstance(error, TransportError | TemporaryError)
 
 
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or "elsewhere"
+    except ValueError:
+        return "elsewhere"
+
+
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
-    try:
-        port = parts.port
-    except ValueError:
-        raise AnswerError(f"the service gave a URL with an impossible port: {_excerpt(url)}") from None
-    return parts.scheme, parts.hostname, port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _job_path(model: str, request_id: str) -> str:
@@ -449,18 +458,26 @@ def _video_urls(answer: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(url) for url in urls)
 
 
+def _json(body: bytes) -> Any:
+    """Return what ``body`` holds, None when it is no JSON (RecursionError: nested without end)."""
+    try:
+        return jsonlib.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _service_sentence(body: bytes) -> tuple[str, str]:
     try:
-        error = jsonlib.loads(body)["error"]
+        error = _json(body)["error"]
         return str(error["type"]), str(error["message"])
-    except (ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return "", f"no error object of the service, but {_excerpt(body)}"
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Read ``Retry-After``: seconds or an HTTP date (RFC 9110, section 10.2.3)."""
     value = headers.get("Retry-After", "").strip()
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return float(value)
     try:
         return max((parsedate_to_datetime(value) - pendulum.now("UTC")).total_seconds(), 0.0)

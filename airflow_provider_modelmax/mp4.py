@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-_CONTAINERS: Final = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl"})
+_NESTED: Final = (b"trak", b"mdia", b"minf", b"stbl")
+"""What must be in the index, each inside the one before."""
+
 _MAX_MOOV: Final = 64 * 1024 * 1024
 """Bytes of index that are looked into; a larger one (days of video) is only measured."""
 
@@ -47,7 +49,9 @@ class Mp4Check:
 
         :raises BrokenVideoError: when something is missing
         """
-        if self._left or self._header:
+        if not self._seen:
+            raise BrokenVideoError(f"this is no MP4: it is {self._header!r}" if self._header else "nothing came")
+        if self._left or self._header or self._seen[-1] == b"moof":
             raise BrokenVideoError("the video is cut off: its last box is not complete")
         for kind in (b"ftyp", b"moov", b"mdat"):
             if kind not in self._seen:
@@ -76,6 +80,8 @@ class Mp4Check:
         size, kind = int.from_bytes(header[:4], "big"), header[4:8]
         if not self._seen and kind != b"ftyp":
             raise BrokenVideoError(f"this is no MP4: it begins with {header[:8]!r}")
+        if not _is_kind(kind):
+            raise BrokenVideoError(f"the video is damaged: {kind!r} stands where a box should begin")
         self._seen.append(kind)
         if size == 0:
             self._to_the_end = True
@@ -87,27 +93,35 @@ class Mp4Check:
             self._moov = bytearray()
 
     def _shown(self) -> str:
-        return ", ".join(kind.decode("latin-1") for kind in self._seen) or "none at all"
+        return ", ".join(kind.decode() for kind in dict.fromkeys(self._seen))
+
+
+def _is_kind(kind: bytes) -> bool:
+    return kind.isascii() and kind.decode().isprintable()
 
 
 def _check_index(moov: bytes | bytearray) -> None:
-    kinds = {kind for kind, _ in _boxes(moov)}
-    if b"mvhd" not in kinds or b"trak" not in kinds:
-        raise BrokenVideoError("the video's index (moov) names no track")
-    _descend(moov)
+    if b"mvhd" not in {kind for kind, _ in _boxes(moov)}:
+        raise BrokenVideoError("the video's index (moov) is damaged: it has no mvhd box")
+    _check_nested(moov, _NESTED)
 
 
-def _descend(body: bytes | bytearray) -> None:
-    for kind, inner in _boxes(body):
-        if kind in _CONTAINERS:
-            _descend(inner)
+def _check_nested(body: bytes | bytearray, nested: tuple[bytes, ...]) -> None:
+    boxes = list(_boxes(body))
+    if not nested:
+        return
+    inner = [content for kind, content in boxes if kind == nested[0]]
+    if not inner:
+        raise BrokenVideoError(f"the video's index (moov) is damaged: it has no {nested[0].decode()} box")
+    for content in inner:
+        _check_nested(content, nested[1:])
 
 
 def _boxes(body: bytes | bytearray) -> Iterator[tuple[bytes, bytes]]:
     at = 0
     while at < len(body):
-        size = int.from_bytes(body[at : at + 4], "big")
-        if size < 8 or at + size > len(body):
+        size, kind = int.from_bytes(body[at : at + 4], "big"), bytes(body[at + 4 : at + 8])
+        if size < 8 or at + size > len(body) or not _is_kind(kind):
             raise BrokenVideoError("the video's index (moov) is damaged")
-        yield bytes(body[at + 4 : at + 8]), bytes(body[at + 8 : at + size])
+        yield kind, bytes(body[at + 8 : at + size])
         at += size

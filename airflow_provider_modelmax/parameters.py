@@ -141,8 +141,8 @@ def _is_a(kind: type, name: str) -> Callable[[object], str | None]:
 
 def _is_json(value: object) -> str | None:
     try:
-        json.dumps(value)
-    except (TypeError, ValueError):
+        json.dumps(value, allow_nan=False, sort_keys=True)
+    except (TypeError, ValueError, RecursionError):
         return "cannot be written as JSON"
     return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from airflow_provider_modelmax.api import (
     FAILED,
@@ -106,7 +106,8 @@ class Wait:
         if why := self._gave_up(now):
             return Over(JobNotOverError(self.request_id, why, timed_out=now >= self.deadline))
         pause = max(self.poll_interval, getattr(self.trouble, "retry_after", None) or 0.0)
-        return AskAgain(min(now + timedelta(seconds=pause), self.deadline))
+        left = (self.deadline - now).total_seconds()
+        return AskAgain(self.deadline if pause >= left else now + timedelta(seconds=pause))
 
     def news(self, before: Wait, now: datetime) -> str:
         """Return the log line for what changed since ``before``; empty when nothing did."""
@@ -126,7 +127,7 @@ class Wait:
         return (running - self.started).total_seconds(), max((over - running).total_seconds(), 0.0)
 
     def _patience(self) -> str:
-        return f"{min(self.heard + SILENCE_LIMIT, self.deadline):%H:%M:%S} UTC"
+        return f"{min(self.heard + SILENCE_LIMIT, self.deadline).astimezone(timezone.utc):%H:%M:%S} UTC"
 
     def _gave_up(self, now: datetime) -> str | None:
         last = f"its last status was {self.status}" if self.status else "no status was seen"

@@ -16,11 +16,13 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, ObjectStoragePath
+from airflow.sdk.io import has_fs
 
 from airflow_provider_modelmax.mp4 import BrokenVideoError, Mp4Check
 
@@ -29,7 +31,7 @@ log = logging.getLogger(__name__)
 BLOCK = 8 * 1024 * 1024
 """Bytes of one part of an upload. Measured: memory is 3 to 4 times this; the default of s3fs is 50 MiB."""
 
-_EXTRAS = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gcs", "gcs": "gcs", "abfs": "azure", "abfss": "azure"}
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "abfs": "azure", "abfss": "azure"}
 
 
 class StorageError(Exception):
@@ -57,27 +59,41 @@ class Saved:
 def connect(uri: str) -> ObjectStoragePath:
     """Return the path of ``uri`` with a working filesystem behind it.
 
+    A URI is read as ObjectStoragePath reads it, so that others find the object under the same name: literally, with
+    ``#``, ``?`` and ``%`` as part of the name.
+
     :param uri: ``s3://conn_id@bucket/key``, ``gs://…``, ``abfs://…``, ``file:///…`` or a local path
-    :raises DestinationError: when scheme, connection or the library for it is missing
+    :raises DestinationError: when scheme, bucket, connection or the library for it is missing
     """
-    parts = urlsplit(uri)
-    if parts.scheme in {"", "file"}:
-        return ObjectStoragePath(f"file://{_local(uri).absolute()}")
-    if parts.scheme not in _EXTRAS:
-        raise DestinationError(
-            f"{uri}: nothing can be written all-or-nothing to {parts.scheme}://. Use one of file, {', '.join(_EXTRAS)}."
-        )
-    if parts.username:
-        _require_connection(uri, unquote(parts.username))
+    scheme, netloc = _split(uri)
+    if scheme in {"", "file"}:
+        return ObjectStoragePath(f"file://{_local(uri)}")
+    if scheme not in _EXTRAS:
+        raise DestinationError(f"{uri}: {scheme}:// is not supported. Use one of file, {', '.join(_EXTRAS)}.")
+    conn_id, at, bucket = netloc.rpartition("@")
+    if not bucket:
+        raise DestinationError(f"{uri} names no bucket. Write {scheme}://conn_id@bucket/folder.")
+    if at:
+        _require_connection(uri, conn_id)
+    path = _open_store(uri, scheme)
+    path.fs.invalidate_cache(path.path)  # who listed this folder before us left what was there then
+    return path
+
+
+def _open_store(uri: str, scheme: str) -> ObjectStoragePath:
     try:
         path = ObjectStoragePath(uri)
         _ = path.fs
-    except (ImportError, ValueError) as error:
-        raise DestinationError(
-            f"{uri} cannot be opened ({error}). Install what {parts.scheme}:// needs: "
-            f"pip install 'airflow-provider-modelmax[{_EXTRAS[parts.scheme]}]'"
-        ) from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DestinationError(f"{uri} cannot be opened ({reason}). {_remedy(scheme, error)}") from error
     return path
+
+
+def _remedy(scheme: str, error: Exception) -> str:
+    if isinstance(error, ImportError) or not has_fs(scheme):
+        return f"Install what {scheme}:// needs: pip install 'airflow-provider-modelmax[{_EXTRAS[scheme]}]'"
+    return "Correct the connection."
 
 
 def check_writable(uri: str) -> None:
@@ -91,8 +107,10 @@ def check_writable(uri: str) -> None:
     probe = connect(f"{uri.rstrip('/')}/.write-check-{uuid.uuid4().hex}")
     with _named(uri):
         if _is_local(probe):
-            with contextlib.suppress(_Unpublished), _local_file(Path(probe.path)) as file:
+            folder = next(folder for folder in Path(probe.path).parents if os.path.lexists(folder))
+            with contextlib.suppress(_Unpublished), _local_file(folder / probe.name) as file:
                 file.write(b".")
+                file.flush()
                 raise _Unpublished
             return
         file = probe.fs.open(probe.path, "wb", autocommit=False)
@@ -137,7 +155,8 @@ def save_json(uri: str, document: Mapping[str, Any]) -> None:
     """Write a JSON document, all or nothing."""
     path = connect(uri)
     with _published(path, uri, "application/json") as write:
-        write(json.dumps(document, indent=2, ensure_ascii=False).encode())
+        # Half of a surrogate pair, as a cut emoji leaves it, is no UTF-8; as an escape it is good JSON.
+        write(json.dumps(document, indent=2, ensure_ascii=False).encode(errors="backslashreplace"))
 
 
 def load_json(uri: str) -> dict[str, Any] | None:
@@ -145,14 +164,15 @@ def load_json(uri: str) -> dict[str, Any] | None:
 
     :raises DestinationError: when something else is there
     """
-    if size_of(uri) is None:
-        return None
     path = connect(uri)
     with _named(uri):
-        text = path.fs.cat_file(path.path)
+        try:
+            text = path.fs.cat_file(path.path)
+        except FileNotFoundError:
+            return None
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise DestinationError(
@@ -162,14 +182,21 @@ def load_json(uri: str) -> dict[str, Any] | None:
 
 
 def size_of(uri: str) -> int | None:
-    """Return the size of the object at ``uri`` in bytes, or None when there is none."""
+    """Return the size of the object at ``uri`` in bytes, or None when there is none.
+
+    :raises DestinationError: when a folder is in its place
+    """
     path = connect(uri)
     with _named(uri):
         try:
             info = path.fs.info(path.path)
         except FileNotFoundError:
             return None
-    return int(info["size"]) if info["type"] == "file" else None
+    if info["type"] == "file":
+        return int(info["size"])
+    if _is_local(path):  # in an object store a folder and an object can have one name
+        raise DestinationError(f"{uri} is in the way: it should be a file. Move it, or choose another destination.")
+    return None
 
 
 def read_bytes(uri: str, limit: int) -> bytes:
@@ -192,8 +219,20 @@ class _Unpublished(Exception):  # noqa: N818 - a signal, not an error
     """Leaves a write without publishing it."""
 
 
+def _split(uri: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise DestinationError(f"{uri} is no URI: {error}.") from error
+    return parts.scheme, parts.netloc
+
+
 def _local(uri: str) -> Path:
-    return Path(unquote(urlsplit(uri).path) if uri.startswith("file:") else uri)
+    scheme, host = _split(uri)
+    if scheme and host:
+        raise DestinationError(f"{uri} names the host {host!r}. Write file:/// and the path from the root.")
+    path = Path(uri[len(scheme) + 1 :].removeprefix("//") if scheme else uri).expanduser().absolute()
+    return Path("/", *path.parts[1:])  # two slashes at the start would make the first folder a host again
 
 
 def _is_local(path: ObjectStoragePath) -> bool:
@@ -222,16 +261,29 @@ def _named(uri: str) -> Iterator[None]:
     """Turn what filesystems raise into errors that name the object and the next step."""
     try:
         yield
-    except StorageError:
-        raise
     except FileNotFoundError as error:
+        if _code(error) == "NoSuchUpload":
+            raise StorageError(f"{uri}: the upload was aborted, as another process writes the same object.") from error
         raise DestinationError(f"{uri}: the bucket or folder does not exist ({error}). Create it first.") from error
-    except PermissionError as error:
+    except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
         raise DestinationError(
-            f"{uri}: access denied ({error}). Give the connection's user the right to read and write objects there."
+            f"{uri}: something else is in the way ({error}). Move it, or choose another destination."
+        ) from error
+    except PermissionError as error:
+        # S3 also answers so when asked for an object that is not there by someone who may not list
+        raise DestinationError(
+            f"{uri}: access denied ({error}). Look at the credentials, and give their user the right to list, read and "
+            "write objects there."
         ) from error
     except Exception as error:
         raise StorageError(f"{uri}: the store failed ({type(error).__name__}: {error}).") from error
+
+
+def _code(error: BaseException) -> str | None:
+    """Return what the store itself called the error, when the filesystem kept it."""
+    response = getattr(error.__cause__, "response", None) or {}
+    code: str | None = response.get("Error", {}).get("Code")
+    return code
 
 
 @contextlib.contextmanager
@@ -239,24 +291,23 @@ def _published(path: ObjectStoragePath, uri: str, content_type: str) -> Iterator
     """Yield a ``write``; what was written stands at ``path`` only when the block ends well."""
     with contextlib.ExitStack() as stack:
         with _named(uri):
-            file = stack.enter_context(
-                _local_file(Path(path.path)) if _is_local(path) else _object(path, content_type, uri)
-            )
+            file = stack.enter_context(_local_file(Path(path.path)) if _is_local(path) else _object(path, content_type))
 
         def write(data: bytes) -> None:
             with _named(uri):
                 file.write(data)
 
         yield write
+        with _named(uri):
+            stack.close()
 
 
 @contextlib.contextmanager
-def _object(path: ObjectStoragePath, content_type: str, uri: str) -> Iterator[BinaryIO]:
+def _object(path: ObjectStoragePath, content_type: str) -> Iterator[BinaryIO]:
     file = path.fs.open(path.path, "wb", block_size=BLOCK, **_content_type(path.protocol, content_type))
     try:
         yield file
-        with _named(uri):
-            file.close()
+        file.close()
     except BaseException:
         _discard(file)
         raise
@@ -278,8 +329,7 @@ def _local_file(final: Path) -> Iterator[BinaryIO]:
     _remove_leftovers(final)
     part = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.part")
     try:
-        with part.open("xb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with _locked(part) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -289,15 +339,22 @@ def _local_file(final: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def _locked(part: Path) -> BinaryIO:
+    """Create and lock a file; again when someone took it for a leftover before it was locked."""
+    while True:
+        file = part.open("xb")
+        with contextlib.suppress(OSError):  # where there are no locks, leftovers stay
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()
+
+
 def _remove_leftovers(final: Path) -> None:
-    for part in final.parent.glob(f".{_escaped(final.name)}.*.part"):
-        with contextlib.suppress(OSError), part.open("rb") as file:
+    for part in final.parent.glob(f".{escape(final.name)}.????????.part"):
+        with contextlib.suppress(OSError), part.open("r+b") as file:  # NFS locks only what is open for writing
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             part.unlink(missing_ok=True)
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{char}]" if char in "*?[" else char for char in name)
 
 
 def _abort_leftovers(path: ObjectStoragePath) -> None:

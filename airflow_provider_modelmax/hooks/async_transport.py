@@ -6,10 +6,9 @@ import asyncio
 import ssl
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from requests.utils import get_environ_proxies, select_proxy
 from yarl import URL
 
 from airflow_provider_modelmax import __version__, api
@@ -28,20 +27,26 @@ class AsyncTransport:
         self._session = session
         self._ssl = ssl_context
         self._proxy = endpoint.proxy or _proxy_of_the_environment(endpoint.base_url)
+        # Given with each call: aiohttp sends the headers of a session to the proxy as well, and with them the key.
+        self._headers = {
+            "Authorization": f"Bearer {endpoint.key}",
+            "User-Agent": f"airflow-provider-modelmax/{__version__}",
+            "Accept": "application/json",
+        }
 
     @classmethod
     async def open(cls, endpoint: Endpoint) -> AsyncTransport:
-        """Open a session. The CA bundle is read off the loop: that takes tens of milliseconds."""
-        context = await asyncio.to_thread(_ssl_context, endpoint)
-        session = aiohttp.ClientSession(
-            headers={
-                "Authorization": f"Bearer {endpoint.key}",
-                "User-Agent": f"airflow-provider-modelmax/{__version__}",
-                "Accept": "application/json",
-            },
-            timeout=aiohttp.ClientTimeout(total=endpoint.timeout),
-        )
-        return cls(endpoint, session, context)
+        """Open a session. The CA bundle is read off the loop: that takes tens of milliseconds.
+
+        :raises ConnectionSetupError: when it cannot be read
+        """
+        try:
+            context = await asyncio.to_thread(_ssl_context, endpoint)
+        except OSError as error:
+            raise api.ConnectionSetupError(
+                f"{endpoint.verify}: {error}. Correct the extra 'verify' of the connection."
+            ) from None
+        return cls(endpoint, aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=endpoint.timeout)), context)
 
     async def send(self, call: api.Call[T]) -> T:
         """Send ``call`` once and return what its answer means.
@@ -51,7 +56,13 @@ class AsyncTransport:
         url = URL(api.resolve(self.endpoint.base_url, call.path), encoded=True)
         try:
             async with self._session.request(
-                call.method, url, json=call.json, allow_redirects=False, ssl=self._ssl, proxy=self._proxy
+                call.method,
+                url,
+                json=call.json,
+                headers=self._headers,
+                allow_redirects=False,
+                ssl=self._ssl,
+                proxy=self._proxy,
             ) as response:
                 body = await self._read(call, response)
                 return api.read_response(call, response.status, response.headers, body)
@@ -87,5 +98,6 @@ def _ssl_context(endpoint: Endpoint) -> ssl.SSLContext | bool:
 
 
 def _proxy_of_the_environment(base_url: str) -> str | None:
-    parts = urlsplit(base_url)
-    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+    """Read it as ``requests`` does (NO_PROXY with networks and ports, ALL_PROXY): both colours go the same way."""
+    proxy = select_proxy(base_url, get_environ_proxies(base_url))
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"

@@ -34,6 +34,8 @@ def read_connection(connection: Connection) -> Endpoint:
     """
     conn_id = connection.conn_id
     extra = connection.extra_dejson
+    if not isinstance(extra, Mapping):
+        raise ConnectionSetupError(f"The extra of connection {conn_id!r} must be a JSON object, not {extra!r:.60}.")
     return Endpoint(
         base_url=_base_url(connection),
         key=_key(conn_id, connection.password),
@@ -73,9 +75,10 @@ def _base_url(connection: Connection) -> str:
             f"The host of connection {connection.conn_id!r} has no scheme: write the base URL, "
             f"for example {DEFAULT_BASE_URL} or http://127.0.0.1:8765."
         )
-    if parts.username is not None or parts.query or parts.fragment:
+    odd = any(char.isspace() or char == "\\" for char in host)
+    if odd or parts.username is not None or parts.query or parts.fragment:
         raise ConnectionSetupError(
-            f"The host of connection {connection.conn_id!r} must be a base URL without user, query or fragment. "
+            f"The host of connection {connection.conn_id!r} must be a base URL: no spaces, user, query or fragment. "
             "The API key belongs into the password field."
         )
     name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -114,8 +117,16 @@ def _proxy(conn_id: str, extra: Mapping[str, Any]) -> str | None:
     value = extra.get("proxy")
     if value in (None, ""):
         return None
-    if not isinstance(value, str) or urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname:
+    if not isinstance(value, str) or not _is_http_url(value):
         raise ConnectionSetupError(
             f"The extra 'proxy' of connection {conn_id!r} must be a URL such as http://proxy.example.com:3128."
         )
     return value
+
+
+def _is_http_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

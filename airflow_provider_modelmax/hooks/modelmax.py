@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+from asgiref.sync import sync_to_async
 
 from airflow_provider_modelmax import api, polling
 from airflow_provider_modelmax import parameters as inputs
@@ -186,7 +187,9 @@ class ModelMaxHook(BaseHook):
 
     async def _aendpoint(self) -> Endpoint:
         with self._named():
-            return _masked(read_connection(await self.aget_connection(self.modelmax_conn_id)))
+            connection = await self.aget_connection(self.modelmax_conn_id)
+            # Masking talks to Airflow's supervisor and blocks: in the loop it could meet a call of another task.
+            return await sync_to_async(lambda: _masked(read_connection(connection)))()
 
     @contextmanager
     def _named(self) -> Iterator[None]:

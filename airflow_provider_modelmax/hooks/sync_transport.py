@@ -109,7 +109,8 @@ class SyncTransport:
         end = time.monotonic() + self.endpoint.timeout
         body = b""
         with _translated(call):
-            for chunk in response.iter_content(65536):
+            # What has come, be it one byte: iter_content waits for all of them, each with a timeout of its own.
+            while chunk := response.raw.read1(65536, decode_content=True):
                 body += chunk
                 if len(body) > MAX_ANSWER:
                     raise api.AnswerError(f"{call} answered with more than {MAX_ANSWER:,} bytes.", garbled=True)
@@ -152,6 +153,10 @@ def _translated(call: api.Call[Any]) -> Iterator[None]:
 def _ours(call: api.Call[Any], error: Exception) -> api.ModelMaxError:
     cause = _innermost(error)
     said = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+    if isinstance(cause, ssl.SSLError) and cause.library in {"X509", "PEM"}:
+        return api.ConnectionSetupError(
+            f"{call}: no certificates ({said}). Correct the extra 'verify' of the connection."
+        )
     if isinstance(cause, ssl.SSLCertVerificationError):
         return api.ConnectionSetupError(f"{call}: the certificate was not accepted ({said}). {api.CA_ADVICE}")
     if isinstance(error, ValueError):  # InvalidURL, InvalidProxyURL, MissingSchema …

@@ -108,7 +108,8 @@ class ModelMaxJobTrigger(BaseTrigger):
             "model": self.model,
             "request_id": self.request_id,
             "status_url": self.status_url,
-            "deadline": self.deadline,
+            # In UTC: Airflow writes a fixed offset such as +05:30 in a way that it cannot read back (seen on 3.3.2).
+            "deadline": self.deadline.astimezone(timezone.utc),
             "poll_interval": self.poll_interval,
         }
 

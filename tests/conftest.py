@@ -1,0 +1,63 @@
+"""An Airflow home of our own, before anything of Airflow is imported; a simulator, and the connection to it."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+from hypothesis import settings
+
+from airflow_provider_modelmax.simulator import Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+
+for _name in [name for name in os.environ if name.startswith("AIRFLOW_") or name.lower() in PROXIES]:
+    del os.environ[_name]
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="modelmax-tests-")
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+settings.register_profile("modelmax", deadline=None, database=None)  # a busy machine is no bug
+settings.load_profile("modelmax")
+atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def _one_simulator() -> Iterator[Simulator]:
+    with Simulator(plain_videos=True, queue_seconds=0, run_seconds=0.2) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def simulator(_one_simulator: Simulator) -> Simulator:
+    """Return the service on localhost, as if it had just started: no jobs, no faults, first settings."""
+    _one_simulator.reset()
+    return _one_simulator
+
+
+@pytest.fixture
+def modelmax_conn(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the id of a connection to the simulator."""
+    connection = {"conn_type": "modelmax", "host": simulator.url, "password": simulator.key}
+    monkeypatch.setenv("AIRFLOW_CONN_MODELMAX_DEFAULT", json.dumps(connection))
+    return "modelmax_default"
+
+
+@pytest.fixture
+def log() -> Iterator[list[str]]:
+    """Return the lines that hooks and triggers log: Airflow's loggers are structlog's, which caplog does not see."""
+    lines: list[str] = []
+
+    def note(_: object, __: str, event: dict[str, Any]) -> Any:
+        lines.append(event["event"])
+        raise structlog.DropEvent
+
+    with structlog.testing.capture_logs(processors=[note]):
+        yield lines

@@ -1,0 +1,183 @@
+"""Both colours of one question, a bare server that writes down what it hears, and certificates of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from airflow_provider_modelmax.hooks import modelmax
+from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+
+NONE = {"model": "veo-3.1", "request_id": "none"}
+"""A job that no service knows."""
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModelMaxHook]:
+    """Return a hook whose connection has this host and these extras."""
+
+    def connect(host: str, password: str = "sk-simulator", **extra: object) -> ModelMaxHook:
+        connection = {"conn_type": "modelmax", "host": host, "password": password, "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_MODELMAX_DEFAULT", json.dumps(connection))
+        return ModelMaxHook()
+
+    return connect
+
+
+@pytest.fixture(params=["sync", "async"])
+def ask(request: pytest.FixtureRequest, slept: list[float]) -> Callable[..., Any]:
+    """Ask for the status of jobs, on the worker or in an event loop, and return the last answer."""
+
+    def ask(hook: ModelMaxHook, *jobs: Any) -> Any:
+        if request.param == "sync":
+            return [hook.get_status(job) for job in jobs or (NONE,)][-1]
+
+        async def in_a_loop() -> Any:
+            try:
+                return [await hook.aget_status(job) for job in jobs or (NONE,)][-1]
+            finally:
+                await hook.aclose()
+
+        return asyncio.run(in_a_loop())
+
+    ask.colour = request.param
+    return ask
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return how long the hook wanted to wait before it sent again; it does not wait."""
+    seconds: list[float] = []
+    monkeypatch.setattr(modelmax, "time", SimpleNamespace(sleep=seconds.append))
+    return seconds
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Return a port on which nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+IN_QUEUE = b'{"request_id": "none", "status": "IN_QUEUE"}'
+
+
+def answer(body: bytes = IN_QUEUE, status: str = "200 OK", kind: str = "application/json", headers: str = "") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
+    return head.encode() + body
+
+
+@dataclass
+class Listener:
+    """Gives one answer to whatever it is asked, and keeps what it was asked."""
+
+    answer: bytes = answer()
+    requests: list[str] = field(default_factory=list)
+    connections: int = 0
+
+    def __enter__(self) -> Listener:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            got = b""
+            while chunk := connection.recv(65536):
+                got += chunk
+                if got.endswith(b"\r\n\r\n"):
+                    self.requests.append(got.decode("latin-1"))
+                    connection.sendall(self.answer)
+                    got = b""
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    """Run a bare server."""
+    with Listener() as running:
+        yield running
+
+
+@dataclass
+class Certificate:
+    """Where a server's certificate, its key and the certificate of its CA are."""
+
+    chain: str
+    key: str
+    ca: str
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """Return a certificate for 127.0.0.1, signed by a CA that nobody knows."""
+    folder = tmp_path_factory.mktemp("tls")
+    ca_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca = _certificate("Test CA", ca_key, "Test CA", ca_key, is_ca=True)
+    server = _certificate("127.0.0.1", server_key, "Test CA", ca_key, is_ca=False)
+    key = server_key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    pem = serialization.Encoding.PEM
+    return Certificate(
+        _written(folder / "chain.pem", server.public_bytes(pem)),
+        _written(folder / "key.pem", key),
+        _written(folder / "ca.pem", ca.public_bytes(pem)),
+    )
+
+
+def _written(path: Path, data: bytes) -> str:
+    path.write_bytes(data)
+    return str(path)
+
+
+def _certificate(name: str, key: Any, issuer: str, issuer_key: Any, *, is_ca: bool) -> x509.Certificate:
+    now = datetime.datetime.now(datetime.timezone.utc)
+    usage = dict.fromkeys(("content_commitment", "data_encipherment", "key_encipherment", "key_agreement"), False)
+    usage |= {"crl_sign": is_ca, "key_cert_sign": is_ca, "digital_signature": True}
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+        .add_extension(x509.KeyUsage(**usage, encipher_only=False, decipher_only=False), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+    )
+    if not is_ca:
+        address = x509.IPAddress(ipaddress.ip_address(name))
+        builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+    return builder.sign(issuer_key, hashes.SHA256())

@@ -1,0 +1,174 @@
+"""A connection, as people write it, is read to an endpoint; or the message names the field to correct."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from airflow.sdk import Connection
+
+from airflow_provider_modelmax import api
+from airflow_provider_modelmax.hooks.endpoint import Endpoint, read_connection
+
+KEY = "sk-secret"
+
+
+def connection(host: str | None = None, password: str | None = KEY, **fields: object) -> Connection:
+    return Connection(conn_id="mm", conn_type="modelmax", host=host, password=password, **fields)
+
+
+@pytest.mark.parametrize(
+    ("uri", "base_url"),
+    [
+        (f"modelmax://:{KEY}@", "https://api.modelmax.io"),
+        (f"modelmax://:{KEY}@/", "https://api.modelmax.io"),
+        (f"modelmax://:{KEY}@https%3A%2F%2Fgw.example", "https://gw.example"),
+        (f"modelmax://:{KEY}@gw.example/https", "https://gw.example"),
+        (f"modelmax://:{KEY}@127.0.0.1:8765/http", "http://127.0.0.1:8765"),
+        (f"modelmax://https://:{KEY}@gw.example", "https://gw.example"),
+        (f"modelmax://http://:{KEY}@127.0.0.1:8765", "http://127.0.0.1:8765"),
+    ],
+)
+def test_a_connection_can_be_a_uri(uri, base_url):
+    endpoint = read_connection(Connection.from_uri(uri, conn_id="mm"))
+    assert (endpoint.base_url, endpoint.key) == (base_url, KEY)
+
+
+def test_a_connection_can_be_json():
+    text = '{"conn_type": "modelmax", "host": "https://gw.example", "password": "sk-1", "extra": {"timeout": 5}}'
+    endpoint = read_connection(Connection.from_json(text, conn_id="mm"))
+    assert endpoint == Endpoint("https://gw.example", "sk-1", timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("host", "fields", "base_url"),
+    [
+        (None, {}, "https://api.modelmax.io"),
+        ("", {}, "https://api.modelmax.io"),
+        ("  ", {}, "https://api.modelmax.io"),
+        ("https://gw.example/", {}, "https://gw.example"),
+        (" https://gw.example// ", {}, "https://gw.example"),
+        ("HTTPS://GW.Example", {}, "https://gw.example"),
+        ("https://gw.example:8443", {}, "https://gw.example:8443"),
+        ("https://gw.example", {"port": 8443}, "https://gw.example:8443"),
+        ("https://gw.example:8443", {"port": 1}, "https://gw.example:8443"),
+        ("https://gw.example/base/path/", {}, "https://gw.example/base/path"),
+        ("https://gw.example/base", {"port": 8443}, "https://gw.example:8443/base"),
+        ("http://[::1]:8765", {}, "http://[::1]:8765"),
+        ("http://[::1]", {"port": 8765}, "http://[::1]:8765"),
+        ("gw.example", {"schema": "https"}, "https://gw.example"),
+        ("gw.example/base", {"schema": "http", "port": 80}, "http://gw.example:80/base"),
+    ],
+)
+def test_a_host_is_read_to_a_base_url(host, fields, base_url):
+    assert read_connection(connection(host, **fields)).base_url == base_url
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("api.modelmax.io", "has no scheme: write the base URL, for example https://api.modelmax.io"),
+        ("127.0.0.1:8765", "has no scheme"),
+        ("localhost:8765", "has no scheme"),
+        ("ftp://gw.example", "has no scheme"),
+        ("https://", "has no scheme"),
+        ("https:///v1", "has no scheme"),
+        ("https://gw.example:99999", "is no URL"),
+        ("https://gw.example:port", "is no URL"),
+        ("https://[::1", "is no URL"),
+        ("https://user@gw.example", "must be a base URL"),
+        ("https://:sk-secret@gw.example", "must be a base URL"),
+        ("https://gw.example?key=sk-secret", "must be a base URL"),
+        ("https://gw.example#x", "must be a base URL"),
+        ("https://gw example", "must be a base URL"),
+        ("https://evil\\gw.example", "must be a base URL"),
+        ("https://gw.example/a\nb", "must be a base URL"),
+    ],
+)
+def test_a_host_that_is_no_base_url_is_refused(host, words):
+    with pytest.raises(api.ConnectionSetupError) as caught:
+        read_connection(connection(host))
+    assert words in str(caught.value)
+    assert "The host of connection 'mm'" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("password", [None, "", "  ", "\n"])
+def test_a_connection_without_a_key_is_refused(password):
+    with pytest.raises(api.ConnectionSetupError, match=r"'mm' has no API key: put it into the password field"):
+        read_connection(connection(password=password))
+
+
+@pytest.mark.parametrize("password", ["sk-se\ncret", "sk-se cret", "sk-sécret", "sk-\x00cret", "sk-se\r\nHost: x"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(password):
+    with pytest.raises(api.ConnectionSetupError, match="holds characters that no key has") as caught:
+        read_connection(connection(password=password))
+    assert "cret" not in str(caught.value)
+
+
+def test_white_space_around_the_key_is_a_slip_of_the_mouse():
+    assert read_connection(connection(password=f" {KEY}\n")).key == KEY
+
+
+@pytest.mark.parametrize(
+    ("extra", "field", "value"),
+    [
+        ({}, "timeout", 60.0),
+        ({"timeout": None}, "timeout", 60.0),
+        ({"timeout": ""}, "timeout", 60.0),
+        ({"timeout": "7.5"}, "timeout", 7.5),
+        ({"timeout": 3600}, "timeout", 3600.0),
+        ({}, "verify", True),
+        ({"verify": ""}, "verify", True),
+        ({"verify": "False"}, "verify", False),
+        ({"verify": " true "}, "verify", True),
+        ({"verify": False}, "verify", False),
+        ({"verify": "/etc/ca.pem"}, "verify", "/etc/ca.pem"),
+        ({}, "proxy", None),
+        ({"proxy": ""}, "proxy", None),
+        ({"proxy": "http://me:pw@proxy:3128"}, "proxy", "http://me:pw@proxy:3128"),
+        ({"somebody": "else's"}, "proxy", None),
+    ],
+)
+def test_an_extra_is_read(extra, field, value):
+    endpoint = read_connection(SimpleNamespace(**vars(FIELDS), extra_dejson=extra))
+    assert getattr(endpoint, field) == value
+
+
+FIELDS = SimpleNamespace(conn_id="mm", host=None, port=None, schema=None, password=KEY)
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        *(({"timeout": value}, "extra 'timeout'") for value in (0, -1, "soon", True, [5], "nan", "inf", 3601)),
+        *(({"verify": value}, "extra 'verify'") for value in (0, 1, ["/ca"], {})),
+        *(
+            ({"proxy": value}, "extra 'proxy'")
+            for value in (
+                "proxy:3128",
+                "socks5://p:1",
+                "http://",
+                "http://[",
+                "http://p:x",
+                "http://me:pw@",
+                3128,
+                True,
+            )
+        ),
+        *((value, "extra of connection 'mm' must be a JSON object") for value in ([1], "x", 5)),
+    ],
+)
+def test_an_extra_that_cannot_be_used_is_refused_and_named(extra, words):
+    with pytest.raises(api.ConnectionSetupError) as caught:
+        read_connection(SimpleNamespace(**vars(FIELDS), extra_dejson=extra))
+    assert words in str(caught.value)
+    assert "'mm'" in str(caught.value)
+    assert "pw" not in str(caught.value)
+
+
+def test_neither_key_nor_proxy_is_shown():
+    shown = repr(Endpoint("https://gw.example", KEY, proxy="http://me:pw@proxy:3128"))
+    assert "https://gw.example" in shown
+    assert KEY not in shown
+    assert "pw" not in shown

@@ -1,0 +1,200 @@
+"""How calls travel, in both colours: proxies, certificates, headers, limits. Over real sockets."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_modelmax import __version__, api
+from airflow_provider_modelmax.hooks import async_transport, sync_transport
+from airflow_provider_modelmax.simulator import Simulator
+from tests.hooks.conftest import NONE, answer
+
+pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+
+
+def test_the_service_sees_who_asks_and_the_key_and_nothing_odd(ask, connect, listener):
+    assert ask(connect(listener.url, "sk-1")).status == "IN_QUEUE"
+    lines = listener.requests[0].split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:] if line)}
+    assert lines[0] == "GET /v1/queue/veo-3.1/requests/none/status HTTP/1.1"
+    assert headers["authorization"] == "Bearer sk-1"
+    assert headers["user-agent"] == f"airflow-provider-modelmax/{__version__}"
+    assert headers["accept"] == "application/json"
+    assert "cookie" not in headers
+
+
+def test_many_calls_share_one_connection(ask, connect, listener):
+    ask(connect(listener.url), *[NONE] * 5)
+    assert (len(listener.requests), listener.connections) == (5, 1)
+
+
+def test_a_base_path_stands_before_every_call(ask, connect, listener):
+    ask(connect(f"{listener.url}/gateway/"))
+    assert listener.requests[0].startswith("GET /gateway/v1/queue/veo-3.1/requests/none/status ")
+
+
+@pytest.mark.parametrize(
+    "request_id", ["a/b+c==", "a?b#c", "100%", "a b", "ü€", "a..b", "%2e%2e", "%2F", "a\\b", "a~b;c"]
+)
+def test_an_odd_id_arrives_as_one_segment(ask, connect, listener, request_id):
+    job = api.Job.of({"model": "veo-3.1", "request_id": request_id})
+    with pytest.raises(api.AnswerError, match="for another job"):
+        ask(connect(listener.url), job)
+    assert listener.requests[0].startswith(f"GET {job.status_url} HTTP/1.1\r\n")
+
+
+# Proxies and the environment
+
+
+def test_the_proxy_of_the_connection_is_used(ask, connect, listener, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # the connection's own wins
+    monkeypatch.setenv("no_proxy", "modelmax.invalid")
+    assert ask(connect("http://modelmax.invalid", proxy=f"http://me:pw@127.0.0.1:{listener.port}")).status == "IN_QUEUE"
+    assert listener.requests[0].startswith("GET http://modelmax.invalid/v1/queue/veo-3.1/requests/none/status ")
+    assert "proxy-authorization: basic bwu6chc=" in listener.requests[0].lower()
+
+
+@pytest.mark.parametrize("variable", ["http_proxy=http://", "http_proxy=", "all_proxy=http://"])
+def test_a_proxy_of_the_environment_is_used(ask, connect, listener, monkeypatch, variable):
+    name, _, scheme = variable.partition("=")
+    monkeypatch.setenv(name, f"{scheme}127.0.0.1:{listener.port}")
+    assert ask(connect("http://modelmax.invalid")).status == "IN_QUEUE"
+    assert listener.requests[0].startswith("GET http://modelmax.invalid/")
+
+
+@pytest.mark.parametrize("spared", ["127.0.0.1", "127.0.0.0/8", "*"])
+def test_a_proxy_of_the_environment_is_passed_by_where_no_proxy_says_so(ask, connect, listener, monkeypatch, spared):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", spared)
+    ask(connect(listener.url))
+    assert listener.requests[0].startswith("GET /v1/")
+
+
+def test_https_goes_through_a_tunnel_and_the_proxy_never_sees_the_key(ask, connect, listener):
+    listener.answer = answer(b"no", "403 Forbidden")
+    with pytest.raises(api.TransportError):
+        ask(connect("https://modelmax.invalid", "sk-1", proxy=listener.url))
+    assert listener.requests[0].startswith("CONNECT modelmax.invalid:443 ")
+    assert "sk-1" not in "".join(listener.requests)
+
+
+def test_netrc_does_not_replace_the_key(ask, connect, listener, monkeypatch, tmp_path):
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password other\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    ask(connect(listener.url, "sk-1"))
+    assert "Authorization: Bearer sk-1\r\n" in listener.requests[0]
+
+
+# Certificates
+
+
+@pytest.fixture(scope="module")
+def secure(certificate):
+    with Simulator(tls=(certificate.chain, certificate.key)) as simulator:
+        yield simulator
+
+
+def test_an_unknown_ca_is_refused_with_advice(ask, connect, secure):
+    with pytest.raises(api.ConnectionSetupError, match="certificate was not accepted") as caught:
+        ask(connect(secure.url))
+    assert api.CA_ADVICE in str(caught.value)
+    assert secure.ledger.calls() == []
+
+
+@pytest.mark.parametrize("verify", ["path", False, "false"])
+def test_a_ca_of_our_own_is_accepted_when_it_is_named_or_nothing_is_verified(ask, connect, secure, certificate, verify):
+    with pytest.raises(api.BadRequestError, match="no such request"):
+        ask(connect(secure.url, verify=certificate.ca if verify == "path" else verify))
+
+
+def test_a_folder_of_certificates_is_accepted(ask, connect, secure, certificate, tmp_path):
+    import subprocess
+
+    Path(tmp_path / "ca.pem").write_bytes(Path(certificate.ca).read_bytes())
+    command = ["openssl", "x509", "-hash", "-noout", "-in", certificate.ca]
+    try:
+        name = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except FileNotFoundError:
+        pytest.skip("there is no openssl to name the link")
+    (tmp_path / f"{name}.0").symlink_to(tmp_path / "ca.pem")
+    with pytest.raises(api.BadRequestError, match="no such request"):
+        ask(connect(secure.url, verify=str(tmp_path)))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"], ids=["missing", "empty", "text"])
+def test_a_ca_file_that_cannot_be_used_names_the_extra(ask, connect, secure, tmp_path, content):
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(api.ConnectionSetupError, match="Correct the extra 'verify' of the connection"):
+        ask(connect(secure.url, verify=str(path)))
+
+
+def test_a_server_that_speaks_no_tls_is_a_transport_error(ask, connect, simulator):
+    with pytest.raises(api.TransportError, match="no whole answer"):
+        ask(connect(simulator.url.replace("http:", "https:"), verify=False))
+
+
+# Limits
+
+
+def test_an_answer_that_does_not_come_is_given_up_after_the_timeout(ask, connect, simulator):
+    simulator.fault("status", "slow_answer", seconds=5)
+    begin = time.monotonic()
+    with pytest.raises(api.TransportError, match="no whole answer"):
+        ask(connect(simulator.url, timeout=0.05))
+    assert time.monotonic() - begin < 3
+
+
+def test_a_trickling_answer_is_given_up_after_the_timeout(ask, connect, simulator):
+    hook = connect(simulator.url, timeout=0.2)
+    job = hook.submit_video("veo-3.1", "a boat")
+    simulator.fault("status", "slow_body", bytes_per_second=20)
+    begin = time.monotonic()
+    with pytest.raises(api.TransportError):
+        ask(hook, job)
+    assert time.monotonic() - begin < 2.5  # up to five attempts; a whole answer takes 3.5 s each
+
+
+@pytest.mark.parametrize("status", ["200 OK", "500 Internal Server Error"])
+def test_an_endless_answer_is_not_read_to_its_end(ask, connect, listener, status, monkeypatch):
+    for module in (sync_transport, async_transport):
+        monkeypatch.setattr(module, "MAX_ANSWER", 1000)
+    listener.answer = answer(b"x" * 5000, status)
+    with pytest.raises(api.AnswerError, match="answered with more than 1,000 bytes") as caught:
+        ask(connect(listener.url))
+    assert caught.value.garbled
+
+
+@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "500 Oops"])
+def test_a_body_that_echoes_the_key_does_not_show_it_in_the_error(ask, connect, listener, status):
+    listener.answer = answer(b"<html>Authorization: Bearer sk-1234 was sent</html>", status, "text/html")
+    with pytest.raises(api.ModelMaxError, match=r"Bearer \*\*\* was sent") as caught:
+        ask(connect(listener.url, "sk-1234"))
+    assert "sk-1234" not in repr(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
+
+
+def test_a_redirect_is_not_followed_even_at_home(ask, connect, listener):
+    listener.answer = answer(headers="Location: /x\r\n", status="307 Temporary Redirect")
+    with pytest.raises(api.ForeignUrlError, match="redirects to elsewhere"):
+        ask(connect(listener.url))
+    assert len(listener.requests) == 1
+
+
+@pytest.mark.parametrize("host", ["http://" + "a" * 70 + ".example", "http://modelmax..example"])
+def test_a_host_that_is_no_name_is_a_clear_error(ask, connect, host):
+    with pytest.raises((api.ConnectionSetupError, api.TransportError)):
+        ask(connect(host))
+
+
+def test_nobody_listening_is_known_to_have_reached_nobody(connect, slept, free_port):
+    with pytest.raises(api.TransportError, match="Connection refused") as caught:
+        connect(f"http://127.0.0.1:{free_port}").get_status(NONE)
+    assert not caught.value.reached
+    assert len(slept) == 4

@@ -1,0 +1,128 @@
+"""The stores that the storage tests run on: real ones, each seen from outside by something that is not ours."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tests.stack.s3 import SeaweedFS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONN_ID = "store"
+
+
+class Store(Protocol):
+    """A folder of its own for one test, and what a bystander finds in it."""
+
+    kind: str
+
+    def uri(self, name: str) -> str:
+        """Return the URI of a name in the folder; the name "" is the folder."""
+
+    def names(self) -> list[str]:
+        """Return the names of all that can be seen."""
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of an object."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """Put an object there, as another program would."""
+
+    def leftovers(self) -> list[str]:
+        """Return what unfinished writes left behind."""
+
+    def content_type(self, name: str) -> str | None:
+        """Return the content type of an object; None where the store keeps none."""
+
+    def environment(self) -> dict[str, str]:
+        """Return what another process needs to reach the store."""
+
+
+@dataclass
+class LocalStore:
+    """A local folder."""
+
+    root: Path
+    kind: str = "local"
+
+    def uri(self, name: str) -> str:
+        return f"file://{self.root}/{name}"
+
+    def names(self) -> list[str]:
+        return sorted(str(path.relative_to(self.root)) for path in self._files() if path.suffix != ".part")
+
+    def read(self, name: str) -> bytes:
+        return (self.root / name).read_bytes()
+
+    def put(self, name: str, data: bytes) -> None:
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / name).write_bytes(data)
+
+    def leftovers(self) -> list[str]:
+        return sorted(path.name for path in self._files() if path.suffix == ".part")
+
+    def content_type(self, name: str) -> str | None:
+        assert (self.root / name).is_file()
+
+    def environment(self) -> dict[str, str]:
+        return {}
+
+    def _files(self) -> list[Path]:
+        return [path for path in self.root.rglob("*") if not path.is_dir()]
+
+
+@dataclass
+class S3Store:
+    """A prefix in the bucket of a SeaweedFS."""
+
+    server: SeaweedFS
+    prefix: str
+    kind: str = "s3"
+
+    def uri(self, name: str) -> str:
+        return f"s3://{CONN_ID}@{self.server.bucket}/{self.prefix}/{name}"
+
+    def names(self) -> list[str]:
+        found = self._client.list_objects_v2(Bucket=self.server.bucket, Prefix=f"{self.prefix}/")
+        return sorted(item["Key"].removeprefix(f"{self.prefix}/") for item in found.get("Contents", []))
+
+    def read(self, name: str) -> bytes:
+        return bytes(self._client.get_object(**self._object(name))["Body"].read())
+
+    def put(self, name: str, data: bytes) -> None:
+        self._client.put_object(**self._object(name), Body=data)
+
+    def leftovers(self) -> list[str]:
+        found = self._client.list_multipart_uploads(Bucket=self.server.bucket, Prefix=f"{self.prefix}/")
+        return [upload["Key"] for upload in found.get("Uploads", [])]
+
+    def content_type(self, name: str) -> str | None:
+        return str(self._client.head_object(**self._object(name))["ContentType"])
+
+    def environment(self) -> dict[str, str]:
+        return {f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(self.server.connection)}
+
+    def _object(self, name: str) -> dict[str, str]:
+        return {"Bucket": self.server.bucket, "Key": f"{self.prefix}/{name}"}
+
+    @cached_property
+    def _client(self) -> Any:
+        return _client(self.server)
+
+
+@cache
+def _client(server: SeaweedFS) -> Any:
+    """To make one takes longer than most tests."""
+    return server.client()
+
+
+# One line a store.
+STORES: dict[str, Callable[[Any, Path, str], Store]] = {
+    "local": lambda _request, folder, _name: LocalStore(folder),
+    "s3": lambda request, _folder, name: S3Store(request.getfixturevalue("seaweedfs"), name),
+}

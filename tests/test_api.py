@@ -1,0 +1,572 @@
+"""The service as data: printed samples read to values, odd answers to errors, errors to what is done next."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
+
+from airflow_provider_modelmax import api
+from tests import samples
+
+HOME = "https://api.modelmax.io"
+MODEL = "veo-3.1"
+JOB_PATH = "/v1/queue/veo-3.1/requests/Zm9v%2FYmFy%2BcXV4L3Jlc3Q9MQ%3D%3D"
+JOB = api.Job(samples.REQUEST_ID, MODEL, f"{JOB_PATH}/status", JOB_PATH)
+CONTENT_PATH = "/v1/queue/veo-3.1/requests/Y29u%2BdGVudC9%2FOTk4ODc3NjY%3D/content/"
+ALL_PARAMETERS = samples.load("submit_all_parameters").request_json["parameters"]
+PROMPT = "A lighthouse at dusk, waves rolling in"
+STATUS, RESULT = api.status(JOB), api.result(JOB)
+SUBMIT = api.submit(MODEL, PROMPT)
+
+
+def read(call: api.Call[Any], body: object, status: int = 200, **headers: str) -> Any:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return api.read_response(call, status, CaseInsensitiveDict(headers), raw)
+
+
+def read_sample(call: api.Call[Any], name: str) -> Any:
+    sample = samples.load(name)
+    return api.read_response(call, sample.status, CaseInsensitiveDict(sample.headers), sample.body)
+
+
+# Held to the printed samples: what is sent …
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("submit", SUBMIT),
+        ("submit_all_parameters", api.submit(MODEL, PROMPT, ALL_PARAMETERS)),
+        ("error_400_not_a_video_model", api.submit("gpt-5", PROMPT)),
+        ("status_in_queue", STATUS),
+        ("result_completed", RESULT),
+        ("content", api.content(f"{CONTENT_PATH}0")),
+        ("status_completed", api.status(api.Job.of({"model": MODEL, "request_id": samples.REQUEST_ID}))),
+        ("result_completed", api.result(api.Job.of({"model": MODEL, "request_id": samples.REQUEST_ID}))),
+    ],
+)
+def test_a_call_is_the_printed_request(name, call):
+    sample = samples.load(name)
+    assert (call.method, call.path, call.json) == (sample.method, sample.path, sample.request_json)
+    assert str(call) == f"{sample.method} {sample.path}"
+
+
+# … and what comes back.
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "value"),
+    [
+        ("submit", SUBMIT, JOB),
+        ("submit_all_parameters", api.submit(MODEL, PROMPT, ALL_PARAMETERS), JOB),
+        ("status_in_queue", STATUS, api.JobStatus(samples.REQUEST_ID, "IN_QUEUE")),
+        ("status_in_progress", STATUS, api.JobStatus(samples.REQUEST_ID, "IN_PROGRESS")),
+        ("status_completed", STATUS, api.JobStatus(samples.REQUEST_ID, "COMPLETED")),
+        ("status_failed", STATUS, api.JobStatus(samples.REQUEST_ID, "FAILED", "content policy violation")),
+        (
+            "result_completed",
+            RESULT,
+            api.Result(
+                samples.REQUEST_ID,
+                MODEL,
+                (f"{CONTENT_PATH}0",),
+                {"video_seconds": 8, "video_resolution": "720p", "video_has_audio": True},
+            ),
+        ),
+        (
+            "result_completed_two_samples",
+            RESULT,
+            api.Result(
+                samples.REQUEST_ID,
+                MODEL,
+                (f"{CONTENT_PATH}0", f"{CONTENT_PATH}1"),
+                {"video_seconds": 8, "video_resolution": "1080p", "video_has_audio": False},
+            ),
+        ),
+    ],
+)
+def test_a_printed_answer_is_read_to_its_value(name, call, value):
+    assert read_sample(call, name) == value
+
+
+ERROR_SAMPLES: list[tuple[str, type[api.ModelMaxError], str]] = [
+    ("error_400_missing_prompt", api.BadRequestError, "prompt is required"),
+    ("error_400_not_a_video_model", api.BadRequestError, "gpt-5 is not a video model"),
+    ("error_400_bad_request_id", api.BadRequestError, "bad request id"),
+    ("error_400_provider_mismatch", api.BadRequestError, "provider mismatch"),
+    ("error_400_bad_content_index", api.BadRequestError, "bad content index"),
+    ("error_401", api.UnauthorizedError, "into the password of the ModelMax connection"),
+    ("error_402", api.InsufficientBalanceError, "Nothing was charged. Top up"),
+    ("error_500", api.TemporaryError, "internal error"),
+    ("error_502", api.TemporaryError, "the upstream provider failed"),
+    ("gateway_429", api.TemporaryError, "429 Too Many Requests"),
+    ("gateway_503", api.TemporaryError, "503 Service Unavailable"),
+    ("result_in_queue", api.TooEarlyError, "IN_QUEUE"),
+    ("result_in_progress", api.TooEarlyError, "IN_PROGRESS"),
+    ("result_failed", api.JobFailedError, "content policy violation"),
+]
+
+
+@pytest.mark.parametrize(("name", "error", "words"), ERROR_SAMPLES)
+def test_a_printed_error_is_read_to_its_type_and_says_what_to_do(name, error, words):
+    with pytest.raises(api.ModelMaxError) as caught:
+        read_sample(RESULT, name)
+    assert type(caught.value) is error
+    assert words in str(caught.value)
+
+
+def test_every_printed_sample_is_read_by_one_of_these_tests():
+    good = {"submit", "submit_all_parameters", "result_completed", "result_completed_two_samples", "content"}
+    good |= {f"status_{name}" for name in ("in_queue", "in_progress", "completed", "failed")}
+    assert good | {name for name, *_ in ERROR_SAMPLES} == set(samples.names())
+
+
+def test_an_error_names_call_status_type_and_the_services_sentence():
+    with pytest.raises(api.BadRequestError) as caught:
+        read_sample(STATUS, "error_400_provider_mismatch")
+    assert str(caught.value) == (
+        f"GET {JOB_PATH}/status answered 400 bad_request: provider mismatch. "
+        "Correct the request; asking again cannot help."
+    )
+    assert (caught.value.status, caught.value.type, caught.value.retry_after) == (400, "bad_request", None)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "words"),
+    [
+        (403, api.ServiceError, "Asking again cannot help."),
+        (404, api.ServiceError, "Check the host of the ModelMax connection"),
+        (408, api.TemporaryError, "Ask again later."),
+        (425, api.TemporaryError, "Ask again later."),
+        (429, api.TemporaryError, "Ask again later."),
+        (500, api.TemporaryError, "Ask again later."),
+        (599, api.TemporaryError, "Ask again later."),
+        (301, api.ForeignUrlError, "redirects to elsewhere"),
+        (304, api.ForeignUrlError, "redirects to elsewhere"),
+    ],
+)
+def test_a_status_that_is_not_documented_is_one_of_the_known_errors(status, error, words):
+    with pytest.raises(api.ModelMaxError) as caught:
+        read(STATUS, b"<html>gateway</html>", status)
+    assert type(caught.value) is error
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("location", "named"),
+    [
+        ("https://evil.example/x?sk=1", "evil.example"),
+        ("https://me:pw@evil.example/", "evil.example"),
+        ("/elsewhere", "elsewhere"),
+        ("http://[", "elsewhere"),
+    ],
+)
+def test_a_redirect_is_an_error_that_names_the_host_only(location, named):
+    with pytest.raises(api.ForeignUrlError) as caught:
+        read(STATUS, b"", 302, Location=location)
+    assert f"redirects to {named}. " in str(caught.value)
+
+
+# Answers that the contract does not know
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>please sign in</html>",
+        b'{"request_id": "Zm9v',
+        b"",
+        b"[]",
+        b'"IN_QUEUE"',
+        b"null",
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+    ],
+)
+def test_a_body_that_is_no_json_object_is_garbled(body):
+    with pytest.raises(api.AnswerError, match="not with a JSON object") as caught:
+        read(STATUS, body)
+    assert caught.value.garbled
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"error": "no"}', b'{"error": {"type": "x"}}', b"[]", b"null", b""])
+def test_an_error_body_that_is_not_the_services_gives_no_type(body):
+    error = api.error_of(STATUS, 400, {}, body)
+    assert isinstance(error, api.BadRequestError)
+    assert error.type == ""
+    assert "no error object of the service" in str(error)
+
+
+GOOD: dict[str, tuple[api.Call[Any], dict[str, Any]]] = {
+    "submit": (SUBMIT, samples.load("submit").json),
+    "status": (STATUS, samples.load("status_in_queue").json),
+    "result": (RESULT, samples.load("result_completed").json),
+}
+NEEDED = {
+    "submit": ("request_id", "status_url", "response_url"),
+    "status": ("request_id", "status"),
+    "result": ("request_id", "status", "data"),
+}
+
+
+@pytest.mark.parametrize("odd", [..., None, "", 7, True, [], {}], ids=repr)
+@pytest.mark.parametrize(("name", "field"), [(name, field) for name, fields in NEEDED.items() for field in fields])
+def test_a_needed_field_that_is_missing_or_of_another_type_is_named(name, field, odd):
+    call, answer = GOOD[name]
+    changed = {key: value for key, value in {**answer, field: odd}.items() if value is not ...}
+    with pytest.raises(api.AnswerError, match=f"answered 200, but without a usable '{field}'") as caught:
+        read(call, changed)
+    assert not caught.value.garbled
+
+
+@pytest.mark.parametrize("data", [[{}], [{"url": ""}], [{"url": 3}], ["/v1/x"], [{"url": "/v1/x"}, {}], "/v1/x"])
+def test_data_without_usable_urls_is_an_answer_error(data):
+    with pytest.raises(api.AnswerError, match="without a usable 'data'"):
+        read(RESULT, {**GOOD["result"][1], "data": data})
+
+
+@pytest.mark.parametrize(("field", "odd"), [("usage", ...), ("usage", None), ("usage", "8 s"), ("model", ...)])
+def test_a_paid_result_is_not_lost_over_model_or_usage(field, odd):
+    answer = {key: value for key, value in {**GOOD["result"][1], field: odd}.items() if value is not ...}
+    result = read(RESULT, answer)
+    assert (result.model, result.urls) == (MODEL, (f"{CONTENT_PATH}0",))
+    assert result.usage == ({} if field == "usage" else answer["usage"])
+
+
+@pytest.mark.parametrize(("call", "name"), [(STATUS, "status"), (RESULT, "result")])
+def test_the_answer_for_another_job_is_refused(call, name):
+    with pytest.raises(api.AnswerError, match="for another job than"):
+        read(call, {**GOOD[name][1], "request_id": "other"})
+
+
+def test_an_unknown_status_passes_through_status_but_is_no_result():
+    assert read(STATUS, {"request_id": samples.REQUEST_ID, "status": "PAUSED"}).status == "PAUSED"
+    with pytest.raises(api.TooEarlyError, match="PAUSED"):
+        read(RESULT, {"request_id": samples.REQUEST_ID, "status": "PAUSED"})
+
+
+@pytest.mark.parametrize(("error", "reason"), [({"code": 3}, "{'code': 3}"), ("too dark", "too dark")])
+def test_the_reason_of_a_failed_job_is_told_whatever_its_type(error, reason):
+    assert read(STATUS, {"request_id": samples.REQUEST_ID, "status": "FAILED", "error": error}).error == reason
+
+
+def test_a_failed_result_without_a_reason_says_so():
+    with pytest.raises(api.JobFailedError, match="FAILED: no reason given") as caught:
+        read(RESULT, {"request_id": samples.REQUEST_ID, "status": "FAILED"})
+    assert caught.value.request_id == samples.REQUEST_ID
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+wire_fields = st.sampled_from(["request_id", "status", "status_url", "response_url", "data", "usage", "error", "model"])
+near_misses = st.dictionaries(wire_fields, json_values | st.just(samples.REQUEST_ID) | st.just("COMPLETED"))
+bodies = st.binary() | json_values.map(lambda value: json.dumps(value).encode())
+bodies |= near_misses.map(lambda value: json.dumps(value).encode())
+odd_headers = st.dictionaries(st.sampled_from(["Retry-After", "Location", "Content-Type"]), st.text())
+
+
+@given(call=st.sampled_from([SUBMIT, STATUS, RESULT]), status=st.integers(100, 999), headers=odd_headers, body=bodies)
+def test_no_answer_raises_anything_but_our_errors(call, status, headers, body):
+    try:
+        value = api.read_response(call, status, CaseInsensitiveDict(headers), body)
+    except api.ModelMaxError:
+        return
+    assert 200 <= status < 300
+    assert isinstance(value, api.Job | api.JobStatus | api.Result)
+
+
+# Where calls go
+
+
+@pytest.mark.parametrize(
+    ("base", "url", "absolute"),
+    [
+        (HOME, "/v1/x", f"{HOME}/v1/x"),
+        (HOME, f"{JOB_PATH}/status", f"{HOME}{JOB_PATH}/status"),
+        (HOME, "/v1/x?a=b%20c&d=1", f"{HOME}/v1/x?a=b%20c&d=1"),
+        (HOME, "v1/x", f"{HOME}/v1/x"),
+        (HOME, f"{HOME}/v1/x", f"{HOME}/v1/x"),
+        (HOME, "https://api.modelmax.io:443/v1/x", "https://api.modelmax.io:443/v1/x"),
+        (HOME, "https://API.modelmax.io/v1/x", "https://API.modelmax.io/v1/x"),
+        ("http://[::1]:8765", "/v1/x", "http://[::1]:8765/v1/x"),
+        ("https://gw.example/modelmax", "/v1/x", "https://gw.example/modelmax/v1/x"),
+        ("https://gw.example/modelmax", "/modelmax/v1/x", "https://gw.example/modelmax/v1/x"),
+        ("https://gw.example/modelmax", "/modelmaxed/x", "https://gw.example/modelmax/modelmaxed/x"),
+        ("https://gw.example/modelmax", "v1/x", "https://gw.example/modelmax/v1/x"),
+        ("https://gw.example/modelmax", "https://gw.example/modelmax/v1/x", "https://gw.example/modelmax/v1/x"),
+    ],
+)
+def test_a_url_of_the_service_stays_at_home(base, url, absolute):
+    assert api.resolve(base, url) == absolute
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil/x",
+        "//evil/x",
+        "http://api.modelmax.io/x",
+        "https://api.modelmax.io:8443/x",
+        "https://api.modelmax.io@evil/",
+        "https://api.modelmax.io:443@evil/",
+        "https://api.modelmax.io.evil/",
+        "https://api.modelmax.io./",
+        "https://me:pw@api.modelmax.io/x",
+        "ftp://api.modelmax.io/x",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+    ],
+)
+@pytest.mark.parametrize("base", [HOME, f"{HOME}/base"])
+def test_a_url_on_another_origin_is_foreign(base, url):
+    with pytest.raises(api.ForeignUrlError, match="The key is not sent there"):
+        api.resolve(base, url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil\\@api.modelmax.io/x",
+        "/\\evil/x",
+        "\\\\evil\\x",
+        "/v1/a b",
+        "/v1/a\r\nHost: evil",
+        "/v1/\x00",
+        "/v1/\x7f",
+        "/v1/\u202e",
+        "//[",
+        "https://[::1/x",
+        "https://api.modelmax.io:99999/x",
+        "https://api.modelmax.io:x/",
+    ],
+)
+def test_a_url_that_clients_read_in_different_ways_is_none(url):
+    with pytest.raises(api.AnswerError, match="a URL that is none") as caught:
+        api.resolve(HOME, url)
+    assert not isinstance(caught.value, api.ForeignUrlError)
+
+
+@given(st.text(alphabet="/\\@:?#.[]%ahtpsevil\t ", max_size=20) | st.text(max_size=20))
+def test_no_url_leaves_the_origin_for_any_client(url):
+    from urllib3.util import parse_url
+    from yarl import URL
+
+    try:
+        absolute = api.resolve(HOME, url)
+    except api.AnswerError:
+        return
+    assert (parse_url(absolute).scheme, parse_url(absolute).host) == ("https", "api.modelmax.io")
+    assert URL(absolute, encoded=True).host == "api.modelmax.io"
+
+
+# Ids
+
+
+@pytest.mark.parametrize(
+    "request_id", ["a/b+c==", "a?b#c", "100%", "a&b", "a b", "ü€", "a..b", "...", "%2e%2e", "a\\b"]
+)
+def test_an_id_is_one_quoted_segment_of_the_path(request_id):
+    job = api.Job.of({"model": MODEL, "request_id": request_id})
+    *_, segment = job.response_url.split("/")
+    assert unquote(segment) == request_id
+    assert job.status_url == f"{job.response_url}/status"
+    assert api.resolve(HOME, job.response_url) == f"{HOME}/v1/queue/veo-3.1/requests/{segment}"
+
+
+@given(st.text(min_size=1).filter(lambda text: text.strip() and text not in {".", ".."}))
+def test_every_id_comes_out_as_it_went_in(request_id):
+    path = api.Job.of({"model": MODEL, "request_id": request_id}).response_url
+    absolute = api.resolve(HOME, path)
+    assert absolute == f"{HOME}{path}"
+    assert unquote(absolute.rpartition("/")[2]) == request_id
+
+
+@pytest.mark.parametrize("value", [".", ".."])
+@pytest.mark.parametrize("name", ["model", "request_id"])
+def test_an_id_that_would_change_the_path_is_refused(name, value):
+    with pytest.raises(api.InvalidInputError, match=f"{name} '{value}' is no id"):
+        api.Job.of({"model": MODEL, "request_id": "x", name: value})
+
+
+def test_an_unknown_model_is_passed_through():
+    assert api.submit("veo/9 new", "x").path == "/v1/queue/veo%2F9%20new"
+
+
+# Jobs and results as others hold them
+
+
+@pytest.mark.parametrize(
+    ("job", "words"),
+    [
+        ("Zm9v", "job is a str ('Zm9v'), but must be the dict"),
+        (None, "job is a NoneType"),
+        (["x"], "job is a list"),
+        ({}, "job has no model (its keys: [])"),
+        ({"model": MODEL}, "job has no request_id (its keys: ['model'])"),
+        ({"request_id": "x"}, "job has no model"),
+        ({"model": MODEL, "request_id": ""}, "job has no request_id"),
+        ({"model": MODEL, "request_id": "  "}, "job has no request_id"),
+        ({"model": 3, "request_id": "x"}, "job has no model"),
+        ({"model": MODEL, "request_id": 7}, "job has no request_id"),
+        ({"model": MODEL, "request_id": "x", "status_url": 7}, "job['status_url'] is a int"),
+        ({"model": MODEL, "request_id": "x", "response_url": ["/v1"]}, "job['response_url'] is a list"),
+    ],
+)
+def test_what_is_no_job_is_refused_with_what_to_pass(job, words):
+    with pytest.raises(api.InvalidInputError) as caught:
+        api.Job.of(job)
+    assert words in str(caught.value)
+    assert "submit.output" in str(caught.value)
+
+
+def test_a_job_survives_the_way_through_xcom():
+    assert api.Job.of(json.loads(json.dumps(JOB.as_dict()))) == JOB
+    assert api.Job.of(JOB) is JOB
+    assert api.Job.of({**JOB.as_dict(), "usage": None}) == JOB
+
+
+@given(st.lists(st.text(), min_size=1, max_size=4), st.dictionaries(st.text(), st.text() | st.integers()))
+def test_a_result_survives_being_kept(urls, usage):
+    result = api.Result("id", MODEL, tuple(urls), usage)
+    assert api.Result.from_dict(json.loads(json.dumps(result.as_dict()))) == result
+
+
+# When a call is sent again
+
+BROKEN = api.TransportError("reset")
+NOBODY = api.TransportError("nobody listens", reached=False)
+GARBLED = api.AnswerError("html", garbled=True)
+ODD = api.AnswerError("without a usable 'data'")
+EARLY = api.TooEarlyError("IN_PROGRESS")
+FOREIGN = api.ForeignUrlError("evil")
+
+
+def temporary(status: int = 500, retry_after: float | None = None) -> api.TemporaryError:
+    return api.TemporaryError("busy", status=status, retry_after=retry_after)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "attempts"),
+    [
+        (SUBMIT, BROKEN, 5),
+        (SUBMIT, NOBODY, 5),
+        (SUBMIT, GARBLED, 5),
+        (SUBMIT, ODD, 5),
+        (SUBMIT, temporary(500), 5),
+        (SUBMIT, temporary(429), 5),
+        (STATUS, BROKEN, 5),
+        (STATUS, FOREIGN, 1),
+        (RESULT, BROKEN, 3),
+        (RESULT, NOBODY, 5),
+        (RESULT, GARBLED, 3),
+        (RESULT, ODD, 1),
+        (RESULT, EARLY, 5),
+        (RESULT, temporary(500), 3),
+        (RESULT, temporary(502), 3),
+        (RESULT, temporary(429), 5),
+        (RESULT, FOREIGN, 1),
+        (SUBMIT, api.BadRequestError("no", status=400), 1),
+        (SUBMIT, api.UnauthorizedError("no", status=401), 1),
+        (SUBMIT, api.InsufficientBalanceError("no", status=402), 1),
+        (SUBMIT, api.ServiceError("no", status=404), 1),
+        (SUBMIT, api.InvalidInputError("no"), 1),
+        (SUBMIT, api.ConnectionSetupError("no"), 1),
+        (RESULT, api.JobFailedError("id", "no"), 1),
+    ],
+)
+def test_a_call_is_sent_so_often_at_most(call, error, attempts):
+    delays = [api.retry_delay(call, error, attempt) for attempt in range(1, 7)]
+    assert [delay is not None for delay in delays] == [attempt < attempts for attempt in range(1, 7)]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "billed"),
+    [
+        (RESULT, BROKEN, True),
+        (RESULT, GARBLED, True),
+        (RESULT, ODD, True),
+        (RESULT, temporary(500), True),
+        (RESULT, temporary(503), True),
+        (RESULT, temporary(429), False),
+        (RESULT, NOBODY, False),
+        (RESULT, EARLY, False),
+        (RESULT, api.BadRequestError("no", status=400), False),
+        (RESULT, api.JobFailedError("id", "no"), False),
+        (SUBMIT, BROKEN, False),
+        (STATUS, GARBLED, False),
+    ],
+)
+def test_only_a_result_that_may_have_been_carried_out_may_have_billed(call, error, billed):
+    assert api.may_have_billed(call, error) is billed
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 3, 4])
+def test_delays_double_and_are_spread(attempt):
+    delays = {api.retry_delay(SUBMIT, BROKEN, attempt) for _ in range(50)}
+    assert len(delays) > 1
+    assert all(2 ** (attempt - 1) / 2 <= delay <= 2 ** (attempt - 1) for delay in delays)
+
+
+@pytest.mark.parametrize(("asked", "delay"), [(7.0, 7.0), (0.0, 0.1), (60.0, 60.0), (61.0, None), (float("inf"), None)])
+def test_retry_after_is_honoured_unless_it_is_too_long_for_a_worker(asked, delay):
+    assert api.retry_delay(SUBMIT, temporary(429, asked), 1) == delay
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7", 7.0),
+        (" 7 ", 7.0),
+        ("0", 0.0),
+        ("9" * 400, float("inf")),
+        ("soon", None),
+        ("", None),
+        ("-5", None),
+        ("5.5", None),
+        ("²", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wed, 21 Oct 99999 07:28:00 GMT", None),
+        ("Wed, 32 Oct 2026 07:28:00 GMT", None),
+        ("Wed, 21 Oct 2026 07:28:00 -0000", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_and_anything_else_is_ignored(value, seconds):
+    assert api.error_of(STATUS, 429, CaseInsensitiveDict({"retry-after": value}), b"").retry_after == seconds
+
+
+def test_retry_after_can_be_a_date_to_come():
+    date = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=30), usegmt=True)
+    error = api.error_of(STATUS, 503, CaseInsensitiveDict({"Retry-After": date}), b"")
+    assert 25 < error.retry_after <= 30
+
+
+def test_the_error_tree_is_as_the_docstring_draws_it():
+    drawn = [line for line in api.__doc__.splitlines() if "Error" in line and ("──" in line or line.strip()[0] == "M")]
+    names = [next(word for word in line.split() if word.endswith("Error")) for line in drawn]
+    depths = [len(line) - len(line.lstrip(" │├└─")) for line in drawn]
+    parents: dict[int, str] = {}
+    for name, depth in zip(names, depths, strict=True):
+        above = [level for level in parents if level < depth]
+        if above:
+            assert getattr(api, parents[max(above)]) in getattr(api, name).__bases__, name
+        parents = {level: parent for level, parent in parents.items() if level < depth} | {depth: name}
+    defined = {name for name, value in vars(api).items() if isinstance(value, type) and issubclass(value, Exception)}
+    assert set(names) == defined
+
+
+def test_wrong_arguments_are_also_value_errors():
+    assert issubclass(api.InvalidInputError, ValueError)
+    assert not issubclass(api.AnswerError, ValueError)

@@ -1,0 +1,145 @@
+"""Where the videos of a job go, and what is kept beside them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_modelmax.api import InvalidInputError, Result
+from airflow_provider_modelmax.manifest import Destination, Manifest
+from airflow_provider_modelmax.storage import DestinationError, Saved
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RESULT = Result("req-1", "m/one", ("/v1/content/1", "/v1/content/2"), {"seconds": 16})
+TASK = {"dag_id": "d", "run_id": "manual__2026-11-22T11:32:05+00:00", "task_id": "t", "map_index": -1}
+REQUEST = {"prompt": "a fox, 狐, 🦊", "parameters": {"sample_count": 2}}
+MANIFEST = Manifest(RESULT, TASK, REQUEST, (Saved("s3://c@b/x-0.mp4", 12, "ab"), Saved("s3://c@b/x-1.mp4", 13, "cd")))
+
+
+@pytest.mark.parametrize(
+    ("destination", "before", "suffix", "exact"),
+    [
+        ("s3://c@b/v", "s3://c@b/v/job", ".mp4", False),
+        ("s3://c@b/v/", "s3://c@b/v/job", ".mp4", False),
+        ("s3://c@b", "s3://c@b/job", ".mp4", False),
+        ("s3://b/", "s3://b/job", ".mp4", False),
+        ("s3://c@b/x.mp4", "s3://c@b/x", ".mp4", True),
+        ("s3://c@b/a.b/x.y.mp4", "s3://c@b/a.b/x.y", ".mp4", True),
+        ("s3://c@b/x.MP4", "s3://c@b/x", ".MP4", True),
+        ("s3://c@b/x.mp4/", "s3://c@b/x.mp4/job", ".mp4", False),
+        ("  s3://c@b/v\n", "s3://c@b/v/job", ".mp4", False),
+        ("/data/v", "/data/v/job", ".mp4", False),
+        ("/x.mp4", "/x", ".mp4", True),
+        ("/", "/job", ".mp4", False),
+        ("v", "v/job", ".mp4", False),
+        ("x.mp4", "./x", ".mp4", True),
+        ("file:///data/v/", "file:///data/v/job", ".mp4", False),
+        ("s3://c@b/r:1+2=%20#?", "s3://c@b/r:1+2=%20#?/job", ".mp4", False),
+    ],
+)
+def test_a_destination_is_a_folder_or_the_object_itself(
+    destination: str, before: str, suffix: str, exact: bool
+) -> None:
+    parsed = Destination.parse(destination, "job")
+    assert parsed.videos(1) == [before + suffix]
+    assert parsed.videos(2) == [f"{before}-0{suffix}", f"{before}-1{suffix}"]
+    assert parsed.manifest == f"{before}.modelmax.json"
+    assert parsed.exact is exact
+
+
+@pytest.mark.parametrize("destination", ["", "  ", None, 7, ["s3://b/v"], b"s3://b/v"])
+def test_a_destination_that_is_no_text_is_refused(destination: object) -> None:
+    with pytest.raises(InvalidInputError, match="must be a folder such as s3://"):
+        Destination.parse(destination, "job")
+
+
+@pytest.mark.parametrize("destination", ["s3://b/x.mov", "/x.WEBM", "x.gif"])
+def test_another_format_is_refused(destination: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"end it in \.mp4, or name a folder"):
+        Destination.parse(destination, "job")
+
+
+@pytest.mark.parametrize("destination", [".mp4", "s3://c@b/.mp4", "/v/.MP4"])
+def test_an_object_whose_name_a_template_left_empty_is_refused(destination: str) -> None:
+    with pytest.raises(InvalidInputError, match="a name must stand before"):
+        Destination.parse(destination, "job")
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [MANIFEST, replace(MANIFEST, videos=()), replace(MANIFEST, request=None)],
+    ids=["all", "bare", "adopted"],
+)
+def test_what_is_written_is_read_back(manifest: Manifest, tmp_path: Path) -> None:
+    uri = f"{tmp_path}/x.modelmax.json"
+    manifest.write(uri)
+    assert Manifest.read(uri) == manifest
+
+
+def test_a_prompt_stays_readable_in_the_file(tmp_path: Path) -> None:
+    MANIFEST.write(f"{tmp_path}/x.modelmax.json")
+    assert "狐, 🦊" in (tmp_path / "x.modelmax.json").read_text("utf-8")
+
+
+def test_an_emoji_cut_in_half_does_not_keep_the_manifest_from_being_written(tmp_path: Path) -> None:
+    manifest = replace(MANIFEST, request={"prompt": "a fox, \ud83e"})
+    manifest.write(f"{tmp_path}/x.modelmax.json")
+    assert Manifest.read(f"{tmp_path}/x.modelmax.json") == manifest
+
+
+def test_no_manifest_is_none(tmp_path: Path) -> None:
+    assert Manifest.read(f"{tmp_path}/x.modelmax.json") is None
+
+
+def written(tmp_path: Path) -> dict[str, Any]:
+    MANIFEST.write(f"{tmp_path}/x.modelmax.json")
+    document: dict[str, Any] = json.loads((tmp_path / "x.modelmax.json").read_text())
+    return document
+
+
+def test_what_a_later_version_adds_does_not_disturb(tmp_path: Path) -> None:
+    document = {**written(tmp_path), "manifest_version": 2, "colour": "red"}
+    (tmp_path / "x.modelmax.json").write_text(json.dumps(document))
+    assert Manifest.read(f"{tmp_path}/x.modelmax.json") == MANIFEST
+
+
+@pytest.mark.parametrize("missing", ["request_id", "model", "data", "usage", "task", "request", "videos"])
+def test_a_manifest_without_a_field_is_in_the_way(missing: str, tmp_path: Path) -> None:
+    document = written(tmp_path)
+    del document[missing]
+    (tmp_path / "x.modelmax.json").write_text(json.dumps(document))
+    with pytest.raises(DestinationError, match=r"x\.modelmax\.json is in the way.*Move it"):
+        Manifest.read(f"{tmp_path}/x.modelmax.json")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"data": None},
+        {"data": ["text"]},
+        {"videos": [{}]},
+        {"videos": 3},
+        {"usage": 7},
+        {"usage": "text"},
+        {"usage": ["text"]},
+        {"task": "text"},
+        {"task": None},
+    ],
+    ids=str,
+)
+def test_a_manifest_of_another_shape_is_in_the_way(changed: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "x.modelmax.json").write_text(json.dumps({**written(tmp_path), **changed}))
+    with pytest.raises(DestinationError, match=r"x\.modelmax\.json is in the way.*Move it"):
+        Manifest.read(f"{tmp_path}/x.modelmax.json")
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b"not json", b'{"a": 1}'])
+def test_a_foreign_file_is_in_the_way(text: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.modelmax.json").write_bytes(text)
+    with pytest.raises(DestinationError, match=r"x\.modelmax\.json is in the way.*Move it"):
+        Manifest.read(f"{tmp_path}/x.modelmax.json")

@@ -1,0 +1,173 @@
+"""Bad input is refused before anything is sent, and the message says what would be right."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from airflow_provider_modelmax import api, parameters
+from tests import samples
+
+PNG = base64.b64decode(samples.load("submit_all_parameters").request_json["parameters"]["image"])
+CIRCLE: list[object] = []
+CIRCLE.append(CIRCLE)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("duration_seconds", 0, "is 0, but must be from 1 to 8"),
+        ("duration_seconds", 9, "is 9, but must be from 1 to 8"),
+        ("duration_seconds", -1, "must be from 1 to 8"),
+        ("duration_seconds", "8", "an integer from 1 to 8; a template gives text unless"),
+        ("duration_seconds", True, "is True, but must be an integer from 1 to 8."),
+        ("duration_seconds", 8.0, "must be an integer from 1 to 8."),
+        ("sample_count", 0, "must be from 1 to 4"),
+        ("sample_count", 5, "must be from 1 to 4"),
+        ("sample_count", "2", "render_template_as_native_obj=True"),
+        ("aspect_ratio", "4:3", "must be one of 16:9, 9:16"),
+        ("aspect_ratio", ["16:9"], "must be one of"),
+        ("resolution", "720", "must be one of 720p, 1080p, 4k"),
+        ("resolution", "4K", "must be one of 720p, 1080p, 4k"),
+        ("generate_audio", "true", "must be true or false"),
+        ("generate_audio", 1, "must be true or false"),
+        ("negative_prompt", 3, "must be a text"),
+        ("seed", {1, 2}, "cannot be written as JSON"),
+        ("seed", b"x", "cannot be written as JSON"),
+        ("seed", float("nan"), "cannot be written as JSON"),
+        ("seed", float("inf"), "cannot be written as JSON"),
+        ("seed", CIRCLE, "cannot be written as JSON"),
+        ("seed", {"a": {1: 1, "b": 2}}, "cannot be written as JSON"),
+    ],
+)
+def test_a_value_that_the_contract_does_not_allow_is_refused(name, value, words):
+    with pytest.raises(api.InvalidInputError) as caught:
+        parameters.check_parameters({name: value})
+    assert words in str(caught.value)
+    assert str(caught.value).startswith(f"parameters['{name}'] is ")
+
+
+def test_a_long_value_is_shown_in_part():
+    with pytest.raises(api.InvalidInputError) as caught:
+        parameters.check_parameters({"resolution": "x" * 10_000})
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"aspect_ratio": "16:9", "resolution": "4k", "duration_seconds": 1, "sample_count": 4},
+        {"aspect_ratio": "9:16", "resolution": "720p", "duration_seconds": 8, "sample_count": 1},
+        {"generate_audio": False, "negative_prompt": "", "resolution": "1080p"},
+        {"seed": 7, "camera": {"pan": [1, 2.5]}, "new": "x"},
+        {},
+    ],
+)
+def test_what_is_allowed_or_unknown_is_passed_through(given):
+    assert parameters.check_parameters(given) == given
+
+
+def test_none_counts_as_left_out():
+    assert parameters.check_parameters(None) == {}
+    assert parameters.check_parameters({"resolution": None, "seed": None, "sample_count": 2}) == {"sample_count": 2}
+
+
+@pytest.mark.parametrize("given", ["{}", [("resolution", "4k")], 3])
+def test_parameters_that_are_no_dict_are_refused(given):
+    with pytest.raises(api.InvalidInputError, match=f"parameters is a {type(given).__name__}, but must be a dict"):
+        parameters.check_parameters(given)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"), [(None, "a NoneType"), (3, "a int"), (["x"], "a list"), (b"x", "a bytes")]
+)
+def test_a_prompt_that_is_no_text_is_refused(prompt, words):
+    with pytest.raises(api.InvalidInputError, match=f"prompt is {words}, but must be a text"):
+        parameters.check_prompt(prompt)
+
+
+@pytest.mark.parametrize("prompt", ["", " ", "\n\t"])
+def test_a_prompt_that_rendered_to_nothing_points_at_the_template(prompt):
+    with pytest.raises(api.InvalidInputError, match="look at the task's rendered templates"):
+        parameters.check_prompt(prompt)
+
+
+def test_a_prompt_is_sent_as_it_is():
+    assert parameters.check_prompt(" ein Boot ⛵\n") == " ein Boot ⛵\n"
+
+
+@pytest.mark.parametrize("model", ["", "  ", None, 3])
+def test_a_model_that_can_be_no_id_is_refused(model):
+    with pytest.raises(api.InvalidInputError, match="must be a model id such as"):
+        parameters.check_model(model)
+
+
+def test_a_model_that_nobody_knows_is_the_services_to_judge():
+    assert parameters.check_model("veo-9000") == "veo-9000"
+
+
+IMAGES = {
+    "PNG": PNG,
+    "JPEG": b"\xff\xd8\xff\xe0rest",
+    "GIF": b"GIF89a",
+    "WebP": b"RIFF\x00\x00\x00\x00WEBPVP8 ",
+    "BMP": b"BM1234",
+    "TIFF, little-endian": b"II*\0",
+    "TIFF, big-endian": b"MM\0*",
+    "AVIF": b"\0\0\0\x1cftypavif",
+    "HEIC": b"\0\0\0\x18ftypheic",
+}
+NO_IMAGES = {
+    "nothing": b"",
+    "HTML": b"<html>",
+    "WAV": b"RIFF\x00\x00\x00\x00WAVEfmt ",
+    "MP4": b"\0\0\0\x18ftypisom",
+    "PDF": b"%PDF-1.7",
+    "PNG, cut": b"\x89PN",
+}
+
+
+@pytest.mark.parametrize("data", IMAGES.values(), ids=IMAGES)
+def test_an_image_is_known_by_its_first_bytes(data):
+    assert parameters.is_image(data)
+
+
+@pytest.mark.parametrize("data", NO_IMAGES.values(), ids=NO_IMAGES)
+def test_another_file_is_no_image(data):
+    assert not parameters.is_image(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "The image s3://b/k is empty"),
+        (b"<html>", "s3://b/k is not an image"),
+        (
+            PNG + bytes(parameters.MAX_IMAGE_BYTES),
+            "image s3://b/k has 20,971,589 bytes; at most 20,971,520 are sent",
+        ),
+    ],
+)
+def test_a_file_that_is_no_image_to_send_is_refused(data, words):
+    with pytest.raises(api.InvalidInputError) as caught:
+        parameters.encode_image(data, "s3://b/k")
+    assert words in str(caught.value)
+
+
+def test_an_image_of_the_largest_size_is_sent():
+    data = PNG + bytes(parameters.MAX_IMAGE_BYTES - len(PNG))
+    assert base64.b64decode(parameters.encode_image(data, "x")) == data
+
+
+TEXT = base64.b64encode(PNG).decode()
+
+
+@pytest.mark.parametrize("text", [TEXT, f"{TEXT[:40]}\n{TEXT[40:]}\n", f"data:image/png;base64,{TEXT}"])
+def test_base64_of_an_image_is_recognised_also_wrapped_or_as_a_data_url(text):
+    assert parameters.decode_image(text) == PNG
+
+
+@pytest.mark.parametrize("text", ["", "photo.png", "s3://b/photo.png", "aGVsbG8=", TEXT[:-1], "data:image/png,x", "ü"])
+def test_other_text_is_no_image(text):
+    assert parameters.decode_image(text) is None

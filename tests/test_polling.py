@@ -1,0 +1,215 @@
+"""When to ask again and when to give up, with a made-up clock."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from airflow_provider_modelmax import api, polling
+from airflow_provider_modelmax.polling import AskAgain, Over, Wait
+
+START = datetime(2026, 5, 1, 12, 0, tzinfo=timezone.utc)
+SILENCE = polling.SILENCE_LIMIT.total_seconds()
+UNKNOWN = polling.UNKNOWN_STATUS_LIMIT.total_seconds()
+HOUR = 3600
+BUSY = api.TemporaryError("busy.", status=503)
+RESET = api.TransportError("reset.")
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def begin(deadline: float = HOUR, poll_interval: float = 5) -> Wait:
+    return Wait.begin("id", deadline=at(deadline), poll_interval=poll_interval, now=START)
+
+
+def after(*events: tuple[float, str | api.ModelMaxError], deadline: float = HOUR, poll_interval: float = 5) -> Wait:
+    """Return what is known after so many answers (a status, or ``FAILED: reason``) and errors."""
+    wait = begin(deadline, poll_interval)
+    for seconds, event in events:
+        if isinstance(event, str):
+            status, _, reason = event.partition(": ")
+            wait = wait.answered(api.JobStatus("id", status, reason or None), at(seconds))
+        else:
+            wait = wait.failed(event)
+    return wait
+
+
+@pytest.mark.parametrize(
+    ("wait", "now", "asks_at"),
+    [
+        (begin(), 0, 5),
+        (begin(poll_interval=30), 0, 30),
+        (after((1, "IN_QUEUE")), 1, 6),
+        (after((1, "IN_QUEUE")), 1.5, 6.5),
+        (after((1, "IN_PROGRESS")), 1, 6),
+        (after((1, "IN_QUEUE")), HOUR - 3, HOUR),
+        (after((1, "IN_QUEUE"), poll_interval=7200), 1, HOUR),
+        (after((1, "PAUSED")), 1, 6),
+        (after((1, "PAUSED")), UNKNOWN, UNKNOWN + 5),
+        (after((1, "IN_QUEUE"), (2, BUSY)), 2, 7),
+        (after((1, "IN_QUEUE"), (2, RESET)), SILENCE, SILENCE + 5),
+        (after((1, api.AnswerError("html", garbled=True))), 1, 6),
+        (after((1, api.ServiceError("404", status=404))), 1, 6),
+        (after((1, api.TemporaryError("429", status=429, retry_after=40))), 1, 41),
+        (after((1, api.TemporaryError("429", status=429, retry_after=2))), 1, 6),
+        (after((1, api.TemporaryError("429", status=429, retry_after=1e6))), 1, HOUR),
+        (after((1, api.TemporaryError("429", status=429, retry_after=1e12))), 1, HOUR),
+        (after((1, api.TemporaryError("429", status=429, retry_after=float("inf")))), 1, HOUR),
+    ],
+)
+def test_a_job_that_is_not_over_is_asked_for_again(wait, now, asks_at):
+    assert wait.next_step(at(now)) == AskAgain(at(asks_at))
+
+
+def test_the_last_question_before_the_deadline_is_asked_at_the_deadline():
+    wait = after((1, "IN_PROGRESS"), deadline=3)
+    assert wait.next_step(at(1)) == AskAgain(at(3))
+    assert wait.answered(api.JobStatus("id", "COMPLETED"), at(3.1)).next_step(at(3.1)) == Over()
+
+
+@pytest.mark.parametrize("now", [1, HOUR, 2 * HOUR])
+def test_a_completed_job_is_over_also_after_the_deadline(now):
+    assert after((now, "COMPLETED")).next_step(at(now)) == Over()
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [("FAILED: content policy violation", "content policy violation"), ("FAILED", "no reason given")],
+)
+def test_a_failed_job_ends_the_wait_with_its_reason(event, reason):
+    step = after((1, "IN_QUEUE"), (2, event)).next_step(at(2))
+    assert isinstance(step.error, api.JobFailedError)
+    assert (step.error.request_id, step.error.reason) == ("id", reason)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        api.BadRequestError("400", status=400),
+        api.UnauthorizedError("401", status=401),
+        api.InsufficientBalanceError("402", status=402),
+        api.ForeignUrlError("evil"),
+    ],
+)
+def test_what_asking_again_cannot_mend_ends_the_wait_at_once(error):
+    assert after((1, "IN_QUEUE"), (2, error)).next_step(at(2)) == Over(error)
+
+
+@pytest.mark.parametrize(
+    ("wait", "now", "timed_out", "words"),
+    [
+        (begin(), HOUR, True, "has passed; no status was seen."),
+        (after((1, "IN_QUEUE")), HOUR, True, "2026-05-01T13:00:00+00:00, has passed; its last status was IN_QUEUE."),
+        (after((HOUR - 60, "IN_PROGRESS"), (HOUR - 5, BUSY)), HOUR, True, "its last status was IN_PROGRESS (busy.)."),
+        (after((1, BUSY)), SILENCE, False, "unanswered for 0:15:00: busy. no status was seen."),
+        (after((1, "IN_QUEUE"), (2, RESET)), SILENCE + 1, False, "reset. its last status was IN_QUEUE."),
+        (after((1, "PAUSED")), UNKNOWN + 1, False, "for 0:02:00 its status has been 'PAUSED', which is none of"),
+        (after((1, "PAUSED"), (60, "PAUSED")), UNKNOWN + 1, False, "COMPLETED, FAILED, IN_PROGRESS, IN_QUEUE"),
+    ],
+)
+def test_a_wait_without_hope_of_an_end_is_given_up(wait, now, timed_out, words):
+    assert isinstance(wait.next_step(at(now - 0.1)), AskAgain)
+    error = wait.next_step(at(now)).error
+    assert isinstance(error, api.JobNotOverError)
+    assert error.timed_out is timed_out
+    assert words in error.why
+    assert "The job may still be running" in str(error)
+    assert "ModelMaxDownloadVideoOperator" in str(error)
+    assert "'id'" in str(error)
+
+
+def test_any_answer_ends_the_silence():
+    wait = after((1, RESET), (SILENCE - 1, "IN_QUEUE"), (SILENCE, RESET))
+    assert isinstance(wait.next_step(at(2 * SILENCE - 2)), AskAgain)
+    assert isinstance(wait.next_step(at(2 * SILENCE - 1)), Over)
+
+
+def test_a_change_of_status_starts_the_patience_with_unknown_ones_anew():
+    wait = after((1, "PAUSED"), (UNKNOWN, "WARMING_UP"))
+    assert isinstance(wait.next_step(at(2 * UNKNOWN - 1)), AskAgain)
+    assert "'WARMING_UP'" in wait.next_step(at(2 * UNKNOWN)).error.why
+
+
+def test_an_answer_after_trouble_clears_the_trouble():
+    assert after((1, BUSY), (2, "COMPLETED")).next_step(at(2)) == Over()
+
+
+def test_a_silence_can_be_taken_over_from_another_process():
+    wait = begin(2 * HOUR).silent_since(at(-SILENCE)).failed(RESET)
+    assert "unanswered" in wait.next_step(at(1)).error.why
+
+
+@pytest.mark.parametrize(
+    ("events", "event", "now", "line"),
+    [
+        ([], "IN_QUEUE", 1, "Job id is IN_QUEUE."),
+        ([(1, "IN_QUEUE")], "IN_QUEUE", 6, ""),
+        ([(1, "IN_QUEUE")], "IN_PROGRESS", 7, "Job id: IN_QUEUE -> IN_PROGRESS after 6 s."),
+        ([(1, "IN_QUEUE"), (7, "IN_PROGRESS")], "COMPLETED", 97, "Job id: IN_PROGRESS -> COMPLETED after 90 s."),
+        ([(1, "IN_QUEUE")], RESET, 6, "No usable answer for job id: reset. Asking on until 12:15:01 UTC."),
+        ([(1, "IN_QUEUE"), (6, RESET)], BUSY, 11, ""),
+        ([(1, "IN_QUEUE"), (6, RESET)], "IN_QUEUE", 11, "ModelMax answers again for job id."),
+        ([(1, "IN_QUEUE"), (6, RESET)], "IN_PROGRESS", 11, "Job id: IN_QUEUE -> IN_PROGRESS after 10 s."),
+        ([(1, RESET)], "IN_QUEUE", 6, "Job id is IN_QUEUE."),
+    ],
+)
+def test_only_what_changed_is_news(events, event, now, line):
+    before = after(*events)
+    known = before.failed(event) if isinstance(event, Exception) else after(*events, (now, event))
+    assert known.news(before, at(now)) == line
+
+
+def test_the_patience_is_told_in_utc_whatever_zone_the_deadline_has():
+    deadline = at(60).astimezone(timezone(timedelta(hours=5)))
+    before = Wait.begin("id", deadline=deadline, poll_interval=5, now=START)
+    assert "until 12:01:00 UTC" in before.failed(RESET).news(before, START)
+
+
+@pytest.mark.parametrize(
+    ("events", "now", "times"),
+    [
+        ([], 9, (9, 0)),
+        ([(1, "IN_QUEUE")], 9, (9, 0)),
+        ([(1, "IN_QUEUE"), (4, "IN_PROGRESS")], 9, (4, 5)),
+        ([(1, "IN_QUEUE"), (4, "IN_PROGRESS"), (20, "COMPLETED")], 99, (4, 16)),
+        ([(1, "IN_QUEUE"), (4, "COMPLETED")], 99, (4, 0)),
+        ([(1, "IN_PROGRESS"), (5, RESET), (20, "FAILED: no")], 99, (1, 19)),
+        ([(0, "COMPLETED")], 0, (0, 0)),
+    ],
+)
+def test_times_in_queue_and_out_of_it_are_those_that_were_seen(events, now, times):
+    assert after(*events).times(at(now)) == times
+
+
+@pytest.mark.parametrize("deadline", [at(-1), START])
+def test_a_deadline_in_the_past_is_refused(deadline):
+    with pytest.raises(api.InvalidInputError, match="has passed already"):
+        polling.check_deadline(deadline, START)
+
+
+def test_a_deadline_without_a_time_zone_is_refused():
+    with pytest.raises(api.InvalidInputError, match="no time zone"):
+        polling.check_deadline(at(9).replace(tzinfo=None), START)
+
+
+def test_a_deadline_to_come_is_kept():
+    assert polling.check_deadline(at(1), START) == at(1)
+
+
+@pytest.mark.parametrize("value", [0, -1, True, "5", None, float("nan"), float("inf"), timedelta(0), 86_401])
+def test_a_poll_interval_that_is_no_positive_number_is_refused(value):
+    with pytest.raises(api.InvalidInputError, match=r"poll_interval is .*above 0"):
+        polling.check_poll_interval(value)
+
+
+@pytest.mark.parametrize(("value", "seconds"), [(5, 5.0), (0.2, 0.2), (timedelta(minutes=1), 60.0)])
+def test_a_poll_interval_is_seconds_or_a_timedelta(value, seconds):
+    assert polling.check_poll_interval(value) == seconds
+
+
+def test_being_killed_says_what_goes_on_and_what_it_costs():
+    assert "Job id goes on at ModelMax, which has no call to cancel it" in polling.on_kill_message("id")
+    assert "Nothing is billed" in polling.on_kill_message(None)

@@ -1,0 +1,147 @@
+"""The table of rooms in the design: who may import whom, read from the source without running it."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+NAME = "airflow_provider_modelmax"
+ROOT = Path(__file__).parents[1] / NAME
+COMPAT = "airflow.providers.common.compat.sdk"
+HTTP = {"requests", "urllib3", "aiohttp", "yarl", "httpx", "http.client"}
+
+# A file, or a folder for all of its files: what it may import beside the standard library. Ours without the package
+# name; "" is `__version__` of the package itself. What is under `if TYPE_CHECKING` counts too, but for HTTP libraries.
+ROOMS: dict[str, set[str]] = {
+    "__init__.py": set(),
+    "get_provider_info.py": {""},
+    "api.py": {"pendulum"},
+    "polling.py": {"pendulum", ".api"},
+    "parameters.py": {"typing_extensions", ".api"},
+    "mp4.py": set(),
+    "storage.py": {COMPAT, "airflow.sdk.io", ".mp4"},
+    "manifest.py": {".api", ".storage"},
+    "edge.py": {"airflow", ".api", ".polling"},
+    "hooks/__init__.py": set(),
+    "hooks/endpoint.py": {"airflow.sdk", ".api"},
+    "hooks/sync_transport.py": {"requests", "urllib3", "", ".api", ".hooks.endpoint"},
+    "hooks/async_transport.py": {"aiohttp", "yarl", "requests.utils", "", ".api", ".hooks.endpoint"},
+    "hooks/modelmax.py": {COMPAT, "asgiref", ".api", ".polling", ".parameters", ".get_provider_info", ".hooks"},
+    "triggers": {"airflow.triggers.base", ".api", ".polling", ".hooks"},
+    "sensors": {COMPAT, "airflow.sdk", ".api", ".edge", ".polling", ".hooks", ".triggers"},
+    "operators": {
+        *(COMPAT, "airflow.sdk", ".api", ".edge", ".polling", ".parameters", ".mp4", ".storage", ".manifest"),
+        *(".hooks", ".triggers", ".operators"),
+    },
+    "simulator": {"av", "PIL", "numpy", "uvicorn", ".simulator"},
+}
+FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.rglob("*.py"))
+
+
+def room_of(file: str) -> set[str]:
+    """Return what a file may import."""
+    return ROOMS[file] if file in ROOMS else ROOMS[file.split("/", maxsplit=1)[0]]
+
+
+def imports(file: str, *, at_run_time: bool = False) -> set[str]:
+    """Return the modules that a file imports, wherever in it; ours begin with a dot."""
+    tree = ast.parse((ROOT / file).read_text())
+    skipped = {id(child) for node in ast.walk(tree) if at_run_time and is_typing_only(node) for child in ast.walk(node)}
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= from_imports(file, node)
+    return {name.removeprefix(NAME) if name.split(".")[0] == NAME else name for name in found}
+
+
+def from_imports(file: str, node: ast.ImportFrom) -> set[str]:
+    """Resolve `from x import a, b`: a and b may be modules of ours."""
+    here = [NAME, *Path(file).parts[:-1]]
+    base = ".".join([*here[: len(here) - node.level + 1], *filter(None, [node.module])]) if node.level else node.module
+    if base.split(".")[0] != NAME:
+        return {base}
+    folder = ROOT.joinpath(*base.split(".")[1:])
+    modules = {alias.name for alias in node.names if (folder / f"{alias.name}.py").exists()}
+    modules |= {alias.name for alias in node.names if (folder / alias.name).is_dir()}
+    others = {alias.name for alias in node.names} - modules
+    return {f"{base}.{name}" for name in modules} | ({base} if others else set())
+
+
+def is_typing_only(node: ast.AST) -> bool:
+    """Say whether this is `if TYPE_CHECKING:`."""
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def within(module: str, allowed: set[str]) -> bool:
+    """Say whether a module, or a package it is in, is allowed."""
+    return any(module == each or (each and module.startswith(f"{each}.")) for each in allowed)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_imports_only_what_its_room_allows(file):
+    strangers = {name for name in imports(file) if name.split(".")[0] not in sys.stdlib_module_names}
+    typing_only = {name for name in strangers if name in HTTP} - imports(file, at_run_time=True)
+    assert {name for name in strangers - typing_only if not within(name, room_of(file))} == set()
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_http_is_spoken_in_the_two_transports_only(file):
+    spoken = {name for name in imports(file, at_run_time=True) if within(name, HTTP)}
+    assert not spoken or file in {"hooks/sync_transport.py", "hooks/async_transport.py"}
+
+
+@pytest.mark.parametrize("file", ["api.py", "polling.py", "parameters.py", "mp4.py", "hooks/endpoint.py"])
+def test_a_file_that_says_no_io_opens_nothing(file):
+    assert "No I/O" in ast.get_docstring(ast.parse((ROOT / file).read_text())) or "no I/O" in (ROOT / file).read_text()
+    assert imports(file) & {"os", "pathlib", "socket", "subprocess", "time", "urllib.request", "asyncio"} == set()
+
+
+def test_the_table_names_rooms_that_are_there():
+    assert all((ROOT / room).exists() for room in ROOMS)
+    assert len(FILES) > 30
+
+
+FOR_DAGS = ("operators.submit", "operators.download", "operators.generate", "sensors.job", "triggers.job")
+
+
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [
+        (("get_provider_info",), {"airflow", "requests", "aiohttp"}),
+        (
+            FOR_DAGS,
+            {
+                "requests",
+                "urllib3",
+                "aiohttp",
+                "yarl",
+                "s3fs",
+                "gcsfs",
+                "adlfs",
+                "boto3",
+                "botocore",
+                "av",
+                "uvicorn",
+                f"{NAME}.simulator",
+            },
+        ),
+    ],
+    ids=["discovery", "parsing a DAG"],
+)
+def test_in_a_fresh_interpreter_nothing_heavy_is_loaded(modules, heavy, tmp_path):
+    code = f"import sys\nfrom importlib import import_module as load\nfor name in {modules}: load('{NAME}.' + name)"
+    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", f"{code}\nprint(*sys.modules)"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert {f"{NAME}.{name}" for name in modules} <= loaded
+    assert loaded & heavy == set()

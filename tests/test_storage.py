@@ -1,0 +1,728 @@
+"""Bytes become a checked object, all or nothing: on a local folder and on a real S3 server."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import tracemalloc
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.exceptions import AirflowTaskTimeout
+
+from airflow_provider_modelmax import storage
+from airflow_provider_modelmax.mp4 import BrokenVideoError
+from airflow_provider_modelmax.storage import (
+    DestinationError,
+    StorageError,
+    check_writable,
+    connect,
+    load_json,
+    read_bytes,
+    save_json,
+    save_video,
+    size_of,
+)
+from tests.mp4s import encode, padded
+from tests.stack.processes import PROJECT, child_environment, free_port
+from tests.stack.s3 import READER, Identity, SeaweedFS
+from tests.stores import STORES, S3Store, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# A file that fails when it is forgotten was not discarded in full.
+pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+
+MEBI = 1024 * 1024
+OLD = b"what stood there before"
+SMALL = encode("faststart")
+SIZES = {"small": len(SMALL), "one part": 8 * MEBI, "several parts": 20 * MEBI + 12_345}
+
+NAMES = [
+    "with space",
+    "manual__2026-11-22T11:32:05+00:00",
+    "ünï-狐-🦊",
+    "100%",
+    "a%20b%2Fc",
+    "a#b",
+    "a?b=c&d",
+    "a;b,c",
+    "[a]*!'()",
+    "job-=?+ 0",
+    ".hidden",
+]
+
+
+@pytest.fixture(scope="session")
+def seaweedfs() -> Iterator[SeaweedFS]:
+    with SeaweedFS() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _no_connection_is_remembered() -> Iterator[None]:
+    yield
+    storage._look_up.cache_clear()
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    made = STORES[request.param](request, tmp_path, uuid.uuid4().hex)
+    for name, value in made.environment().items():
+        monkeypatch.setenv(name, value)
+    return made
+
+
+@pytest.fixture
+def s3(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> S3Store:
+    made = S3Store(seaweedfs, uuid.uuid4().hex)
+    for name, value in made.environment().items():
+        monkeypatch.setenv(name, value)
+    return made
+
+
+@pytest.fixture
+def connected(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], str]:
+    """Make a connection under an id that no other test uses: Airflow keeps the filesystem of an id."""
+
+    def make(connection: dict[str, Any], conn_id: str = "") -> str:
+        conn_id = conn_id or f"c{uuid.uuid4().hex}"
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
+        return conn_id
+
+    return make
+
+
+def pieces(video: bytes, size: int) -> Iterator[bytes]:
+    return (video[at : at + size] for at in range(0, len(video), size))
+
+
+def nothing_new(store: Store, old: bytes | None) -> bool:
+    """Say whether the store shows what it showed before, and hides nothing."""
+    gc.collect(1)  # a file that was only forgotten would be published by now
+    if store.leftovers():
+        return False
+    return store.names() == [] if old is None else store.names() == ["x.mp4"] and store.read("x.mp4") == old
+
+
+# --- whole objects ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunk", [10_007, MEBI, 9 * MEBI + 1])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_video_lands_whole_with_its_size_digest_and_content_type(store: Store, size: str, chunk: int) -> None:
+    video, told = padded(SIZES[size]) if size != "small" else SMALL, []
+    saved = save_video(store.uri("x.mp4"), pieces(video, chunk), size=len(video), on_progress=told.append)
+    digest = hashlib.sha256(video).hexdigest()
+    assert (saved.uri, saved.size, saved.sha256) == (store.uri("x.mp4"), len(video), digest)
+    assert hashlib.sha256(store.read("x.mp4")).hexdigest() == digest
+    assert store.content_type("x.mp4") in {"video/mp4", None}
+    assert store.names() == ["x.mp4"]
+    assert store.leftovers() == []
+    assert told == [*range(chunk, len(video), chunk), len(video)]
+
+
+def test_an_object_store_says_video_mp4(s3: S3Store) -> None:
+    for name, video in (("small.mp4", SMALL), ("big.mp4", padded(9 * MEBI))):
+        save_video(s3.uri(name), [video])
+        assert s3.content_type(name) == "video/mp4"
+    save_json(s3.uri("x.json"), {})
+    assert s3.content_type("x.json") == "application/json"
+
+
+def test_an_old_object_is_replaced(store: Store) -> None:
+    store.put("x.mp4", OLD)
+    save_video(store.uri("x.mp4"), [SMALL])
+    assert store.read("x.mp4") == SMALL
+
+
+def test_empty_chunks_are_no_end(store: Store) -> None:
+    assert save_video(store.uri("x.mp4"), [b"", SMALL[:100], b"", SMALL[100:], b""]).size == len(SMALL)
+
+
+def test_folders_are_made(store: Store) -> None:
+    save_video(store.uri("a/b/c/x.mp4"), [SMALL])
+    assert store.names() == ["a/b/c/x.mp4"]
+
+
+# --- nothing, or what stood there before -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("old", [None, OLD], ids=["nothing before", "an old object"])
+@pytest.mark.parametrize("after", [0, 1000, 9 * MEBI, 20 * MEBI + 12_345], ids=["at once", "small", "parts", "all"])
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt, SystemExit, AirflowTaskTimeout, GeneratorExit])
+def test_an_exception_in_the_middle_leaves_what_was_there(
+    store: Store, error: type[BaseException], after: int, old: bytes | None
+) -> None:
+    if old:
+        store.put("x.mp4", old)
+
+    def failing() -> Iterator[bytes]:
+        yield from pieces(padded(20 * MEBI + 12_345)[:after], MEBI + 7)
+        raise error
+
+    with pytest.raises(error):
+        save_video(store.uri("x.mp4"), failing())
+    assert nothing_new(store, old)
+
+
+@pytest.mark.parametrize("old", [None, OLD], ids=["nothing before", "an old object"])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("told", [True, False], ids=["size known", "size unknown"])
+def test_a_cut_that_shows_only_at_the_end_leaves_what_was_there(
+    store: Store, size: str, told: bool, old: bytes | None
+) -> None:
+    if old:
+        store.put("x.mp4", old)
+    video = padded(SIZES[size]) if size != "small" else SMALL
+    with pytest.raises(BrokenVideoError):
+        save_video(store.uri("x.mp4"), pieces(video[:-1], MEBI), size=len(video) if told else None)
+    assert nothing_new(store, old)
+
+
+@pytest.mark.parametrize("size", [len(SMALL) - 1, len(SMALL) + 1, 0])
+def test_another_size_than_was_said_is_no_whole_video(store: Store, size: int) -> None:
+    with pytest.raises(BrokenVideoError, match=f"bytes came of {size:,}"):
+        save_video(store.uri("x.mp4"), [SMALL], size=size)
+    assert nothing_new(store, None)
+
+
+@pytest.mark.parametrize("body", [b"<html>502</html>", b'{"error":1}', b"", b"\0" * 100])
+def test_what_is_no_video_is_not_kept(store: Store, body: bytes) -> None:
+    with pytest.raises(BrokenVideoError):
+        save_video(store.uri("x.mp4"), [body])
+    assert nothing_new(store, None)
+
+
+def test_html_ends_the_download_at_its_first_chunk(store: Store) -> None:
+    chunks = iter([b"<!DOCTYPE html>", b"never asked for"])
+    with pytest.raises(BrokenVideoError):
+        save_video(store.uri("x.mp4"), chunks)
+    assert next(chunks) == b"never asked for"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_report_that_fails_leaves_nothing(store: Store, error: type[BaseException]) -> None:
+    def report(_: int) -> None:
+        raise error
+
+    with pytest.raises(error):
+        save_video(store.uri("x.mp4"), [SMALL], on_progress=report)
+    assert nothing_new(store, None)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_store_that_fails_to_publish_leaves_the_old_object(
+    store: Store, size: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("x.mp4", OLD)
+    fail_to_publish(monkeypatch, OSError(28, "No space left on device"))
+    with pytest.raises(StorageError, match=r"x\.mp4: the store failed \(OSError: .*No space left on device"):
+        save_video(store.uri("x.mp4"), [padded(SIZES[size]) if size != "small" else SMALL])
+    monkeypatch.undo()
+    assert nothing_new(store, OLD)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, AirflowTaskTimeout])
+def test_a_kill_while_publishing_leaves_the_old_object(
+    store: Store, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("x.mp4", OLD)
+    fail_to_publish(monkeypatch, error())
+    with pytest.raises(error):
+        save_video(store.uri("x.mp4"), [padded(9 * MEBI)])
+    monkeypatch.undo()
+    assert nothing_new(store, OLD)
+
+
+def fail_to_publish(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """A full disk and a signal at this very moment cannot be had; all else is real."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr("s3fs.core.S3File.commit", fail)
+
+
+def test_an_upload_that_cannot_be_discarded_is_still_not_published(
+    s3: S3Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("the store is gone")
+
+    monkeypatch.setattr("s3fs.core.S3File.discard", fail)
+    with pytest.raises(BrokenVideoError), caplog.at_level("WARNING"):
+        save_video(s3.uri("x.mp4"), [padded(9 * MEBI)[:-1]])
+    gc.collect(1)
+    assert s3.names() == []
+    assert "An unfinished upload may be left behind: OSError: the store is gone" in caplog.text
+
+
+def test_a_json_document_that_cannot_be_written_leaves_the_old_one(store: Store) -> None:
+    save_json(store.uri("x.mp4"), {"old": True})
+    old = store.read("x.mp4")
+    with pytest.raises(TypeError):
+        save_json(store.uri("x.mp4"), {"value": object()})
+    assert nothing_new(store, old)
+
+
+# --- killed writers, several writers ---------------------------------------------------------------------------------
+
+WRITER = """
+import sys
+from airflow_provider_modelmax.storage import save_video
+from tests.mp4s import padded
+
+def chunks():
+    yield padded(20 << 20)[: 17 << 20]
+    print("in the middle", flush=True)
+    sys.stdin.read()
+    yield b""
+
+save_video(sys.argv[1], chunks())
+"""
+
+
+@pytest.fixture
+def writer(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+    """Start another process that has written 17 of 20 MiB of x.mp4 and waits."""
+    home = {"AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")), "PYTHONPATH": str(PROJECT)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, store.uri("x.mp4")],
+        env=child_environment({**store.environment(), **home}),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout
+        assert any("in the middle" in line for line in process.stdout)
+        yield process
+        process.kill()
+
+
+def test_a_killed_writer_leaves_nothing_visible_and_the_next_one_clears_up(
+    store: Store, writer: subprocess.Popen[str]
+) -> None:
+    assert len(store.leftovers()) == 1
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    assert store.names() == []
+    assert len(store.leftovers()) == 1
+    assert size_of(store.uri("x.mp4")) is None
+    for other in ("x", "x.mp", "y.mp4", "x.mp4.mp4"):
+        save_video(store.uri(other), [SMALL])
+    assert len(store.leftovers()) == 1
+    video = padded(9 * MEBI)
+    save_video(store.uri("x.mp4"), [video], size=len(video))
+    assert store.leftovers() == []
+    assert store.read("x.mp4") == video
+
+
+def test_a_living_writer_is_told_or_left_alone(store: Store, writer: subprocess.Popen[str]) -> None:
+    """Local writers lock their file. S3 knows no locks: there the later one wins, and neither leaves half a video."""
+    save_video(store.uri("x.mp4"), [SMALL])
+    assert store.read("x.mp4") == SMALL
+    assert len(store.leftovers()) == (1 if store.kind == "local" else 0)
+    writer.kill()
+    writer.wait()
+    assert store.read("x.mp4") == SMALL
+
+
+def test_an_upload_that_another_writer_aborted_says_so(s3: S3Store) -> None:
+    def overtaken() -> Iterator[bytes]:
+        yield padded(20 * MEBI)[: 17 * MEBI]
+        save_video(s3.uri("x.mp4"), [SMALL])
+        yield padded(20 * MEBI)[17 * MEBI :]
+
+    with pytest.raises(StorageError, match="another process writes the same object") as raised:
+        save_video(s3.uri("x.mp4"), overtaken())
+    assert not isinstance(raised.value, DestinationError)  # a retry is the remedy
+    assert nothing_new(s3, SMALL)
+
+
+def test_two_local_writers_at_once_both_succeed(tmp_path: Path) -> None:
+    def overtaken() -> Iterator[bytes]:
+        yield SMALL[:1000]
+        save_video(f"{tmp_path}/x.mp4", [padded(5000)])
+        yield SMALL[1000:]
+
+    save_video(f"{tmp_path}/x.mp4", overtaken())
+    assert (tmp_path / "x.mp4").read_bytes() == SMALL
+    assert [path.name for path in tmp_path.iterdir()] == ["x.mp4"]
+
+
+def test_writers_at_once_leave_one_whole_object(store: Store) -> None:
+    videos = [padded(17 * MEBI + number) for number in range(3)]
+    together = threading.Barrier(len(videos))
+
+    def write(video: bytes) -> bool:
+        together.wait(30)
+        try:
+            save_video(store.uri("x.mp4"), pieces(video, MEBI), size=len(video))
+        except StorageError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(len(videos)) as pool:
+        outcomes = list(pool.map(write, videos))
+    assert any(outcomes)
+    assert store.read("x.mp4") in [video for video, done in zip(videos, outcomes, strict=True) if done]
+    assert store.names() == ["x.mp4"]
+    assert store.leftovers() == []
+
+
+def test_a_file_taken_for_a_leftover_before_it_was_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, first = storage.fcntl.flock, itertools.count()
+
+    def late(file: Any, how: int) -> None:
+        if next(first) == 0:
+            Path(file.name).unlink()
+        lock(file, how)
+
+    monkeypatch.setattr(storage.fcntl, "flock", late)
+    save_video(f"{tmp_path}/x.mp4", [SMALL])
+    assert (tmp_path / "x.mp4").read_bytes() == SMALL
+
+
+def test_a_folder_that_knows_no_locks_takes_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(storage.fcntl, "flock", refuse)
+    (tmp_path / ".x.mp4.12345678.part").write_bytes(b"perhaps alive")
+    save_video(f"{tmp_path}/x.mp4", [SMALL])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".x.mp4.12345678.part", "x.mp4"]
+
+
+def test_unfinished_uploads_that_cannot_be_listed_do_not_stop_a_video(
+    s3: S3Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> None:
+        raise PermissionError("not yours to list")
+
+    fs, call = type(connect(s3.uri("x.mp4")).fs), type(connect(s3.uri("x.mp4")).fs).call_s3
+    monkeypatch.setattr(fs, "call_s3", lambda *a, **k: refuse() if a[1] == "list_multipart_uploads" else call(*a, **k))
+    with caplog.at_level("INFO"):
+        save_video(s3.uri("x.mp4"), [SMALL])
+    assert s3.read("x.mp4") == SMALL
+    assert "could not be looked for: PermissionError: not yours to list" in caplog.text
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_memory_stays_flat_while_64_mib_stream_through(store: Store) -> None:
+    head, chunk = SMALL + (8 + 64 * MEBI).to_bytes(4, "big") + b"free", bytes(MEBI)
+    save_video(store.uri("x.mp4"), [SMALL])  # what is loaded once does not count
+    tracemalloc.start()
+    save_video(store.uri("x.mp4"), itertools.chain([head], itertools.repeat(chunk, 64)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert size_of(store.uri("x.mp4")) == len(head) + 64 * MEBI
+    assert peak < 40 * MEBI
+
+
+# --- is the destination usable? --------------------------------------------------------------------------------------
+
+
+def test_a_check_leaves_nothing(store: Store) -> None:
+    check_writable(store.uri(""))
+    check_writable(store.uri("a/b"))
+    gc.collect(1)
+    assert store.names() == []
+    assert store.leftovers() == []
+
+
+def test_a_check_leaves_not_even_a_folder(tmp_path: Path) -> None:
+    check_writable(f"{tmp_path}/a/b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_passes_at_the_root_of_a_bucket(s3: S3Store) -> None:
+    before = s3.server.list_objects()
+    check_writable(f"s3://store@{s3.server.bucket}")
+    check_writable(f"s3://store@{s3.server.bucket}/")
+    assert s3.server.list_objects() == before
+
+
+def test_a_check_names_the_bucket_that_does_not_exist(s3: S3Store) -> None:
+    with pytest.raises(DestinationError, match=r"s3://store@no-such-bucket/v: the bucket .* does not exist.*Create it"):
+        check_writable("s3://store@no-such-bucket/v")
+
+
+def test_a_video_for_a_bucket_that_does_not_exist_says_so(s3: S3Store) -> None:
+    for video in (SMALL, padded(9 * MEBI)):
+        with pytest.raises(DestinationError, match=r"the bucket .* does not exist"):
+            save_video("s3://store@no-such-bucket/x.mp4", [video])
+    assert size_of("s3://store@no-such-bucket/x.mp4") is None
+    assert load_json("s3://store@no-such-bucket/x.json") is None
+
+
+def test_a_connection_that_may_only_read_is_refused(
+    seaweedfs: SeaweedFS, s3: S3Store, connected: Callable[..., str]
+) -> None:
+    reader = connected(seaweedfs.connection_as(READER))
+    s3.put("x.json", b"{}")
+    folder = f"s3://{reader}@{seaweedfs.bucket}/{s3.prefix}"
+    assert load_json(f"{folder}/x.json") == {}
+    with pytest.raises(DestinationError, match=r"access denied .* give their user the right"):
+        check_writable(folder)
+    with pytest.raises(DestinationError, match="access denied"):
+        save_video(f"{folder}/x.mp4", [SMALL])
+    assert s3.names() == ["x.json"]
+
+
+@pytest.mark.parametrize("identity", [Identity("owner", "wrong", ()), Identity("nobody", "wrong", ())])
+def test_wrong_credentials_are_refused_by_every_call(
+    seaweedfs: SeaweedFS, s3: S3Store, connected: Callable[..., str], identity: Identity
+) -> None:
+    s3.put("x.json", b"{}")
+    folder = f"s3://{connected(seaweedfs.connection_as(identity))}@{seaweedfs.bucket}/{s3.prefix}"
+    calls: list[Callable[[], object]] = [
+        lambda: check_writable(folder),
+        lambda: size_of(f"{folder}/x.json"),
+        lambda: load_json(f"{folder}/x.json"),
+        lambda: save_json(f"{folder}/y.json", {}),
+        lambda: save_video(f"{folder}/x.mp4", [SMALL]),
+    ]
+    for call in calls:
+        with pytest.raises(DestinationError, match=r"access denied .* Look at the credentials") as raised:
+            call()
+        assert "wrong" not in str(raised.value)
+    with pytest.raises(StorageError, match="cannot be read: PermissionError"):
+        read_bytes(f"{folder}/x.json", 10)
+    assert s3.names() == ["x.json"]
+
+
+def test_a_store_that_cannot_be_reached_is_no_mistake_of_the_destination(
+    seaweedfs: SeaweedFS, connected: Callable[..., str]
+) -> None:
+    connection = seaweedfs.connection
+    connection["extra"]["endpoint_url"] = f"http://127.0.0.1:{free_port()}"
+    connection["extra"]["config_kwargs"]["retries"] = {"total_max_attempts": 1}
+    folder = f"s3://{connected(connection)}@{seaweedfs.bucket}/v"
+    for call in (lambda: check_writable(folder), lambda: size_of(f"{folder}/x.mp4")):
+        with pytest.raises(StorageError, match=r"the store failed .*Could not connect") as raised:
+            call()
+        assert not isinstance(raised.value, DestinationError)
+
+
+@pytest.mark.parametrize("userinfo", ["nobody", "my%40conn", "store:x", "store%20", "a@b", "Store-2", "", "ünï", "a b"])
+def test_an_unknown_connection_never_becomes_the_machines_own_credentials(
+    s3: S3Store, userinfo: str, monkeypatch: pytest.MonkeyPatch, connected: Callable[..., str]
+) -> None:
+    connected(s3.server.connection, "my@conn")  # what %40 would be if it were decoded
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "owner")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-owner")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.server.url)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    folder = f"s3://{userinfo}@{s3.server.bucket}/{s3.prefix}"
+    calls: list[Callable[[], object]] = [
+        lambda: check_writable(folder),
+        lambda: size_of(f"{folder}/x.json"),
+        lambda: save_video(f"{folder}/x.mp4", [SMALL]),
+        lambda: read_bytes(f"{folder}/x.mp4", 1),
+    ]
+    for call in calls:
+        with pytest.raises(DestinationError, match=r"names the connection .*, which does not exist\. Create it"):
+            call()
+    check_writable(f"s3://{s3.server.bucket}/{s3.prefix}")  # whoever leaves it out asks for them
+
+
+@pytest.mark.parametrize("conn_id", ["my.conn-2", "my@conn", "my_Conn", "my conn", "MY%40CONN", "my:conn"])
+def test_a_connection_may_have_any_name(s3: S3Store, conn_id: str, connected: Callable[..., str]) -> None:
+    connected(s3.server.connection, conn_id)
+    save_video(f"s3://{conn_id}@{s3.server.bucket}/{s3.prefix}/x.mp4", [SMALL])
+    assert s3.read("x.mp4") == SMALL
+
+
+def test_a_connection_that_airflow_cannot_use_is_refused(connected: Callable[..., str]) -> None:
+    conn_id = connected({"conn_type": "aws", "extra": {"config_kwargs": {"no_such_option": 1}}})
+    with pytest.raises(DestinationError, match=r"cannot be opened \(.*no_such_option.*\)\. Correct the connection\."):
+        connect(f"s3://{conn_id}@videos/x.mp4")
+
+
+@pytest.mark.parametrize("uri", ["ftp://h/x.mp4", "https://h/x.mp4", "memory://x", "s3n://b/x.mp4", "run:1/x.mp4"])
+def test_a_scheme_that_is_not_supported_is_refused(uri: str) -> None:
+    with pytest.raises(DestinationError, match=r":// is not supported\. Use one of file, s3"):
+        connect(uri)
+
+
+@pytest.mark.parametrize("uri", ["s3://", "s3:///x.mp4", "s3:x.mp4", "s3:/b/x.mp4", "s3://store@/x.mp4"])
+def test_a_uri_without_a_bucket_is_refused(uri: str) -> None:
+    with pytest.raises(DestinationError, match=r"names no bucket\. Write s3://conn_id@bucket/folder"):
+        connect(uri)
+
+
+def test_a_uri_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(DestinationError, match=r"s3://\[b/x\.mp4 is no URI"):
+        connect("s3://[b/x.mp4")
+
+
+@pytest.mark.parametrize(("scheme", "extra"), [("gs", "gcs"), ("gcs", "gcs"), ("abfs", "azure"), ("abfss", "azure")])
+def test_a_scheme_whose_provider_is_missing_names_the_extra(scheme: str, extra: str) -> None:
+    with pytest.raises(DestinationError) as raised:
+        connect(f"{scheme}://bucket/x.mp4")
+    assert f"pip install 'airflow-provider-modelmax[{extra}]'" in str(raised.value)
+
+
+def test_s3_without_s3fs_names_the_extra(connected: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    conn_id = connected({"conn_type": "aws"})
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(DestinationError) as raised:
+        connect(f"s3://{conn_id}@videos/x.mp4")
+    assert "pip install 'airflow-provider-modelmax[s3]'" in str(raised.value)
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_is_found_again_under_exactly_that_name(store: Store, name: str) -> None:
+    """Ours, a bystander and Airflow itself agree."""
+    video, document = f"{name}/{name}.mp4", f"{name}/{name}.json"
+    check_writable(store.uri(name))
+    save_video(store.uri(video), [SMALL])
+    save_json(store.uri(document), {"name": name})
+    assert store.names() == sorted([video, document])
+    assert store.read(video) == SMALL
+    assert size_of(store.uri(video)) == len(SMALL)
+    assert read_bytes(store.uri(video), 10) == SMALL[:10]
+    assert load_json(store.uri(document)) == {"name": name}
+    assert storage.ObjectStoragePath(store.uri(video)).read_bytes() == SMALL
+    assert store.leftovers() == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unfinished_writes_of_any_name_are_cleared(store: Store, name: str) -> None:
+    if store.kind == "local":
+        store.put(f".{name}.mp4.12345678.part", b"half")
+    else:
+        key = f"{store.uri('').split('/')[3]}/{name}.mp4"
+        connect(store.uri("x")).fs.call_s3("create_multipart_upload", Bucket="videos", Key=key)
+    assert len(store.leftovers()) == 1
+    save_video(store.uri(f"{name}.mp4"), [SMALL])
+    assert store.leftovers() == []
+
+
+def test_local_paths_may_be_written_in_many_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    forms = [
+        "r/1.mp4",
+        "./r/2.mp4",
+        f"{tmp_path}/r/3.mp4",
+        f"file://{tmp_path}/r/4.mp4",
+        f"file:{tmp_path}/r/5.mp4",
+        f"FILE://{tmp_path}/r/6.mp4",
+        "~/r/7.mp4",
+        f"/{tmp_path}/r/8.mp4",
+        f"file:///{tmp_path}/r/9.mp4",
+    ]
+    for form in forms:
+        save_video(form, [SMALL])
+        assert size_of(form) == len(SMALL)
+    assert sorted(path.name for path in tmp_path.rglob("*.mp4")) == [f"{n}.mp4" for n in range(1, 10)]
+    assert {path.parent for path in tmp_path.rglob("*.mp4")} == {tmp_path / "r"}
+
+
+@pytest.mark.parametrize("uri", ["file://data/x.mp4", "file://localhost/x.mp4", "file://conn@/x.mp4"])
+def test_a_file_uri_with_a_host_is_refused(uri: str) -> None:
+    with pytest.raises(DestinationError, match=r"names the host .* Write file:///"):
+        save_video(uri, [SMALL])
+
+
+def test_something_else_in_the_way_of_a_local_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(OLD)
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    calls: list[Callable[[], object]] = [
+        lambda: check_writable(f"{tmp_path}/file"),
+        lambda: check_writable(f"{tmp_path}/file/v"),
+        lambda: check_writable(f"{tmp_path}/dangling"),
+        lambda: size_of(f"{tmp_path}/folder.mp4"),
+        lambda: size_of(f"{tmp_path}/file/x.mp4"),
+        lambda: load_json(f"{tmp_path}/folder.mp4"),
+        lambda: save_video(f"{tmp_path}/folder.mp4", [SMALL]),
+        lambda: save_video(f"{tmp_path}/file/x.mp4", [SMALL]),
+    ]
+    for call in calls:
+        with pytest.raises(DestinationError, match=r"in the way.*Move it, or choose another destination"):
+            call()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file", "folder.mp4"]
+
+
+def test_a_folder_of_an_object_store_is_no_object(s3: S3Store) -> None:
+    s3.put("x.mp4/y", OLD)
+    assert size_of(s3.uri("x.mp4")) is None
+    assert load_json(s3.uri("x.mp4")) is None
+
+
+def test_a_listing_made_before_hides_nothing_written_since(store: Store) -> None:
+    store.put("v/a.json", b"{}")
+    listed = [path.name for path in storage.ObjectStoragePath(store.uri("v")).iterdir()]
+    store.put("v/x.json", b'{"bytes": 1}')
+    store.put("v/a.json", b'{"longer": true}')
+    assert listed == ["a.json"]
+    assert size_of(store.uri("v/x.json")) == 12
+    assert size_of(store.uri("v/a.json")) == 16
+    assert read_bytes(store.uri("v/a.json"), 100) == b'{"longer": true}'
+    assert load_json(store.uri("v/x.json")) == {"bytes": 1}
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_json_document_comes_back(store: Store) -> None:
+    document = {"text": "a fox, 狐, 🦊, half: \ud83e", "none": None, "list": [1, 2.5, True], "nested": {"a": {}}}
+    save_json(store.uri("x.json"), document)
+    assert load_json(store.uri("x.json")) == document
+    save_json(store.uri("x.json"), {})
+    assert load_json(store.uri("x.json")) == {}
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"7", b"\xff", SMALL], ids=len)
+def test_a_foreign_file_in_the_place_of_a_json_document_is_named(store: Store, text: bytes) -> None:
+    store.put("x.json", text)
+    with pytest.raises(DestinationError, match=r"x\.json is in the way: it should be a JSON object\. Move it"):
+        load_json(store.uri("x.json"))
+
+
+def test_what_is_not_there_is_none(store: Store) -> None:
+    assert size_of(store.uri("x.mp4")) is None
+    assert size_of(store.uri("no/such/folder/x.mp4")) is None
+    assert load_json(store.uri("x.json")) is None
+    with pytest.raises(FileNotFoundError):
+        read_bytes(store.uri("x.mp4"), 10)
+
+
+@pytest.mark.parametrize("limit", [1, len(SMALL) - 1, len(SMALL), len(SMALL) + 1])
+def test_no_more_bytes_are_read_than_wanted(store: Store, limit: int) -> None:
+    store.put("x.mp4", SMALL)
+    assert read_bytes(store.uri("x.mp4"), limit) == SMALL[:limit]
+
+
+def test_an_empty_object_is_an_object(store: Store) -> None:
+    store.put("x.mp4", b"")
+    assert size_of(store.uri("x.mp4")) == 0
+    assert read_bytes(store.uri("x.mp4"), 10) == b""
+
+
+def test_a_folder_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot be read: IsADirectoryError"):
+        read_bytes(str(tmp_path), 10)

@@ -1,0 +1,347 @@
+"""The trigger over a real socket: one event at the end, status calls only, nothing that should not be seen."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.serde import deserialize, serialize
+from airflow.serialization.decoders import smart_decode_trigger_kwargs
+from airflow.serialization.encoders import encode_trigger
+from airflow.triggers.base import TriggerEvent
+
+from airflow_provider_modelmax import api, polling
+from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+from airflow_provider_modelmax.simulator import Simulator
+from airflow_provider_modelmax.triggers import job as module
+from airflow_provider_modelmax.triggers.job import FIRST_EVENT, JobEvent, ModelMaxJobTrigger
+
+PROMPT = "a very secret boat"
+
+
+@pytest.fixture(autouse=True)
+def spread(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
+    """Fire as soon as there is something to say (two tests put the wait back); return how the start was spread."""
+    spreads: list[tuple[float, float]] = []
+    monkeypatch.setattr(module, "FIRST_EVENT", timedelta(0))
+    monkeypatch.setattr(module, "random", SimpleNamespace(uniform=lambda *ends: spreads.append(ends) or 0.0))
+    return spreads
+
+
+@pytest.fixture
+def job(modelmax_conn: str, simulator: Simulator) -> api.Job:
+    return ModelMaxHook(modelmax_conn).submit_video("veo-3.1", PROMPT, {"duration_seconds": 1})
+
+
+def trigger(job: api.Job, seconds: float = 30, poll_interval: float = 0.02) -> ModelMaxJobTrigger:
+    deadline = datetime.now(timezone.utc) + timedelta(seconds=seconds)
+    return ModelMaxJobTrigger.waiting_for(
+        job, conn_id="modelmax_default", deadline=deadline, poll_interval=poll_interval
+    )
+
+
+async def events_of(waiting: ModelMaxJobTrigger) -> list[TriggerEvent]:
+    return [event async for event in waiting.run()]
+
+
+def fire(waiting: ModelMaxJobTrigger) -> JobEvent:
+    """Run a trigger to its only event, over the way that events take to the worker."""
+    (event,) = asyncio.run(events_of(waiting))
+    return JobEvent.from_dict(json.loads(event.model_dump_json())["payload"])
+
+
+# The way to the triggerer
+
+
+@pytest.mark.parametrize("zone", [timezone.utc, timezone(timedelta(hours=5, minutes=30))])
+def test_a_trigger_arrives_in_the_triggerer_as_it_was_sent(job, zone):
+    waiting = trigger(job)
+    waiting.deadline = waiting.deadline.astimezone(zone)
+    path, kwargs = waiting.serialize()
+    assert path == "airflow_provider_modelmax.triggers.job.ModelMaxJobTrigger"
+    stored = json.loads(json.dumps(serialize(kwargs)))
+    arrived = ModelMaxJobTrigger(
+        **{key: smart_decode_trigger_kwargs(each) for key, each in deserialize(stored).items()}
+    )
+    assert arrived.serialize() == waiting.serialize()
+    assert arrived.deadline == waiting.deadline
+
+
+def test_a_trigger_passes_airflows_own_encoder(job):
+    path, kwargs = trigger(job).serialize()
+    encoded = encode_trigger({"classpath": path, "kwargs": kwargs})
+    assert json.loads(json.dumps(encoded))["kwargs"]["request_id"] == job.request_id
+
+
+def test_what_the_database_and_the_log_see_holds_ids_and_a_deadline_only(job, simulator):
+    waiting = trigger(job)
+    seen = repr(waiting) + json.dumps(serialize(waiting.serialize()[1]))
+    assert job.request_id in seen
+    assert simulator.key not in seen
+    assert PROMPT not in seen
+    assert set(waiting.serialize()[1]) == {
+        *("modelmax_conn_id", "model", "request_id", "status_url", "deadline", "poll_interval")
+    }
+
+
+# How a wait ends
+
+
+def test_a_completed_job_ends_in_one_event_and_nothing_was_fetched(job, simulator):
+    event = fire(trigger(job))
+    assert (event.request_id, event.outcome, event.message) == (job.request_id, "completed", "")
+    assert event.raise_for_outcome() is None
+    assert simulator.ledger.count("status") > 2
+    assert simulator.ledger.count("result") == simulator.ledger.count("content") == 0
+    assert simulator.ledger.bills == []
+
+
+def test_the_times_in_queue_and_at_work_are_told(modelmax_conn, simulator):
+    simulator.settings.queue_seconds = simulator.settings.run_seconds = 0.3
+    waiting = trigger(ModelMaxHook(modelmax_conn).submit_video("veo-3.1", PROMPT))
+    event = fire(waiting)
+    assert event.queued_seconds == pytest.approx(0.3, abs=0.2)
+    assert event.generating_seconds == pytest.approx(0.3, abs=0.2)
+
+
+def test_a_failed_job_ends_in_its_reason(modelmax_conn, simulator):
+    simulator.fault("submit", "fail_job", error="content policy violation")
+    event = fire(trigger(ModelMaxHook(modelmax_conn).submit_video("veo-3.1", PROMPT)))
+    assert (event.outcome, event.message) == ("failed", "content policy violation")
+    with pytest.raises(api.JobFailedError, match="FAILED: content policy violation") as caught:
+        event.raise_for_outcome()
+    assert caught.value.request_id == event.request_id
+
+
+def test_a_deadline_ends_the_wait_after_a_last_look(modelmax_conn, simulator):
+    simulator.settings.run_seconds = 60
+    job = ModelMaxHook(modelmax_conn).submit_video("veo-3.1", PROMPT)
+    event = fire(trigger(job, seconds=0.3, poll_interval=10))
+    assert event.outcome == "timed_out"
+    with pytest.raises(api.JobNotOverError, match="has passed; its last status was IN_PROGRESS") as caught:
+        event.raise_for_outcome()
+    assert caught.value.timed_out
+    assert simulator.ledger.count("status") <= 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"kind": "error", "status": 400, "message": "bad request id"}, "bad request id"),
+        ({"kind": "error", "status": 401}, "Put a valid API key into the password"),
+        ({"kind": "error", "status": 402}, "Top up"),
+        ({"kind": "redirect", "to": "http://127.0.0.1:9/"}, "so that the key stays at home"),
+    ],
+)
+def test_what_asking_again_cannot_mend_ends_the_wait_at_once(job, simulator, fault, words):
+    simulator.fault("status", **fault)
+    event = fire(trigger(job))
+    assert event.outcome == "refused"
+    with pytest.raises(api.RefusedError, match=words):
+        event.raise_for_outcome()
+    assert simulator.ledger.count("status") == 1
+
+
+def test_a_status_url_on_another_host_ends_the_wait_and_the_key_stays_at_home(job):
+    with Simulator() as other:
+        foreign = api.Job(job.request_id, job.model, f"{other.url}/x", job.response_url)
+        assert fire(trigger(foreign)).outcome == "refused"
+        assert other.ledger.calls() == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"kind": "error", "status": 503}, "unanswered for"),
+        ({"kind": "reset"}, "unanswered for"),
+        ({"kind": "unknown_status", "value": "PAUSED"}, "its status has been 'PAUSED'"),
+    ],
+)
+def test_a_service_that_cannot_be_understood_is_given_up(job, simulator, monkeypatch, fault, words):
+    monkeypatch.setattr(polling, "SILENCE_LIMIT", timedelta(seconds=0.2))
+    monkeypatch.setattr(polling, "UNKNOWN_STATUS_LIMIT", timedelta(seconds=0.2))
+    simulator.fault("status", **fault)
+    event = fire(trigger(job))
+    assert event.outcome == "gave_up"
+    with pytest.raises(api.JobNotOverError, match=words) as caught:
+        event.raise_for_outcome()
+    assert not caught.value.timed_out
+    assert simulator.ledger.count("status") > 1
+
+
+TRANSIENT: list[dict[str, Any]] = [
+    {"kind": "error", "status": 500},
+    {"kind": "error", "status": 429, "retry_after": 0},
+    {"kind": "error", "status": 404, "html": True},
+    {"kind": "reset"},
+    {"kind": "cut_json"},
+    {"kind": "html_200"},
+    {"kind": "cut_body"},
+    {"kind": "missing_field", "field": "status"},
+    {"kind": "unknown_status"},
+]
+
+
+def test_what_passes_is_waited_out(job, simulator, log):
+    for fault in TRANSIENT:
+        simulator.fault("status", times=1, **fault)
+    assert fire(trigger(job)).outcome == "completed"
+    assert simulator.ledger.count("status") >= len(TRANSIENT)
+    assert sum("No usable answer for job" in line for line in log) == 1
+
+
+def test_retry_after_is_honoured(job, simulator):
+    simulator.fault("status", "error", status=429, retry_after=1, times=1)
+    begin = time.monotonic()
+    assert fire(trigger(job)).outcome == "completed"
+    assert time.monotonic() - begin > 0.9
+    assert simulator.ledger.count("status") == 2
+
+
+def test_a_missing_connection_ends_in_an_event_that_names_it(monkeypatch, job):
+    monkeypatch.delenv("AIRFLOW_CONN_MODELMAX_DEFAULT")
+    event = fire(trigger(job, seconds=0.2))
+    assert event.outcome == "timed_out"
+    assert "There is no connection 'modelmax_default'" in event.message
+
+
+@pytest.mark.parametrize("request_id", ["..", ""])
+def test_an_error_of_our_own_ends_in_an_event_too(modelmax_conn, simulator, request_id):
+    event = fire(trigger(api.Job(request_id, "veo-3.1", "/v1/x", "")))
+    assert event.outcome == "error"
+    assert event.message.startswith("InvalidInputError: ")
+    with pytest.raises(api.ModelMaxError, match="InvalidInputError"):
+        event.raise_for_outcome()
+    assert simulator.ledger.calls() == []
+
+
+def test_a_worker_without_an_event_says_so():
+    with pytest.raises(api.ModelMaxError, match="The trigger sent no event"):
+        JobEvent.from_dict(None).raise_for_outcome()
+
+
+# What it does while it waits
+
+
+def test_no_event_comes_sooner_than_airflow_can_take_it(job, simulator, monkeypatch):
+    assert timedelta(seconds=8) <= FIRST_EVENT
+    monkeypatch.setattr(module, "FIRST_EVENT", timedelta(seconds=0.5))
+    simulator.settings.run_seconds = 0
+    begin = time.monotonic()
+    assert fire(trigger(job)).outcome == "completed"
+    assert time.monotonic() - begin > 0.5
+    assert simulator.ledger.count("status") == 1
+
+
+def test_a_deadline_that_has_passed_already_is_told_no_sooner_either(job, simulator, monkeypatch):
+    simulator.settings.run_seconds = 60
+    monkeypatch.setattr(module, "FIRST_EVENT", timedelta(seconds=0.3))
+    begin = time.monotonic()
+    fire(trigger(job, seconds=-1))
+    assert time.monotonic() - begin > 0.3
+
+
+@pytest.mark.parametrize(("poll_interval", "spread_over"), [(0.02, 0.02), (5, 5), (60, 5)])
+def test_the_start_is_spread_over_one_poll(job, simulator, spread, poll_interval, spread_over):
+    simulator.settings.run_seconds = 0
+    fire(trigger(job, seconds=0.3, poll_interval=poll_interval))
+    assert spread == [(0, spread_over)]
+
+
+def test_changes_are_logged_once_and_polls_are_not(modelmax_conn, simulator, log):
+    simulator.settings.queue_seconds, simulator.settings.run_seconds = 0.2, 0.2
+    job = ModelMaxHook(modelmax_conn).submit_video("veo-3.1", PROMPT)
+    fire(trigger(job))
+    about = [line.replace(job.request_id, "ID") for line in log if job.request_id in line]
+    assert simulator.ledger.count("status") > 5
+    assert [line.partition(" after")[0] for line in about] == [
+        "Job ID is IN_QUEUE.",
+        "Job ID: IN_QUEUE -> IN_PROGRESS",
+        "Job ID: IN_PROGRESS -> COMPLETED",
+    ]
+
+
+def test_the_connection_is_looked_up_once(job, monkeypatch):
+    looked_up = []
+    look_up = ModelMaxHook.aget_connection
+
+    async def counted(conn_id: str) -> object:
+        looked_up.append(conn_id)
+        return await look_up(conn_id)
+
+    monkeypatch.setattr(ModelMaxHook, "aget_connection", staticmethod(counted))
+    fire(trigger(job))
+    assert looked_up == ["modelmax_default"]
+
+
+def test_many_triggers_share_one_loop(modelmax_conn, simulator):
+    hook = ModelMaxHook(modelmax_conn)
+    waiting = [trigger(hook.submit_video("veo-3.1", PROMPT)) for _ in range(20)]
+
+    async def all_of_them() -> list[list[TriggerEvent]]:
+        return await asyncio.gather(*map(events_of, waiting))
+
+    events = asyncio.run(all_of_them())
+    assert {event.payload["outcome"] for (event,) in events} == {"completed"}
+    assert {event.payload["request_id"] for (event,) in events} == set(simulator.ledger.jobs)
+
+
+def test_the_loop_is_not_held_while_the_service_thinks(job, simulator):
+    simulator.fault("status", "slow_answer", seconds=0.8, times=1)
+
+    async def worst_gap() -> float:
+        gaps, running = [0.0], asyncio.ensure_future(events_of(trigger(job)))
+        while not running.done():
+            begin = time.monotonic()
+            await asyncio.sleep(0.005)
+            gaps.append(time.monotonic() - begin)
+        return max(gaps)
+
+    assert asyncio.run(worst_gap()) < 0.6
+    assert simulator.ledger.calls("status")[0].fault == "slow_answer"
+
+
+def test_a_trigger_that_is_cancelled_closes_its_session(modelmax_conn, simulator, monkeypatch):
+    simulator.settings.run_seconds = 60
+    job = ModelMaxHook(modelmax_conn).submit_video("veo-3.1", PROMPT)
+    closed = []
+    close = ModelMaxHook.aclose
+
+    async def noted(hook: ModelMaxHook) -> None:
+        await close(hook)
+        closed.append(hook._async)
+
+    monkeypatch.setattr(ModelMaxHook, "aclose", noted)
+
+    async def cancel() -> None:
+        running = asyncio.ensure_future(events_of(trigger(job)))
+        while not simulator.ledger.count("status"):  # noqa: ASYNC110 - it runs in a thread
+            await asyncio.sleep(0.01)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(cancel())
+    assert closed == [None]
+
+
+def test_being_killed_says_what_goes_on(job, log):
+    asyncio.run(trigger(job).on_kill())
+    (line,) = (line for line in log if "Killed" in line)
+    assert f"Job {job.request_id} goes on at ModelMax, which has no call to cancel it" in line
+
+
+@pytest.mark.parametrize("fault", [{"kind": "error", "status": 401}, {"kind": "html_200"}, {"kind": "reset"}, None])
+def test_neither_event_nor_log_holds_key_or_prompt(job, simulator, log, fault):
+    if fault:
+        simulator.fault("status", **fault)
+    (event,) = asyncio.run(events_of(trigger(job, seconds=0.3)))
+    seen = repr(event) + str(event.payload) + "".join(log)
+    assert job.request_id in seen
+    assert simulator.key not in seen
+    assert PROMPT not in seen
