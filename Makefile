@@ -3,21 +3,54 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
 export UV_PROJECT_ENVIRONMENT := .venv
+# Without bytecode files every process would compile Airflow anew: 20 s instead of 3.
+unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV PYTHONPATH PYTHONHOME
+.DEFAULT_GOAL := help
 
-.PHONY: help test test-fast lint format types demo standalone constraints clean
+.PHONY: help demo standalone test test-fast lint format types constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
+demo: .venv/.ready ## Make one video in a real Airflow, against the simulator: no account, no costs
+	@$(BIN)/python -m tests.stack demo
+
+standalone: .venv/.ready ## Airflow UI with all examples and the simulator, until Ctrl-C
+	@$(BIN)/python -m tests.stack standalone
+
+test: lint types ## Everything that must hold: lint, types, all tests, 90 % of all branches
+	$(BIN)/pytest -r s --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+test-fast: .venv/.ready ## The tests that start no Airflow
+	$(BIN)/pytest -q -m "not system"
+
+lint: .venv/.ready ## Style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/.ready ## Correct style and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: .venv/.ready ## mypy --strict
+	$(BIN)/mypy
+
+constraints: .venv/.ready ## Resolve constraints.txt anew
+	$(UV) pip compile --quiet --universal --python-version 3.10 --no-emit-index-url --no-annotate \
+		--custom-compile-command "make constraints" --extra s3 --extra simulator --group dev \
+		pyproject.toml --output-file constraints.txt --upgrade
+
+clean: ## Remove the environment, caches and what demo and standalone made
+	rm -rf .venv .demo .standalone .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
 .venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
+		|| { echo "'$(PYTHON)' is missing or older than 3.10. Name another: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv >/dev/null 2>&1 \
+		|| { rm -rf .venv; echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "Installing Airflow and the provider into .venv (a minute or two, once)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
 	@$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode \
 		--constraint constraints.txt --group dev --editable ".[s3,simulator]"
 	@touch $@
-
-constraints: ## Resolve constraints.txt anew
-	$(UV) pip compile --quiet --universal --python-version 3.10 --no-emit-index-url --no-annotate \
-		--custom-compile-command "make constraints" --extra s3 --extra simulator --group dev \
-		pyproject.toml --output-file constraints.txt --upgrade
