@@ -36,12 +36,17 @@ class SubmitsVideo(ModelMaxBaseOperator):
         super().__init__(**kwargs)
         self.model = model
         self.prompt = prompt
-        self.parameters = hide_image(parameters)
+        self.parameters = parameters
 
-    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
-        """Render the templates, then hide an image that came out of one."""
-        super().render_template_fields(context, jinja_env)
-        self.parameters = hide_image(self.parameters)
+    @property
+    def parameters(self) -> Any:
+        """The service's parameters; an image in them is hidden, also where a template has put it."""
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, value: Any) -> None:
+        # Rendering ends here for mapped and unmapped tasks alike; after it Airflow stores the fields.
+        self._parameters = hide_image(value)
 
     def _submit_once(self, context: Context, order: Order, kept: Progress | None) -> Progress:
         """Return the progress of an earlier try's job when that is still good, else that of a new one."""

@@ -72,6 +72,7 @@ def airflow(home: Path, service: Simulator, say: Callable[[str], None], port: in
         EXAMPLES,
         sqlite(home),
         connections={"modelmax_default": service.connection},
+        environment={"AIRFLOW_VAR_VIDEOS": str(home / "videos")},
         port=port,
         progress=say,
     )

@@ -113,7 +113,7 @@ def local(uri: str) -> Path | None:
 
 def describe(film: Path) -> str:
     """Say what is in an MP4."""
-    import av  # noqa: PLC0415  # a big library, and nobody else of the harness needs it
+    import av  # a big library, and nobody else of the harness needs it
 
     with av.open(str(film)) as container:
         picture = container.streams.video[0]

@@ -12,17 +12,22 @@ from tests.stack.postgres import database
 from tests.stack.processes import PROJECT
 from tests.stack.s3 import SeaweedFS
 from tests.stack.simulator import Simulator
+from tests.system.cases import Run, Start
+from tests.system.plan import plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 BUNDLES = {"examples": PROJECT / "example_dags", "system": Path(__file__).parent / "dags"}
 USED = pytest.StashKey[str]()
+WRONG_KEY = "sk-wrong-key-that-must-appear-nowhere-either"
+VARIABLES = {"AIRFLOW_VAR_VIDEOS": "s3://store@videos/examples"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Name the marker of this folder."""
     config.addinivalue_line("markers", "system: runs a real Airflow in processes of its own (slow)")
+    config.addinivalue_line("markers", "cases(*names): the cases of the plan that a test looks at")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,8 +51,23 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def simulator(home: Path) -> Iterator[Simulator]:
-    """Run the simulator."""
-    with Simulator(home / "processes") as running:
+    """Run the simulator; its jobs take some seconds."""
+    with Simulator(home / "processes", "--queue-seconds", "1", "--run-seconds", "5-7") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def big_simulator(home: Path) -> Iterator[Simulator]:
+    """Run another that serves 20 MB, at once."""
+    options = ("--queue-seconds", "0", "--run-seconds", "0", "--filler-bytes", str(20_000_000), "--plain-videos")
+    with Simulator(home / "big", *options) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stranger(home: Path) -> Iterator[Simulator]:
+    """Run another host, which knows the key when it sees it, and to which it must not be sent."""
+    with Simulator(home / "stranger") as running:
         yield running
 
 
@@ -59,16 +79,51 @@ def s3() -> Iterator[SeaweedFS]:
 
 
 @pytest.fixture(scope="session")
-def stack(home: Path, simulator: Simulator, s3: SeaweedFS, pytestconfig: pytest.Config) -> Iterator[AirflowStack]:
+def stack(
+    home: Path, simulator: Simulator, big_simulator: Simulator, s3: SeaweedFS, pytestconfig: pytest.Config
+) -> Iterator[AirflowStack]:
     """Run Airflow, connected to both: `modelmax_default`, `store` and, with read-only rights, `store_reader`."""
     connections = {
         "modelmax_default": simulator.connection,
+        "modelmax_big": big_simulator.connection,
+        "modelmax_wrong_key": {**simulator.connection, "password": WRONG_KEY},
         "store": s3.connection,
         "store_reader": s3.read_only_connection,
     }
     with (
         database(home) as metadata,
-        AirflowStack(home, BUNDLES, metadata, connections=connections) as running,
+        AirflowStack(home, BUNDLES, metadata, connections=connections, environment=VARIABLES) as running,
     ):
         pytestconfig.stash[USED] = metadata.kind
         yield running
+
+
+@pytest.fixture(scope="session")
+def start(
+    stack: AirflowStack, simulator: Simulator, big_simulator: Simulator, stranger: Simulator, s3: SeaweedFS
+) -> Start:
+    """Return a function that starts cases by name, all at once."""
+    planned = plan(stranger.url)
+
+    def start(names: Iterable[str]) -> dict[str, Run]:
+        chosen = {name: planned[name] for name in names}
+        for dag_id in {case.dag_id for case in chosen.values()}:
+            stack.wait_for_dag(dag_id)
+        started = {}
+        for name, case in chosen.items():
+            service = big_simulator if case.dag_id == "big" else simulator
+            for each in case.faults:
+                service.fault(**each, prompt=f"({name})")
+            conf = {"prompt": f"({name}) waves", "destination": f"s3://store@videos/{name}/", **case.conf}
+            stack.trigger(case.dag_id, conf, run_id=name)
+            started[name] = Run(stack, service, s3, name, case.dag_id, run_id=name)
+        return started
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def cases(request: pytest.FixtureRequest, start: Start) -> dict[str, Run]:
+    """Start the cases of all tests that were chosen: each waits for seconds, and they can wait together."""
+    wanted = {name for item in request.session.items for mark in item.iter_markers("cases") for name in mark.args}
+    return start(name for name in plan("") if name in wanted)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from tests.stack.processes import wait_until
@@ -71,7 +73,11 @@ def test_a_cleared_task_runs_again(stack: AirflowStack) -> None:
 
 
 def _names(stack: AirflowStack, run: str, task_id: str) -> list[str]:
-    return [process.name() for process in stack.worker_processes(DAG, run, task_id)]
+    names = []
+    for process in stack.worker_processes(DAG, run, task_id):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            names.append(process.name())
+    return names
 
 
 def _owner(stack: AirflowStack) -> bool:

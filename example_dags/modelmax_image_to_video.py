@@ -1,0 +1,26 @@
+"""Image to video: the picture is a path or URI, read on the worker; its bytes reach no log, XCom or database."""
+
+from pathlib import Path
+
+from airflow.sdk import DAG, Param
+
+from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
+
+LIGHTHOUSE = str(Path(__file__).with_name("lighthouse.png"))
+
+with DAG(
+    "modelmax_image_to_video",
+    schedule=None,
+    tags=["modelmax"],
+    params={
+        "image": Param(LIGHTHOUSE, type="string", description="A path that workers can read, or s3://conn_id@bucket/…"),
+        "prompt": Param("The waves begin to roll, the light turns", type="string"),
+    },
+):
+    ModelMaxGenerateVideoOperator(
+        task_id="generate",
+        model="veo-3.1-fast",
+        prompt="{{ params.prompt }}",
+        parameters={"image": "{{ params.image }}", "duration_seconds": 4, "generate_audio": False},
+        destination="{{ var.value.get('videos', '/tmp/videos') }}/{{ dag_run.run_id }}/",
+    )

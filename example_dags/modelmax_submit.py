@@ -1,0 +1,31 @@
+"""Submit here, wait elsewhere: the job travels in the event of an asset, on which another DAG is scheduled."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from airflow.sdk import DAG, Asset, Metadata, Param, task
+
+from airflow_provider_modelmax.operators.submit import ModelMaxSubmitVideoOperator
+
+SUBMITTED = Asset("modelmax_submitted")
+
+
+@task(outlets=[SUBMITTED])
+def announce(job: Any) -> Iterator[Metadata]:
+    """Hand the job over to whoever is scheduled on the asset."""
+    yield Metadata(SUBMITTED, job)
+
+
+with DAG(
+    "modelmax_submit",
+    schedule=None,
+    tags=["modelmax"],
+    params={"prompt": Param("A paper boat on a rainy street, close-up", type="string")},
+):
+    submit = ModelMaxSubmitVideoOperator(
+        task_id="submit",
+        model="veo-3.1",
+        prompt="{{ params.prompt }}",
+        parameters={"aspect_ratio": "9:16", "duration_seconds": 4, "sample_count": 2},
+    )
+    announce(submit.output)
