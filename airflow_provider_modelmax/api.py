@@ -8,12 +8,14 @@ Everything that can go wrong is one tree; each class says what its user does nex
     ├── TransportError               no whole answer came: nobody listened, reset, timeout, cut
     ├── AnswerError                  an answer came, but not one of the contract
     │   ├── ForeignUrlError          it points at another host: the key is not sent there
-    │   └── TooEarlyError            a result that is not there yet: not billed, ask again
+    │   ├── TooEarlyError            a result that is not there yet: not billed, ask again
+    │   └── UnusableResultError      the result came, was paid for and cannot be used: do not ask again
     ├── ServiceError                 the service said no (any other 4xx)
     │   ├── BadRequestError          400: correct the request
     │   ├── UnauthorizedError        401: correct the key
     │   ├── InsufficientBalanceError 402: top up; nothing was charged
-    │   └── TemporaryError           408, 425, 429, 5xx: ask again later
+    │   ├── NotFoundError            404 of the service itself: check the id, and the connection's host
+    │   └── TemporaryError           408, 425, 429, 5xx, a gateway's 404: ask again later
     ├── RefusedError                 the same, told by a trigger: the message says what to correct
     ├── JobFailedError               the job is over and FAILED; nothing is billed for it
     └── JobNotOverError              we stopped waiting; the job may still be running
@@ -42,8 +44,12 @@ MAX_RETRY_AFTER = 60.0
 
 CA_ADVICE = "If the service has a CA of its own, put the path of its bundle into the connection's extra 'verify'."
 
+ATTEMPTS_WHEN_IT_MAY_BILL = 3
+"""How often the call that bills is sent at most, where an earlier attempt may have been billed."""
+
 _ATTEMPTS = 5
-_ATTEMPTS_WHEN_IT_MAY_BILL = 3
+
+_MAX_REASON = 1000
 
 T = TypeVar("T")
 
@@ -92,6 +98,10 @@ class TooEarlyError(AnswerError):
     """The status said COMPLETED, but the result is not there yet. Not billed; ask again."""
 
 
+class UnusableResultError(AnswerError):
+    """The result came, was paid for and cannot be used. Asking again may bill again; the message holds what came."""
+
+
 class ServiceError(ModelMaxError):
     """The service answered with an error.
 
@@ -120,8 +130,12 @@ class InsufficientBalanceError(ServiceError):
     """402. Refused before it reached the provider; nothing is charged."""
 
 
+class NotFoundError(ServiceError):
+    """404 in the service's own words: it does not know this, or no longer."""
+
+
 class TemporaryError(ServiceError):
-    """429 or 5xx. Asking again later can help."""
+    """408, 425, 429, 5xx, or a 404 of something in front of the service. Asking again later can help."""
 
 
 class RefusedError(ModelMaxError):
@@ -138,7 +152,8 @@ class JobFailedError(ModelMaxError):
     def __init__(self, request_id: str, reason: str) -> None:
         super().__init__(
             f"ModelMax job {request_id} FAILED: {reason}. Nothing is billed for it. "
-            "Change the prompt or parameters, then clear the task: it submits a new job."
+            "Submit it anew with another prompt or other parameters: "
+            "generate and submit do so when their task is cleared."
         )
         self.request_id = request_id
         self.reason = reason
@@ -154,8 +169,9 @@ class JobNotOverError(ModelMaxError):
 
     def __init__(self, request_id: str, why: str, *, timed_out: bool) -> None:
         super().__init__(
-            f"{why} The job may still be running; nothing is billed until its result is fetched. To take it up "
-            f"again, retry this task or give the job {request_id!r} to ModelMaxDownloadVideoOperator(job=…)."
+            f"{why} The job may still be running; nothing is billed until its result is fetched. To take it up again, "
+            f"clear or retry this task (Airflow 3.3 and later), or give the job {request_id!r} to "
+            "ModelMaxDownloadVideoOperator(job=…)."
         )
         self.request_id = request_id
         self.why = why
@@ -264,7 +280,10 @@ class Call(Generic[T]):
 
 
 def submit(model: str, prompt: str, parameters: Mapping[str, Any] | None = None) -> Call[Job]:
-    """``POST /v1/queue/{model}``. Free of charge, so a lost answer is asked for again."""
+    """``POST /v1/queue/{model}``. Free of charge, so a lost answer is asked for again; not one that cannot be used.
+
+    That one was for a job, and the next would be for another: each attempt leaves a job that nobody waits for.
+    """
     body: dict[str, Any] = {"prompt": prompt}
     if parameters:
         body["parameters"] = dict(parameters)
@@ -279,8 +298,7 @@ def status(job: Job) -> Call[JobStatus]:
     """``GET …/status``. Free of charge."""
 
     def read(answer: Mapping[str, Any]) -> JobStatus:
-        error = answer.get("error")
-        return JobStatus(_same_job(answer, job), _text(answer, "status"), None if error is None else str(error))
+        return JobStatus(_same_job(answer, job), _text(answer, "status"), _reason(answer))
 
     return Call("GET", job.status_url, read)
 
@@ -288,17 +306,21 @@ def status(job: Job) -> Call[JobStatus]:
 def result(job: Job) -> Call[Result]:
     """``GET …/requests/{request_id}``. BILLS when the job is COMPLETED: call it once and keep the answer.
 
-    Model and usage are not insisted on: the answer is paid for, and losing it over them would cost it again.
+    Only the URLs are insisted on: the answer is paid for, and losing it over the rest would cost it again.
     """
 
     def read(answer: Mapping[str, Any]) -> Result:
-        request_id, state = _same_job(answer, job), _text(answer, "status")
+        named, state = answer.get("request_id"), answer.get("status")
+        if isinstance(named, str) and named not in {"", job.request_id}:
+            raise _unusable(f"for another job than {job.request_id!r}", answer)
         if state == FAILED:
-            raise JobFailedError(request_id, str(answer.get("error") or "no reason given"))
-        if state != COMPLETED:
+            raise JobFailedError(job.request_id, _reason(answer) or "no reason given")
+        if state in (IN_QUEUE, IN_PROGRESS):  # no set: what came may have no hash
             raise TooEarlyError(f"with {state} for a job that was COMPLETED: {_excerpt(answer)}")
-        usage = answer.get("usage")
-        return Result(request_id, job.model, _video_urls(answer), usage if isinstance(usage, dict) else {})
+        urls, usage = _video_urls(answer), answer.get("usage")
+        if not urls:
+            raise _unusable("without a usable 'data'", answer)
+        return Result(job.request_id, job.model, urls, usage if isinstance(usage, dict) else {})
 
     return Call("GET", job.response_url, read, replayable=False)
 
@@ -332,8 +354,13 @@ _NEXT_STEP: Mapping[int, tuple[type[ServiceError], str]] = {
     400: (BadRequestError, "Correct the request; asking again cannot help."),
     401: (UnauthorizedError, "Put a valid API key into the password of the ModelMax connection."),
     402: (InsufficientBalanceError, "Nothing was charged. Top up the ModelMax balance, then clear the task."),
-    404: (ServiceError, "Check the host of the ModelMax connection: the service does not know this path."),
+    404: (
+        NotFoundError,
+        "ModelMax does not know this (any more). Check the id, and the host of the ModelMax connection.",
+    ),
 }
+_ASK_LATER = (TemporaryError, "Ask again later.")
+_NOT_FOUND_ON_THE_WAY = (TemporaryError, "Ask again later; if it stays, check the host of the ModelMax connection.")
 
 
 def error_of(call: Call[Any], status_code: int, headers: Mapping[str, str], body: bytes) -> ModelMaxError:
@@ -345,11 +372,7 @@ def error_of(call: Call[Any], status_code: int, headers: Mapping[str, str], body
             "stays at home; put the service's own base URL into the host of the ModelMax connection."
         )
     kind, sentence = _service_sentence(body)
-    temporary = status_code in (408, 425, 429) or status_code >= 500
-    cls, advice = _NEXT_STEP.get(
-        status_code,
-        (TemporaryError, "Ask again later.") if temporary else (ServiceError, "Asking again cannot help."),
-    )
+    cls, advice = _next_step(status_code, kind)
     message = f"{call} answered {status_code} {kind}".rstrip() + f": {sentence.rstrip('.')}. {advice}"
     return cls(message, status=status_code, type=kind, retry_after=_retry_after(headers))
 
@@ -362,7 +385,7 @@ def retry_delay(call: Call[Any], error: ModelMaxError, attempt: int) -> float | 
     """
     if not _can_pass(call, error):
         return None
-    if attempt >= (_ATTEMPTS_WHEN_IT_MAY_BILL if may_have_billed(call, error) else _ATTEMPTS):
+    if attempt >= (ATTEMPTS_WHEN_IT_MAY_BILL if may_have_billed(call, error) else _ATTEMPTS):
         return None
     asked = getattr(error, "retry_after", None)
     if asked is not None:
@@ -405,8 +428,17 @@ def resolve(base_url: str, url: str) -> str:
     return absolute
 
 
+def _next_step(status_code: int, kind: str) -> tuple[type[ServiceError], str]:
+    """Return the class of an error answer and what to do; ``kind`` is empty when it is not in the service's form."""
+    if status_code == 404 and not kind:
+        return _NOT_FOUND_ON_THE_WAY
+    if status_code in {408, 425, 429} or status_code >= 500:
+        return _ASK_LATER
+    return _NEXT_STEP.get(status_code, (ServiceError, "Asking again cannot help."))
+
+
 def _can_pass(call: Call[Any], error: ModelMaxError) -> bool:
-    if isinstance(error, ForeignUrlError):
+    if isinstance(error, ForeignUrlError | UnusableResultError):
         return False
     if isinstance(error, AnswerError):
         return call.replayable or error.garbled or isinstance(error, TooEarlyError)
@@ -451,11 +483,25 @@ def _same_job(answer: Mapping[str, Any], job: Job) -> str:
 
 
 def _video_urls(answer: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the URLs of ``data``; none when one of them cannot be used."""
     data = answer.get("data")
     urls = [entry.get("url") if isinstance(entry, dict) else None for entry in data] if isinstance(data, list) else []
-    if not urls or not all(isinstance(url, str) and url for url in urls):
-        raise AnswerError(f"without a usable 'data': {_excerpt(answer)}")
-    return tuple(str(url) for url in urls)
+    usable = [url for url in urls if isinstance(url, str) and url]
+    return tuple(usable) if len(usable) == len(urls) else ()
+
+
+def _unusable(why: str, answer: Mapping[str, Any]) -> UnusableResultError:
+    return UnusableResultError(
+        f"{why}. The result came, was paid for and cannot be used; asking again may bill again. "
+        f"What came: {_excerpt(answer, 2000)}"
+    )
+
+
+def _reason(answer: Mapping[str, Any]) -> str | None:
+    """Return why a job FAILED: a text by the contract, and any JSON of any size by experience."""
+    error = answer.get("error")
+    text = error if isinstance(error, str) else _json_text(error) if error else ""
+    return (text if len(text) <= _MAX_REASON else f"{text[:_MAX_REASON]}…") or None
 
 
 def _json(body: bytes) -> Any:
@@ -464,6 +510,13 @@ def _json(body: bytes) -> Any:
         return jsonlib.loads(body)
     except (ValueError, RecursionError):
         return None
+
+
+def _json_text(value: object) -> str:
+    try:
+        return jsonlib.dumps(value, ensure_ascii=False)
+    except RecursionError:  # read at a lower depth of the stack, and just so
+        return f"a {type(value).__name__} nested without end"
 
 
 def _service_sentence(body: bytes) -> tuple[str, str]:
@@ -487,7 +540,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _excerpt(what: object, limit: int = 200) -> str:
     if isinstance(what, Mapping):
-        what = jsonlib.dumps(what)
+        what = _json_text(what)
     text = what.decode("utf-8", "replace") if isinstance(what, bytes) else str(what)
     text = " ".join(text.split())
     return repr(text if len(text) <= limit else f"{text[:limit]}…") if text else "an empty body"

@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, conf
 
 from airflow_provider_modelmax import api, polling
 
-_HOPELESS = (*polling.HOPELESS, api.InvalidInputError, api.JobFailedError, api.RefusedError)
+_HOPELESS = (*polling.HOPELESS, api.InvalidInputError, api.JobFailedError, api.RefusedError, api.UnusableResultError)
 
 MIN_DEFERRAL = timedelta(seconds=15)
 """A wait that ends sooner stays on the worker: a trigger needs its first 8 s, and the way there and back 5 more."""
@@ -23,7 +23,7 @@ def hopeless_fails() -> Iterator[None]:
     try:
         yield
     except _HOPELESS as error:
-        raise AirflowFailException(str(error)) from error
+        raise AirflowFailException(str(error)) from None
 
 
 @cache
@@ -43,9 +43,9 @@ def absolute(deadline: timedelta | datetime, execution_timeout: timedelta | None
 
     Airflow does not enforce ``execution_timeout`` while a task is deferred, so it bounds the deadline here.
 
-    :raises InvalidInputError: when that is in the past
+    :raises InvalidInputError: when that is in the past, or ``deadline`` is none
     """
-    now = utcnow()
+    deadline, now = polling.check_deadline_argument(deadline), utcnow()
     ends = [now + deadline if isinstance(deadline, timedelta) else deadline]
     if execution_timeout:
         ends.append(now + execution_timeout)

@@ -1,6 +1,7 @@
 """What is written beside a video, and read back from it, so that a result is never paid for twice.
 
-The manifest exists from the moment the result is there, and is completed when the videos have landed.
+The manifest exists from the moment the result is asked for: who creates it may ask, and nobody else. It is completed
+when the result is there, and again when the videos have landed.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from airflow_provider_modelmax.api import InvalidInputError, Result
-from airflow_provider_modelmax.storage import DestinationError, Saved, load_json, save_json
+from airflow_provider_modelmax.api import InvalidInputError
+from airflow_provider_modelmax.progress import Progress
+from airflow_provider_modelmax.storage import DestinationError, create_json, load_json, save_json
 
 VERSION = 1
 
@@ -74,32 +76,33 @@ class Destination:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is known of the videos of one job.
+    """What is known of the videos of one job, for the next try and for whoever finds them.
 
-    :param result: what was paid for
-    :param task: who fetched it: ``dag_id``, ``run_id``, ``task_id``, ``map_index``
+    :param progress: how far their task got
+    :param task: whose they are: ``dag_id``, ``run_id``, ``task_id``, ``map_index``
     :param request: what was asked for, when this task submitted it; images are named, not held
-    :param videos: what has landed; empty until all have
     """
 
-    result: Result
+    progress: Progress
     task: Mapping[str, Any]
     request: Mapping[str, Any] | None = None
-    videos: tuple[Saved, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON document."""
         return {
             "manifest_version": VERSION,
-            **self.result.as_dict(),
             "request": self.request,
             "task": dict(self.task),
-            "videos": [{"uri": video.uri, "bytes": video.size, "sha256": video.sha256} for video in self.videos],
+            **self.progress.as_dict(),
         }
 
     def write(self, uri: str) -> None:
         """Write it to ``uri``, all or nothing."""
         save_json(uri, self.as_dict())
+
+    def create(self, uri: str) -> bool:
+        """Write it to ``uri`` where nothing stands yet; False when something does."""
+        return create_json(uri, self.as_dict())
 
     @classmethod
     def read(cls, uri: str) -> Manifest | None:
@@ -111,8 +114,7 @@ class Manifest:
         if document is None:
             return None
         try:
-            videos = tuple(Saved(video["uri"], video["bytes"], video["sha256"]) for video in document["videos"])
-            return cls(Result.from_dict(document), dict(document["task"]), document["request"], videos)
+            return cls(Progress.from_dict(document), dict(document["task"]), document["request"])
         except (KeyError, TypeError, ValueError) as error:
             raise DestinationError(
                 f"{uri} is in the way: it is no manifest of this provider ({type(error).__name__}: {error}). "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
@@ -92,9 +93,19 @@ class Wait:
         """Return what is known after a status call that ended in ``error``."""
         return replace(self, trouble=error)
 
-    def silent_since(self, heard: datetime) -> Wait:
-        """Return this wait, taken over from a process that last heard of the job at ``heard``."""
-        return replace(self, heard=heard)
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the last answer was none, or one that the contract does not know: patience is running."""
+        return self.trouble is not None or self.status not in STATUSES
+
+    def kept(self) -> dict[str, str | None]:
+        """Return, as JSON, what another process needs to go on with this patience."""
+        return {"heard": self.heard.isoformat(), "status": self.status, "since": self.since.isoformat()}
+
+    def taken_over(self, kept: Mapping[str, str]) -> Wait:
+        """Return this wait with what :meth:`kept` wrote in another process."""
+        heard, since = datetime.fromisoformat(kept["heard"]), datetime.fromisoformat(kept["since"])
+        return replace(self, heard=heard, status=kept["status"], since=since)
 
     def next_step(self, now: datetime) -> AskAgain | Over:
         """Decide what the last status call means."""
@@ -113,7 +124,7 @@ class Wait:
         """Return the log line for what changed since ``before``; empty when nothing did."""
         if self.trouble and not before.trouble:
             return f"No usable answer for job {self.request_id}: {self.trouble} Asking on until {self._patience()}."
-        if self.trouble or self.status == before.status:
+        if self.trouble or self.status == (before.status or IN_QUEUE):  # a new job is in the queue: that is no news
             return "" if self.trouble or not before.trouble else f"ModelMax answers again for job {self.request_id}."
         if before.status is None:
             return f"Job {self.request_id} is {self.status}."
@@ -127,13 +138,13 @@ class Wait:
         return (running - self.started).total_seconds(), max((over - running).total_seconds(), 0.0)
 
     def _patience(self) -> str:
-        return f"{min(self.heard + SILENCE_LIMIT, self.deadline).astimezone(timezone.utc):%H:%M:%S} UTC"
+        return shown(min(self.heard + SILENCE_LIMIT, self.deadline))
 
     def _gave_up(self, now: datetime) -> str | None:
         last = f"its last status was {self.status}" if self.status else "no status was seen"
         if now >= self.deadline:
             trouble = f" ({self.trouble})" if self.trouble else ""
-            return f"The deadline of job {self.request_id}, {self.deadline.isoformat()}, has passed; {last}{trouble}."
+            return f"The deadline of job {self.request_id}, {shown(self.deadline)}, has passed; {last}{trouble}."
         if self.trouble and now - self.heard >= SILENCE_LIMIT:
             return f"Gave up asking for job {self.request_id}, unanswered for {SILENCE_LIMIT}: {self.trouble} {last}."
         if self.status and self.status not in STATUSES and now - self.since >= UNKNOWN_STATUS_LIMIT:
@@ -144,15 +155,39 @@ class Wait:
         return None
 
 
+def shown(time: datetime) -> str:
+    """Return a time as people read it."""
+    return f"{time.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def check_deadline_argument(deadline: object) -> timedelta | datetime:
+    """Return the ``deadline`` that a DAG author gives: how long, or until when.
+
+    :raises InvalidInputError: when it is neither a timedelta above 0 nor a datetime with a time zone
+    """
+    if isinstance(deadline, timedelta) and deadline > timedelta(0):
+        return deadline
+    if isinstance(deadline, datetime):
+        return _with_zone(deadline)
+    raise InvalidInputError(
+        f"deadline is {deadline!r}, but must be a timedelta above 0, such as timedelta(hours=1), "
+        "or a datetime with a time zone."
+    )
+
+
 def check_deadline(deadline: datetime, now: datetime) -> datetime:
     """Return ``deadline``.
 
     :raises InvalidInputError: when it has no time zone, or has passed
     """
-    if deadline.tzinfo is None:
-        raise InvalidInputError(f"deadline {deadline} has no time zone: use pendulum.datetime(…) or tzinfo=….")
-    if deadline <= now:
+    if _with_zone(deadline) <= now:
         raise InvalidInputError(f"deadline {deadline.isoformat()} has passed already: give one in the future.")
+    return deadline
+
+
+def _with_zone(deadline: datetime) -> datetime:
+    if deadline.utcoffset() is None:
+        raise InvalidInputError(f"deadline {deadline} has no time zone: use pendulum.datetime(…) or tzinfo=….")
     return deadline
 
 
@@ -169,11 +204,21 @@ def check_poll_interval(poll_interval: float | timedelta) -> float:
     return float(seconds)
 
 
-def on_kill_message(request_id: str | None) -> str:
-    """Return what operator, sensor and trigger say when they are killed: ModelMax has no call to cancel a job."""
+def on_kill_message(request_id: str | None, *, paid: bool = False) -> str:
+    """Return what operator, sensor and trigger say when they are killed: ModelMax has no call to cancel a job.
+
+    :param request_id: the job, None when there is none yet
+    :param paid: whether its result is there already
+    """
     if request_id is None:
         return "Killed before a job was known. Nothing is billed until a result is fetched."
+    if paid:
+        return (
+            f"Killed: downloading stops here. The result of job {request_id} is paid for and kept; "
+            "a retry or clear of this task goes on from there."
+        )
     return (
         f"Killed: polling stops here. Job {request_id} goes on at ModelMax, which has no call to cancel it; it costs "
-        "nothing as long as nobody fetches its result. A retry of this task takes it up again."
+        "nothing as long as nobody fetches its result. To take it up again, retry or clear this task (Airflow 3.3 and "
+        "later), or give the job to ModelMaxDownloadVideoOperator(job=…)."
     )

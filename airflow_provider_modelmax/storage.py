@@ -16,7 +16,6 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -27,6 +26,11 @@ from airflow.sdk.io import has_fs
 from airflow_provider_modelmax.mp4 import BrokenVideoError, Mp4Check
 
 log = logging.getLogger(__name__)
+
+_JSON = "application/json"
+
+_TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+"""What S3 servers answer when something is there already, or is being written at this moment."""
 
 BLOCK = 8 * 1024 * 1024
 """Bytes of one part of an upload. Measured: memory is 3 to 4 times this; the default of s3fs is 50 MiB."""
@@ -154,9 +158,32 @@ def save_video(
 def save_json(uri: str, document: Mapping[str, Any]) -> None:
     """Write a JSON document, all or nothing."""
     path = connect(uri)
-    with _published(path, uri, "application/json") as write:
-        # Half of a surrogate pair, as a cut emoji leaves it, is no UTF-8; as an escape it is good JSON.
-        write(json.dumps(document, indent=2, ensure_ascii=False).encode(errors="backslashreplace"))
+    with _published(path, uri, _JSON) as write:
+        write(_encoded(document))
+
+
+def create_json(uri: str, document: Mapping[str, Any]) -> bool:
+    """Write a JSON document where nothing stands: of all who try at once, one gets True.
+
+    S3, GCS and Azure decide it themselves (``If-None-Match: *`` and its likes). A store that does not know that header
+    (seen: rclone's) gives True to everybody.
+
+    :returns: False when something is there already
+    """
+    path, data = connect(uri), _encoded(document)
+    with _named(uri):
+        try:
+            if _is_local(path):
+                _create_local(Path(path.path), data)
+            else:
+                path.fs.pipe_file(path.path, data, mode="create", **_content_type(path.protocol, _JSON))
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if _code(error) in _TAKEN:
+                return False
+            raise
+    return True
 
 
 def load_json(uri: str) -> dict[str, Any] | None:
@@ -313,6 +340,26 @@ def _object(path: ObjectStoragePath, content_type: str) -> Iterator[BinaryIO]:
         raise
 
 
+def _create_local(final: Path, data: bytes) -> None:
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(_Unpublished), _local_file(final) as file:
+        file.write(data)
+        file.flush()
+        try:
+            os.link(file.name, final)  # unlike a rename it fails when something is there
+        except FileExistsError:
+            raise
+        except OSError:  # no hard links here
+            with final.open("xb") as new:
+                new.write(data)
+        raise _Unpublished
+
+
+def _encoded(document: Mapping[str, Any]) -> bytes:
+    # Half of a surrogate pair, as a cut emoji leaves it, is no UTF-8; as an escape it is good JSON.
+    return json.dumps(document, indent=2, ensure_ascii=False).encode(errors="backslashreplace")
+
+
 def _discard(file: Any) -> None:
     try:
         file.discard()
@@ -327,7 +374,7 @@ def _local_file(final: Path) -> Iterator[BinaryIO]:
     """Write to a locked, hidden sibling, then rename: whoever dies in between leaves a file that is not locked."""
     final.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(final)
-    part = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.part")
+    part = final.with_name(f".{_short(final)}.{uuid.uuid4().hex[:8]}.part")
     try:
         with _locked(part) as file:
             yield file
@@ -351,10 +398,15 @@ def _locked(part: Path) -> BinaryIO:
 
 
 def _remove_leftovers(final: Path) -> None:
-    for part in final.parent.glob(f".{escape(final.name)}.????????.part"):
+    for part in final.parent.glob(f".{_short(final)}.????????.part"):
         with contextlib.suppress(OSError), part.open("r+b") as file:  # NFS locks only what is open for writing
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             part.unlink(missing_ok=True)
+
+
+def _short(final: Path) -> str:
+    """Return a name for a part that is never longer than what it becomes; the length of names is limited."""
+    return hashlib.sha256(final.name.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _abort_leftovers(path: ObjectStoragePath) -> None:

@@ -143,7 +143,8 @@ def test_an_error_names_call_status_type_and_the_services_sentence():
     ("status", "error", "words"),
     [
         (403, api.ServiceError, "Asking again cannot help."),
-        (404, api.ServiceError, "Check the host of the ModelMax connection"),
+        (404, api.TemporaryError, "if it stays, check the host of the ModelMax connection."),
+        (410, api.ServiceError, "Asking again cannot help."),
         (408, api.TemporaryError, "Ask again later."),
         (425, api.TemporaryError, "Ask again later."),
         (429, api.TemporaryError, "Ask again later."),
@@ -158,6 +159,13 @@ def test_a_status_that_is_not_documented_is_one_of_the_known_errors(status, erro
         read(STATUS, b"<html>gateway</html>", status)
     assert type(caught.value) is error
     assert words in str(caught.value)
+
+
+def test_a_404_in_the_services_own_words_is_about_what_was_asked_for():
+    with pytest.raises(api.NotFoundError, match=r"404 not_found: no such job\. ModelMax does not know this") as caught:
+        read(STATUS, {"error": {"type": "not_found", "message": "no such job"}}, 404)
+    assert "Check the id, and the host of the ModelMax connection." in str(caught.value)
+    assert (caught.value.status, caught.value.type) == (404, "not_found")
 
 
 @pytest.mark.parametrize(
@@ -215,7 +223,7 @@ GOOD: dict[str, tuple[api.Call[Any], dict[str, Any]]] = {
 NEEDED = {
     "submit": ("request_id", "status_url", "response_url"),
     "status": ("request_id", "status"),
-    "result": ("request_id", "status", "data"),
+    "result": ("data",),
 }
 
 
@@ -229,10 +237,20 @@ def test_a_needed_field_that_is_missing_or_of_another_type_is_named(name, field,
     assert not caught.value.garbled
 
 
+@pytest.mark.parametrize("status", ["COMPLETED", "ARCHIVED", None])
 @pytest.mark.parametrize("data", [[{}], [{"url": ""}], [{"url": 3}], ["/v1/x"], [{"url": "/v1/x"}, {}], "/v1/x"])
-def test_data_without_usable_urls_is_an_answer_error(data):
-    with pytest.raises(api.AnswerError, match="without a usable 'data'"):
-        read(RESULT, {**GOOD["result"][1], "data": data})
+def test_a_result_without_usable_urls_was_paid_for_in_vain(data, status):
+    with pytest.raises(api.UnusableResultError, match="without a usable 'data'") as caught:
+        read(RESULT, {**GOOD["result"][1], "data": data, "status": status})
+    assert "was paid for and cannot be used; asking again may bill again" in str(caught.value)
+    assert not caught.value.garbled
+
+
+def test_a_result_that_cannot_be_used_is_told_at_length():
+    with pytest.raises(api.UnusableResultError) as caught:
+        read(RESULT, {"status": "COMPLETED", "videos": ["/v1/x" * 300], "more": "y" * 10_000})
+    assert "/v1/x" * 300 in str(caught.value)
+    assert len(str(caught.value)) < 2500
 
 
 @pytest.mark.parametrize(("field", "odd"), [("usage", ...), ("usage", None), ("usage", "8 s"), ("model", ...)])
@@ -243,27 +261,71 @@ def test_a_paid_result_is_not_lost_over_model_or_usage(field, odd):
     assert result.usage == ({} if field == "usage" else answer["usage"])
 
 
-@pytest.mark.parametrize(("call", "name"), [(STATUS, "status"), (RESULT, "result")])
-def test_the_answer_for_another_job_is_refused(call, name):
+@pytest.mark.parametrize("odd", [..., None, "", 7, True, [], {}], ids=repr)
+@pytest.mark.parametrize("field", ["request_id", "status"])
+def test_a_paid_result_is_not_lost_over_its_id_or_status(field, odd):
+    answer = {key: value for key, value in {**GOOD["result"][1], field: odd}.items() if value is not ...}
+    assert read(RESULT, answer) == read(RESULT, GOOD["result"][1])
+
+
+@pytest.mark.parametrize("status", ["ARCHIVED", "completed"])
+def test_a_paid_result_is_not_lost_over_a_status_that_is_new(status):
+    assert read(RESULT, {**GOOD["result"][1], "status": status}) == read(RESULT, GOOD["result"][1])
+
+
+def test_the_status_of_another_job_is_refused():
     with pytest.raises(api.AnswerError, match="for another job than"):
-        read(call, {**GOOD[name][1], "request_id": "other"})
+        read(STATUS, {**GOOD["status"][1], "request_id": "other"})
 
 
-def test_an_unknown_status_passes_through_status_but_is_no_result():
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "IN_PROGRESS"])
+def test_the_result_of_another_job_cannot_be_used(status):
+    with pytest.raises(api.UnusableResultError, match="for another job than") as caught:
+        read(RESULT, {**GOOD["result"][1], "request_id": "other", "status": status})
+    assert "'other'" in str(caught.value).replace('"', "'")
+
+
+def test_an_unknown_status_passes_through_status_but_alone_it_is_no_result():
     assert read(STATUS, {"request_id": samples.REQUEST_ID, "status": "PAUSED"}).status == "PAUSED"
-    with pytest.raises(api.TooEarlyError, match="PAUSED"):
+    with pytest.raises(api.UnusableResultError, match="PAUSED"):
         read(RESULT, {"request_id": samples.REQUEST_ID, "status": "PAUSED"})
 
 
-@pytest.mark.parametrize(("error", "reason"), [({"code": 3}, "{'code': 3}"), ("too dark", "too dark")])
-def test_the_reason_of_a_failed_job_is_told_whatever_its_type(error, reason):
-    assert read(STATUS, {"request_id": samples.REQUEST_ID, "status": "FAILED", "error": error}).error == reason
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ("too dark", "too dark"),
+        ("zu dunkel für €", "zu dunkel für €"),
+        ({"code": 3, "why": "für"}, '{"code": 3, "why": "für"}'),
+        (["a", 1], '["a", 1]'),
+        (7, "7"),
+        ("x" * 5000, "x" * 1000 + "…"),
+        (["x" * 5000], '["' + "x" * 998 + "…"),
+        (None, None),
+        ("", None),
+        ({}, None),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_the_reason_of_a_failed_job_is_told_whatever_its_type_and_at_a_bearable_length(error, reason):
+    failed = {"request_id": samples.REQUEST_ID, "status": "FAILED", "error": error}
+    assert read(STATUS, failed).error == reason
+    with pytest.raises(api.JobFailedError) as caught:
+        read(RESULT, failed)
+    assert caught.value.reason == (reason or "no reason given")
 
 
 def test_a_failed_result_without_a_reason_says_so():
     with pytest.raises(api.JobFailedError, match="FAILED: no reason given") as caught:
         read(RESULT, {"request_id": samples.REQUEST_ID, "status": "FAILED"})
     assert caught.value.request_id == samples.REQUEST_ID
+
+
+def test_what_to_do_about_a_failed_job_is_true_wherever_it_is_said():
+    assert str(api.JobFailedError("id", "too dark")) == (
+        "ModelMax job id FAILED: too dark. Nothing is billed for it. Submit it anew with another prompt or other "
+        "parameters: generate and submit do so when their task is cleared."
+    )
 
 
 json_values = st.recursive(
@@ -449,7 +511,8 @@ def test_a_result_survives_being_kept(urls, usage):
 BROKEN = api.TransportError("reset")
 NOBODY = api.TransportError("nobody listens", reached=False)
 GARBLED = api.AnswerError("html", garbled=True)
-ODD = api.AnswerError("without a usable 'data'")
+ODD = api.AnswerError("without a usable 'status'")
+UNUSABLE = api.UnusableResultError("without a usable 'data'")
 EARLY = api.TooEarlyError("IN_PROGRESS")
 FOREIGN = api.ForeignUrlError("evil")
 
@@ -468,12 +531,19 @@ def temporary(status: int = 500, retry_after: float | None = None) -> api.Tempor
         (SUBMIT, temporary(500), 5),
         (SUBMIT, temporary(429), 5),
         (STATUS, BROKEN, 5),
+        (STATUS, ODD, 5),
         (STATUS, FOREIGN, 1),
+        (STATUS, temporary(404), 5),
+        (STATUS, api.NotFoundError("no", status=404), 1),
         (RESULT, BROKEN, 3),
         (RESULT, NOBODY, 5),
         (RESULT, GARBLED, 3),
         (RESULT, ODD, 1),
+        (RESULT, UNUSABLE, 1),
+        (STATUS, UNUSABLE, 1),
         (RESULT, EARLY, 5),
+        (RESULT, temporary(404), 5),
+        (RESULT, api.NotFoundError("no", status=404), 1),
         (RESULT, temporary(500), 3),
         (RESULT, temporary(502), 3),
         (RESULT, temporary(429), 5),
@@ -481,7 +551,7 @@ def temporary(status: int = 500, retry_after: float | None = None) -> api.Tempor
         (SUBMIT, api.BadRequestError("no", status=400), 1),
         (SUBMIT, api.UnauthorizedError("no", status=401), 1),
         (SUBMIT, api.InsufficientBalanceError("no", status=402), 1),
-        (SUBMIT, api.ServiceError("no", status=404), 1),
+        (SUBMIT, api.ServiceError("no", status=403), 1),
         (SUBMIT, api.InvalidInputError("no"), 1),
         (SUBMIT, api.ConnectionSetupError("no"), 1),
         (RESULT, api.JobFailedError("id", "no"), 1),
@@ -490,6 +560,7 @@ def temporary(status: int = 500, retry_after: float | None = None) -> api.Tempor
 def test_a_call_is_sent_so_often_at_most(call, error, attempts):
     delays = [api.retry_delay(call, error, attempt) for attempt in range(1, 7)]
     assert [delay is not None for delay in delays] == [attempt < attempts for attempt in range(1, 7)]
+    assert attempts <= api.ATTEMPTS_WHEN_IT_MAY_BILL or not api.may_have_billed(call, error)
 
 
 @pytest.mark.parametrize(
@@ -498,6 +569,8 @@ def test_a_call_is_sent_so_often_at_most(call, error, attempts):
         (RESULT, BROKEN, True),
         (RESULT, GARBLED, True),
         (RESULT, ODD, True),
+        (RESULT, UNUSABLE, True),
+        (RESULT, temporary(404), False),
         (RESULT, temporary(500), True),
         (RESULT, temporary(503), True),
         (RESULT, temporary(429), False),

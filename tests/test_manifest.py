@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_modelmax.api import InvalidInputError, Result
+from airflow_provider_modelmax.api import InvalidInputError, Job, Result
 from airflow_provider_modelmax.manifest import Destination, Manifest
+from airflow_provider_modelmax.progress import Progress
 from airflow_provider_modelmax.storage import DestinationError, Saved
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+JOB = Job.of({"request_id": "req-1", "model": "m/one"})
 RESULT = Result("req-1", "m/one", ("/v1/content/1", "/v1/content/2"), {"seconds": 16})
 TASK = {"dag_id": "d", "run_id": "manual__2026-11-22T11:32:05+00:00", "task_id": "t", "map_index": -1}
 REQUEST = {"prompt": "a fox, 狐, 🦊", "parameters": {"sample_count": 2}}
-MANIFEST = Manifest(RESULT, TASK, REQUEST, (Saved("s3://c@b/x-0.mp4", 12, "ab"), Saved("s3://c@b/x-1.mp4", 13, "cd")))
+VIDEOS = (Saved("s3://c@b/x-0.mp4", 12, "ab"), Saved("s3://c@b/x-1.mp4", 13, "cd"))
+PROGRESS = Progress(JOB, order="0a1b", max_tries=2).asking("host:1:ab", 1e9 + 0.5).fetched(RESULT).landed(VIDEOS)
+MANIFEST = Manifest(PROGRESS, TASK, REQUEST)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +76,13 @@ def test_an_object_whose_name_a_template_left_empty_is_refused(destination: str)
 
 @pytest.mark.parametrize(
     "manifest",
-    [MANIFEST, replace(MANIFEST, videos=()), replace(MANIFEST, request=None)],
-    ids=["all", "bare", "adopted"],
+    [
+        MANIFEST,
+        replace(MANIFEST, progress=Progress(JOB).asking("host:1:ab", 1e9).fetched(RESULT)),
+        replace(MANIFEST, progress=Progress(JOB).asking("host:1:ab", 1e9)),
+        replace(MANIFEST, request=None),
+    ],
+    ids=["landed", "fetched", "fetching", "adopted"],
 )
 def test_what_is_written_is_read_back(manifest: Manifest, tmp_path: Path) -> None:
     uri = f"{tmp_path}/x.modelmax.json"
@@ -108,7 +117,9 @@ def test_what_a_later_version_adds_does_not_disturb(tmp_path: Path) -> None:
     assert Manifest.read(f"{tmp_path}/x.modelmax.json") == MANIFEST
 
 
-@pytest.mark.parametrize("missing", ["request_id", "model", "data", "usage", "task", "request", "videos"])
+@pytest.mark.parametrize(
+    "missing", ["request_id", "model", "data", "usage", "task", "request", "videos", "phase", "asks"]
+)
 def test_a_manifest_without_a_field_is_in_the_way(missing: str, tmp_path: Path) -> None:
     document = written(tmp_path)
     del document[missing]
@@ -120,7 +131,6 @@ def test_a_manifest_without_a_field_is_in_the_way(missing: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     "changed",
     [
-        {"data": None},
         {"data": ["text"]},
         {"videos": [{}]},
         {"videos": 3},

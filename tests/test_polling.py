@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta, timezone
 
+import pendulum
 import pytest
 
 from airflow_provider_modelmax import api, polling
@@ -102,7 +104,7 @@ def test_what_asking_again_cannot_mend_ends_the_wait_at_once(error):
     ("wait", "now", "timed_out", "words"),
     [
         (begin(), HOUR, True, "has passed; no status was seen."),
-        (after((1, "IN_QUEUE")), HOUR, True, "2026-05-01T13:00:00+00:00, has passed; its last status was IN_QUEUE."),
+        (after((1, "IN_QUEUE")), HOUR, True, "2026-05-01 13:00:00 UTC, has passed; its last status was IN_QUEUE."),
         (after((HOUR - 60, "IN_PROGRESS"), (HOUR - 5, BUSY)), HOUR, True, "its last status was IN_PROGRESS (busy.)."),
         (after((1, BUSY)), SILENCE, False, "unanswered for 0:15:00: busy. no status was seen."),
         (after((1, "IN_QUEUE"), (2, RESET)), SILENCE + 1, False, "reset. its last status was IN_QUEUE."),
@@ -117,8 +119,7 @@ def test_a_wait_without_hope_of_an_end_is_given_up(wait, now, timed_out, words):
     assert error.timed_out is timed_out
     assert words in error.why
     assert "The job may still be running" in str(error)
-    assert "ModelMaxDownloadVideoOperator" in str(error)
-    assert "'id'" in str(error)
+    assert "clear or retry this task (Airflow 3.3 and later), or give the job 'id' to ModelMaxDownload" in str(error)
 
 
 def test_any_answer_ends_the_silence():
@@ -138,22 +139,46 @@ def test_an_answer_after_trouble_clears_the_trouble():
 
 
 def test_a_silence_can_be_taken_over_from_another_process():
-    wait = begin(2 * HOUR).silent_since(at(-SILENCE)).failed(RESET)
-    assert "unanswered" in wait.next_step(at(1)).error.why
+    kept = json.loads(json.dumps(after((1, "IN_QUEUE"), (2, RESET)).kept()))
+    wait = Wait.begin("id", deadline=at(2 * HOUR), poll_interval=5, now=at(SILENCE)).taken_over(kept).failed(RESET)
+    assert isinstance(wait.next_step(at(SILENCE)), AskAgain)
+    assert "reset. its last status was IN_QUEUE" in wait.next_step(at(SILENCE + 1)).error.why
+
+
+def test_a_patience_with_an_unknown_status_can_be_taken_over_from_another_process():
+    kept = json.loads(json.dumps(after((1, "PAUSED")).kept()))
+    wait = begin().taken_over(kept).answered(api.JobStatus("id", "PAUSED"), at(UNKNOWN + 1))
+    assert "'PAUSED'" in wait.next_step(at(UNKNOWN + 1)).error.why
+
+
+@pytest.mark.parametrize(
+    ("wait", "doubt"),
+    [
+        (after((1, "IN_QUEUE")), False),
+        (after((1, "COMPLETED")), False),
+        (after((1, "PAUSED")), True),
+        (after((1, RESET)), True),
+        (after((1, "IN_QUEUE"), (2, RESET)), True),
+        (after((1, RESET), (2, "IN_QUEUE")), False),
+    ],
+)
+def test_only_what_is_odd_is_in_doubt(wait, doubt):
+    assert wait.in_doubt is doubt
 
 
 @pytest.mark.parametrize(
     ("events", "event", "now", "line"),
     [
-        ([], "IN_QUEUE", 1, "Job id is IN_QUEUE."),
+        ([], "IN_QUEUE", 1, ""),
+        ([], "IN_PROGRESS", 1, "Job id is IN_PROGRESS."),
         ([(1, "IN_QUEUE")], "IN_QUEUE", 6, ""),
         ([(1, "IN_QUEUE")], "IN_PROGRESS", 7, "Job id: IN_QUEUE -> IN_PROGRESS after 6 s."),
         ([(1, "IN_QUEUE"), (7, "IN_PROGRESS")], "COMPLETED", 97, "Job id: IN_PROGRESS -> COMPLETED after 90 s."),
-        ([(1, "IN_QUEUE")], RESET, 6, "No usable answer for job id: reset. Asking on until 12:15:01 UTC."),
+        ([(1, "IN_QUEUE")], RESET, 6, "No usable answer for job id: reset. Asking on until 2026-05-01 12:15:01 UTC."),
         ([(1, "IN_QUEUE"), (6, RESET)], BUSY, 11, ""),
         ([(1, "IN_QUEUE"), (6, RESET)], "IN_QUEUE", 11, "ModelMax answers again for job id."),
         ([(1, "IN_QUEUE"), (6, RESET)], "IN_PROGRESS", 11, "Job id: IN_QUEUE -> IN_PROGRESS after 10 s."),
-        ([(1, RESET)], "IN_QUEUE", 6, "Job id is IN_QUEUE."),
+        ([(1, RESET)], "IN_QUEUE", 6, "ModelMax answers again for job id."),
     ],
 )
 def test_only_what_changed_is_news(events, event, now, line):
@@ -165,7 +190,7 @@ def test_only_what_changed_is_news(events, event, now, line):
 def test_the_patience_is_told_in_utc_whatever_zone_the_deadline_has():
     deadline = at(60).astimezone(timezone(timedelta(hours=5)))
     before = Wait.begin("id", deadline=deadline, poll_interval=5, now=START)
-    assert "until 12:01:00 UTC" in before.failed(RESET).news(before, START)
+    assert "until 2026-05-01 12:01:00 UTC" in before.failed(RESET).news(before, START)
 
 
 @pytest.mark.parametrize(
@@ -199,6 +224,22 @@ def test_a_deadline_to_come_is_kept():
     assert polling.check_deadline(at(1), START) == at(1)
 
 
+@pytest.mark.parametrize("value", [3600, 1.5, "1h", None, True, timedelta(0), timedelta(-1), START.date()], ids=repr)
+def test_a_deadline_of_another_type_is_refused_with_what_to_give(value):
+    with pytest.raises(api.InvalidInputError, match=r"deadline is .* a timedelta above 0, such as .*time zone"):
+        polling.check_deadline_argument(value)
+
+
+def test_a_deadline_as_a_naive_datetime_is_refused_as_such():
+    with pytest.raises(api.InvalidInputError, match="no time zone"):
+        polling.check_deadline_argument(START.replace(tzinfo=None))
+
+
+@pytest.mark.parametrize("value", [timedelta(hours=1), at(1), pendulum.duration(hours=1), pendulum.now("UTC")])
+def test_a_deadline_is_how_long_or_until_when(value):
+    assert polling.check_deadline_argument(value) is value
+
+
 @pytest.mark.parametrize("value", [0, -1, True, "5", None, float("nan"), float("inf"), timedelta(0), 86_401])
 def test_a_poll_interval_that_is_no_positive_number_is_refused(value):
     with pytest.raises(api.InvalidInputError, match=r"poll_interval is .*above 0"):
@@ -211,5 +252,9 @@ def test_a_poll_interval_is_seconds_or_a_timedelta(value, seconds):
 
 
 def test_being_killed_says_what_goes_on_and_what_it_costs():
-    assert "Job id goes on at ModelMax, which has no call to cancel it" in polling.on_kill_message("id")
+    running, paid = polling.on_kill_message("id"), polling.on_kill_message("id", paid=True)
+    assert "Job id goes on at ModelMax, which has no call to cancel it; it costs nothing" in running
+    assert "retry or clear this task (Airflow 3.3 and later), or give the job to ModelMaxDownload" in running
+    assert "downloading stops here. The result of job id is paid for and kept" in paid
+    assert "costs nothing" not in paid
     assert "Nothing is billed" in polling.on_kill_message(None)

@@ -27,6 +27,7 @@ from airflow_provider_modelmax.storage import (
     StorageError,
     check_writable,
     connect,
+    create_json,
     load_json,
     read_bytes,
     save_json,
@@ -404,9 +405,10 @@ def test_a_folder_that_knows_no_locks_takes_videos(tmp_path: Path, monkeypatch: 
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(storage.fcntl, "flock", refuse)
-    (tmp_path / ".x.mp4.12345678.part").write_bytes(b"perhaps alive")
+    part = f".{storage._short(Path('x.mp4'))}.12345678.part"
+    (tmp_path / part).write_bytes(b"perhaps alive")
     save_video(f"{tmp_path}/x.mp4", [SMALL])
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".x.mp4.12345678.part", "x.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [part, "x.mp4"]
 
 
 def test_unfinished_uploads_that_cannot_be_listed_do_not_stop_a_video(
@@ -611,7 +613,7 @@ def test_any_name_is_found_again_under_exactly_that_name(store: Store, name: str
 @pytest.mark.parametrize("name", NAMES)
 def test_unfinished_writes_of_any_name_are_cleared(store: Store, name: str) -> None:
     if store.kind == "local":
-        store.put(f".{name}.mp4.12345678.part", b"half")
+        store.put(f".{storage._short(Path(f'{name}.mp4'))}.12345678.part", b"half")
     else:
         key = f"{store.uri('').split('/')[3]}/{name}.mp4"
         connect(store.uri("x")).fs.call_s3("create_multipart_upload", Bucket="videos", Key=key)
@@ -726,3 +728,44 @@ def test_an_empty_object_is_an_object(store: Store) -> None:
 def test_a_folder_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be read: IsADirectoryError"):
         read_bytes(str(tmp_path), 10)
+
+
+# Of several, one
+
+
+def test_of_many_who_create_a_document_at_once_one_succeeds(store: Store) -> None:
+    uri = store.uri("claim.json")
+    with ThreadPoolExecutor(8) as pool:
+        created = list(pool.map(lambda number: create_json(uri, {"who": number}), range(8)))
+    assert created.count(True) == 1
+    assert load_json(uri) == {"who": created.index(True)}
+    assert store.leftovers() == []
+
+
+def test_a_document_that_is_there_is_not_created(store: Store) -> None:
+    save_json(store.uri("claim.json"), {"who": "first"})
+    assert not create_json(store.uri("claim.json"), {"who": "second"})
+    assert load_json(store.uri("claim.json")) == {"who": "first"}
+
+
+def test_a_folder_that_knows_no_hard_links_takes_a_document_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(storage.os, "link", refuse)
+    assert [create_json(f"{tmp_path}/claim.json", {"who": number}) for number in range(2)] == [True, False]
+    assert load_json(f"{tmp_path}/claim.json") == {"who": 0}
+    assert [path.name for path in tmp_path.iterdir()] == ["claim.json"]
+
+
+def test_a_document_cannot_be_created_in_a_bucket_that_does_not_exist(s3: S3Store) -> None:
+    with pytest.raises(DestinationError, match="does not exist"):
+        create_json(s3.uri("x").replace("videos", "no-such-bucket"), {})
+
+
+def test_a_name_as_long_as_the_file_system_allows_is_written(tmp_path: Path) -> None:
+    name = "n" * 251 + ".mp4"
+    save_video(f"{tmp_path}/{name}", [SMALL])
+    assert [path.name for path in tmp_path.iterdir()] == [name]

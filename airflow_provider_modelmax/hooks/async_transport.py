@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
-from requests.utils import get_environ_proxies, select_proxy
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 from yarl import URL
 
 from airflow_provider_modelmax import __version__, api
@@ -44,7 +45,7 @@ class AsyncTransport:
             context = await asyncio.to_thread(_ssl_context, endpoint)
         except OSError as error:
             raise api.ConnectionSetupError(
-                f"{endpoint.verify}: {error}. Correct the extra 'verify' of the connection."
+                f"{_bundle(endpoint)}: {error}. Correct the extra 'verify' of the connection."
             ) from None
         return cls(endpoint, aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=endpoint.timeout)), context)
 
@@ -83,18 +84,25 @@ class AsyncTransport:
             body += chunk
             if len(body) > MAX_ANSWER:
                 raise api.AnswerError(f"{call} answered with more than {MAX_ANSWER:,} bytes.", garbled=True)
-        return body.replace(self.endpoint.key.encode(), b"***")
+        return self.endpoint.without_key(response.status, body)
 
 
 def _ssl_context(endpoint: Endpoint) -> ssl.SSLContext | bool:
-    if not endpoint.base_url.startswith("https:") or endpoint.verify is True:
+    if not endpoint.base_url.startswith("https:"):
         return True
     if endpoint.verify is False:
         return False
-    path = Path(endpoint.verify)
+    path = _bundle(endpoint)
     if path.is_dir():
         return ssl.create_default_context(capath=path)
     return ssl.create_default_context(cafile=path)
+
+
+def _bundle(endpoint: Endpoint) -> Path:
+    """Choose as ``requests`` does: what the worker trusts, the triggerer trusts."""
+    if isinstance(endpoint.verify, str):
+        return Path(endpoint.verify)
+    return Path(os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH)
 
 
 def _proxy_of_the_environment(base_url: str) -> str | None:

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT = 60.0
 """Seconds that one call may wait for an answer, and a download for its next bytes."""
 
+CONNECT_TIMEOUT = 10.0
+"""Seconds, at most; the connection's own timeout where that is shorter."""
+
+SHORT_KEY = 8
+"""Characters. A key shorter than this may be an ordinary word, and stand in a URL that is paid for."""
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -25,6 +31,22 @@ class Endpoint:
     timeout: float = DEFAULT_TIMEOUT
     verify: bool | str = True
     proxy: str | None = field(default=None, repr=False)
+
+    @property
+    def connect_timeout(self) -> float:
+        """Seconds that a connection may take to come about."""
+        return min(CONNECT_TIMEOUT, self.timeout)
+
+    @property
+    def answer_seconds(self) -> float:
+        """Seconds that one attempt of a call can take: to connect, to be answered, and for the last bytes to come."""
+        return self.connect_timeout + 2 * self.timeout
+
+    def without_key(self, status: int, body: bytes) -> bytes:
+        """Take the key out of an answer: gateways echo request headers on their error pages."""
+        if len(self.key) < SHORT_KEY and 200 <= status < 300:
+            return body
+        return body.replace(self.key.encode(), b"***")
 
 
 def read_connection(connection: Connection) -> Endpoint:

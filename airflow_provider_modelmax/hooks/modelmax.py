@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timezone
 from functools import cached_property
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _TRANSPORTS = "airflow_provider_modelmax.hooks"
+
+BeforeEach = Callable[[api.ModelMaxError | None], None]
+"""Called right before an attempt with what the one before ended in, None at first; when it raises, nothing is sent."""
 
 
 class ModelMaxHook(BaseHook):
@@ -74,14 +77,15 @@ class ModelMaxHook(BaseHook):
         """
         return self._send(api.status(api.Job.of(job)))
 
-    def get_result(self, job: api.Job | Mapping[str, str]) -> api.Result:
+    def get_result(self, job: api.Job | Mapping[str, str], *, before_each: BeforeEach | None = None) -> api.Result:
         """Fetch the result of a COMPLETED job. THIS BILLS: call it once per job and keep the answer.
 
         A lost answer is asked for again, twice at most, with a warning that names the possible second bill.
 
         :param job: the job, or its dict
+        :param before_each: called right before each attempt, with what the one before ended in, or None
         """
-        return self._send(api.result(api.Job.of(job)))
+        return self._send(api.result(api.Job.of(job)), before_each)
 
     def stream_content(self, url: str) -> AbstractContextManager[Content]:
         """Open a video of a result. Free of charge, not sent again on failure: the caller knows what it wrote.
@@ -96,12 +100,14 @@ class ModelMaxHook(BaseHook):
         *,
         deadline: datetime,
         poll_interval: float = polling.DEFAULT_POLL_INTERVAL,
+        pause: Callable[[float], object] = time.sleep,
     ) -> polling.Wait:
         """Wait in line until a job is COMPLETED. Holds the process; operators and sensor defer instead.
 
         :param job: the job, or its dict
         :param deadline: when to stop waiting (aware datetime)
         :param poll_interval: seconds between two status calls
+        :param pause: waits for so many seconds between two status calls; may raise to end the wait
         :raises JobFailedError: when the job FAILED
         :raises JobNotOverError: at the deadline, or when the service could not be understood for too long
         """
@@ -115,7 +121,7 @@ class ModelMaxHook(BaseHook):
                 if step.error:
                     raise step.error
                 return wait
-            time.sleep(max((step.at - _now()).total_seconds(), 0))
+            pause(max((step.at - _now()).total_seconds(), 0))
 
     def look(self, wait: polling.Wait, job: api.Job) -> polling.Wait:
         """Ask for the status once, log what changed, and return what is known then.
@@ -133,9 +139,9 @@ class ModelMaxHook(BaseHook):
         return known
 
     def test_connection(self) -> tuple[bool, str]:
-        """Tell whether the connection works. Free of charge: asks for the status of a job that cannot exist."""
+        """Tell whether the connection works. Free of charge: asks once for the status of a job that cannot exist."""
         try:
-            self._send(api.status(api.Job.of({"model": "veo-3.1", "request_id": "connection-test"})))
+            self._transport.send(api.status(api.Job.of({"model": "veo-3.1", "request_id": "connection-test"})))
         except api.UnauthorizedError as error:
             return False, str(error)
         except api.ServiceError as error:
@@ -173,6 +179,11 @@ class ModelMaxHook(BaseHook):
         transport, self._async = self._async, None
         if transport:
             await transport.close()
+
+    @property
+    def answer_seconds(self) -> float:
+        """The longest that one attempt of a call can take, and the pause after it."""
+        return self._endpoint.answer_seconds + api.MAX_RETRY_AFTER
 
     @cached_property
     def _transport(self) -> SyncTransport:
@@ -215,18 +226,29 @@ class ModelMaxHook(BaseHook):
         self._async = transport
         return transport
 
-    def _send(self, call: api.Call[T]) -> T:
-        attempt = 0
+    def _send(self, call: api.Call[T], before_each: BeforeEach | None = None) -> T:
+        attempt, previous = 0, None
         while True:
             attempt += 1
             try:
-                return self._transport.send(call)
+                transport = self._transport  # may look the connection up: what is told before a call comes after
             except api.ModelMaxError as error:
-                delay = api.retry_delay(call, error, attempt)
-                if delay is None:
-                    raise
-                self._tell_retry(call, error, delay)
-                time.sleep(delay)
+                previous = self._pause_or_raise(call, error, attempt)
+                continue
+            if before_each:
+                before_each(previous)
+            try:
+                return transport.send(call)
+            except api.ModelMaxError as error:
+                previous = self._pause_or_raise(call, error, attempt)
+
+    def _pause_or_raise(self, call: api.Call[Any], error: api.ModelMaxError, attempt: int) -> api.ModelMaxError:
+        delay = api.retry_delay(call, error, attempt)
+        if delay is None:
+            raise error
+        self._tell_retry(call, error, delay)
+        time.sleep(delay)
+        return error
 
     def _tell_retry(self, call: api.Call[Any], error: api.ModelMaxError, delay: float) -> None:
         self.log.warning("%s Asking again in %.1f s.", error, delay)

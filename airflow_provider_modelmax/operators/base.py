@@ -26,6 +26,7 @@ class ModelMaxBaseOperator(BaseOperator):
         super().__init__(**kwargs)
         self.modelmax_conn_id = modelmax_conn_id
         self._job: Job | None = None
+        self._paid = False
 
     @cached_property
     def hook(self) -> ModelMaxHook:
@@ -34,4 +35,4 @@ class ModelMaxBaseOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """Say what stops and what goes on: ModelMax has no call to cancel a job."""
-        self.log.warning("%s", polling.on_kill_message(self._job.request_id if self._job else None))
+        self.log.warning("%s", polling.on_kill_message(self._job.request_id if self._job else None, paid=self._paid))

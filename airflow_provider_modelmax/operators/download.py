@@ -15,13 +15,18 @@ from airflow_provider_modelmax import api, edge, polling
 from airflow_provider_modelmax.manifest import Destination
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
 from airflow_provider_modelmax.operators.landing import Landing
-from airflow_provider_modelmax.operators.progress import Progress, ProgressStore
+from airflow_provider_modelmax.operators.record import Record
+from airflow_provider_modelmax.operators.task_state import TaskState
+from airflow_provider_modelmax.progress import Progress
 from airflow_provider_modelmax.triggers.job import JobEvent, ModelMaxJobTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 DEFAULT_DEADLINE = timedelta(hours=1)
+
+MOST_VIDEOS = 4
+"""Samples of one job."""
 
 
 class LandsVideo(ModelMaxBaseOperator):
@@ -47,21 +52,18 @@ class LandsVideo(ModelMaxBaseOperator):
         super().__init__(**kwargs)
         self.destination = destination
         self.overwrite = overwrite
-        self.deadline = deadline
+        self.deadline = polling.check_deadline_argument(deadline)
         self.poll_interval = polling.check_poll_interval(poll_interval)
         self.deferrable = edge.default_deferrable() if deferrable is None else deferrable
-        if isinstance(deadline, timedelta) and deadline <= timedelta(0):
-            raise api.InvalidInputError(f"deadline is {deadline!r}, but must be a duration above zero, or a datetime.")
         self._landing: Landing | None = None
 
     def execute(self, context: Context) -> list[str]:
         """Do what is not done yet; defer while the job runs."""
         with edge.hopeless_fails():
-            deadline = edge.absolute(self.deadline, self.execution_timeout)
             landing = self._begin(context)
-            progress = self._take_up(context, landing)
+            progress = self._take_up(context, landing.record)
             if not progress.result:
-                self._wait(landing, progress, deadline)
+                self._wait(landing, progress)
             return self._finish(context, landing, progress)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[str]:
@@ -69,8 +71,8 @@ class LandsVideo(ModelMaxBaseOperator):
         job_event = JobEvent.from_dict(event)
         with edge.hopeless_fails():
             landing = self._begin(context)
-            progress = self._resume(context, landing, job_event)
-            with _remembered(landing, progress):
+            progress = self._resume(context, landing.record, job_event)
+            with _remembered(landing.record, progress):
                 job_event.raise_for_outcome()
             self.log.info(
                 "Job %s is COMPLETED: seen %.0f s in queue, %.0f s generating.",
@@ -86,7 +88,7 @@ class LandsVideo(ModelMaxBaseOperator):
             self._landing.stop.set()
         super().on_kill()
 
-    def _take_up(self, context: Context, landing: Landing) -> Progress:
+    def _take_up(self, context: Context, record: Record) -> Progress:
         """Return the job, known or submitted now, with what is kept of it, after checking the destination."""
         raise NotImplementedError
 
@@ -94,27 +96,33 @@ class LandsVideo(ModelMaxBaseOperator):
         """Return what was asked for, for the manifest."""
         return None
 
+    def _order(self) -> str:
+        """Return the fingerprint of what was asked for."""
+        return ""
+
     def _stem(self, context: Context) -> str:
         """Return the file name to use in a folder."""
         raise NotImplementedError
 
     def _begin(self, context: Context) -> Landing:
-        self._landing = Landing(
-            hook=self.hook,
-            store=ProgressStore(context),
+        record = Record(
+            state=TaskState(context),
             destination=Destination.parse(self.destination, self._stem(context)),
             task=task_identity(context),
-            overwrite=self.overwrite,
+            order=self._order(),
             request=self._request(),
+            overwrite=self.overwrite,
             log=self.log,
         )
+        self._landing = Landing(self.hook, record, self.log)
         return self._landing
 
-    def _wait(self, landing: Landing, progress: Progress, deadline: datetime) -> None:
+    def _wait(self, landing: Landing, progress: Progress) -> None:
         """Return when the job is COMPLETED: look once, then defer, or wait in line where that is not wanted."""
-        job, now = progress.job, edge.utcnow()
-        wait = polling.Wait.begin(job.request_id, deadline=deadline, poll_interval=self.poll_interval, now=now)
-        with _remembered(landing, progress):
+        deadline, now = edge.absolute(self.deadline, self.execution_timeout), edge.utcnow()
+        job, interval = progress.job, self.poll_interval
+        wait = polling.Wait.begin(job.request_id, deadline=deadline, poll_interval=interval, now=now)
+        with _remembered(landing.record, progress):
             step = self.hook.look(wait, job).next_step(edge.utcnow())
             if isinstance(step, polling.Over):
                 if step.error:
@@ -122,10 +130,10 @@ class LandsVideo(ModelMaxBaseOperator):
             elif self.deferrable and deadline - now >= edge.MIN_DEFERRAL:
                 self._defer_until(job, deadline)
             else:
-                self.hook.wait(job, deadline=deadline, poll_interval=self.poll_interval)
+                self.hook.wait(job, deadline=deadline, poll_interval=interval, pause=landing.pause)
 
     def _defer_until(self, job: api.Job, deadline: datetime) -> None:
-        self.log.info("Waiting for job %s without a worker slot, until %s.", job.request_id, deadline.isoformat())
+        self.log.info("Waiting without a worker slot, until %s at most.", polling.shown(deadline))
         self.defer(
             trigger=ModelMaxJobTrigger.waiting_for(
                 job, conn_id=self.modelmax_conn_id, deadline=deadline, poll_interval=self.poll_interval
@@ -134,29 +142,31 @@ class LandsVideo(ModelMaxBaseOperator):
             timeout=edge.backstop(deadline),
         )
 
-    def _resume(self, context: Context, landing: Landing, event: JobEvent) -> Progress:
+    def _resume(self, context: Context, record: Record, event: JobEvent) -> Progress:
         """Return what is kept of the job that was waited for; before Airflow 3.3 its XCom, which a resume leaves."""
-        progress = landing.recall()
+        progress = record.recall()
         if progress and progress.job.request_id == event.request_id:
             job = progress.job
         else:
             job = api.Job.of(
                 context["ti"].xcom_pull(task_ids=self.task_id, key="job", map_indexes=context["ti"].map_index)
             )
-            progress = landing.recall(job) or Progress(job)
+            progress = record.recall(job) or Progress(job, order=record.order, max_tries=record.state.max_tries)
         self._job = job
         return progress
 
     def _finish(self, context: Context, landing: Landing, progress: Progress) -> list[str]:
-        with _remembered(landing, progress):
-            landed = landing.land(landing.fetch(progress))
+        with _remembered(landing.record, progress):
+            fetched = landing.fetch(progress)
+            self._paid = True
+            landed = landing.land(fetched)
         uris = [video.uri for video in landed.videos]
         self._hand_over(context, landing, landed, uris)
         return uris
 
     def _hand_over(self, context: Context, landing: Landing, landed: Progress, uris: list[str]) -> None:
         usage = dict(landed.result.usage) if landed.result else {}
-        facts = {"request_id": landed.job.request_id, "usage": usage, "manifest": landing.destination.manifest}
+        facts = {"request_id": landed.job.request_id, "usage": usage, "manifest": landing.record.destination.manifest}
         for key, value in facts.items():
             context["ti"].xcom_push(key=key, value=value)
         _tell_outlets(context, {**facts, "model": landed.job.model, "uris": uris})
@@ -194,24 +204,29 @@ class ModelMaxDownloadVideoOperator(LandsVideo):
     def _stem(self, context: Context) -> str:
         return stem_of(api.Job.of(self.job).request_id)
 
-    def _take_up(self, context: Context, landing: Landing) -> Progress:
+    def _take_up(self, context: Context, record: Record) -> Progress:
         self._job = job = api.Job.of(self.job)
-        progress = landing.recall(job)
-        landing.check(job.request_id)
-        return progress or landing.store.put(Progress(job))
+        kept = record.recall(job)
+        if kept and kept.result:
+            return kept
+        record.check(job.request_id, MOST_VIDEOS)
+        return kept or record.state.put(Progress(job, max_tries=record.state.max_tries))
 
-    def _resume(self, context: Context, landing: Landing, event: JobEvent) -> Progress:
+    def _resume(self, context: Context, record: Record, event: JobEvent) -> Progress:
         self._job = job = api.Job.of(self.job)
-        return landing.recall(job) or Progress(job)
+        return record.recall(job) or Progress(job, max_tries=record.state.max_tries)
 
 
 @contextmanager
-def _remembered(landing: Landing, progress: Progress) -> Iterator[None]:
+def _remembered(record: Record, progress: Progress) -> Iterator[None]:
     """Keep that a job FAILED, so that the next try does not wait for it again."""
     try:
         yield
     except api.JobFailedError as error:
-        landing.store.put(progress.failed(error.reason))
+        try:
+            record.state.put(progress.failed(error.reason))
+        except Exception:
+            record.log.exception("It could not be kept that job %s FAILED.", progress.job.request_id)
         raise
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_modelmax.operators.download import LandsVideo, stem_of, task_identity
-from airflow_provider_modelmax.operators.landing import Landing
-from airflow_provider_modelmax.operators.order import Order, describe
-from airflow_provider_modelmax.operators.progress import Progress
+from airflow_provider_modelmax.operators.order import Order
+from airflow_provider_modelmax.operators.record import Record
 from airflow_provider_modelmax.operators.submit import SubmitsVideo
+from airflow_provider_modelmax.progress import Progress
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -33,6 +33,8 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
     :param destination: folder URI such as ``s3://conn_id@bucket/videos/``, or the exact object when it ends in ``.mp4``
         (with several samples, ``-0``, ``-1`` … go before the suffix) (templated)
     :param overwrite: whether another job's video at that object may be replaced; default False
+    :param regenerate_on_clear: whether a clear asks for a fresh generation, which is paid for anew; default False: a
+        clear takes up the job, the result and the videos that are there
     :param deadline: how long to wait for the job in each try (default one hour), or until when (aware datetime);
         ``execution_timeout`` bounds it, also while deferred
     :param poll_interval: seconds between two status calls; default 5
@@ -60,11 +62,10 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
         identity = task_identity(context)
         return stem_of(identity["task_id"], identity["dag_id"], identity["run_id"], str(identity["map_index"]))
 
-    def _request(self) -> dict[str, Any]:
-        return describe(self.model, self.prompt, self.parameters)
-
-    def _take_up(self, context: Context, landing: Landing) -> Progress:
+    def _take_up(self, context: Context, record: Record) -> Progress:
+        kept = record.recall()
+        if kept and self._is_still_good(record.state, kept):
+            return self._announce(context, kept)
         order = Order.checked(self.model, self.prompt, self.parameters)
-        kept = landing.recall()
-        landing.check(kept.job.request_id if kept else None)
-        return self._submit_once(context, order, kept)
+        record.check(None, order.sample_count)
+        return self._submit(context, record.state, order)

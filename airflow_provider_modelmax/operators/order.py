@@ -71,20 +71,24 @@ class Order:
         return {**self.parameters, "image": self.image} if self.image else dict(self.parameters)
 
     @property
-    def fingerprint(self) -> str:
-        """Tells one order from another, without holding it."""
-        text = json.dumps([self.model, self.prompt, self.body], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    def sample_count(self) -> int:
+        """How many videos there will be."""
+        return int(self.parameters.get("sample_count", 1))
 
 
 def describe(model: str, prompt: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a request as a manifest shows it: the image by its name, or its size."""
-    shown = inputs.check_parameters(parameters)
+    model, prompt, shown = inputs.check_model(model), inputs.check_prompt(prompt), inputs.check_parameters(parameters)
     if "image" in shown:
         shown["image"] = str(hide_image(shown)["image"])
     # Through JSON, so that it equals what is read back from a manifest.
     described: dict[str, Any] = json.loads(json.dumps({"model": model, "prompt": prompt, "parameters": shown}))
     return described
+
+
+def fingerprint(request: Mapping[str, Any]) -> str:
+    """Tell one request from another, without holding it. An image on a path is told by its name."""
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _read_image(image: object) -> str:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_modelmax import api
 from airflow_provider_modelmax.edge import hopeless_fails
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
-from airflow_provider_modelmax.operators.order import Order, hide_image
-from airflow_provider_modelmax.operators.progress import FAILED, Progress, ProgressStore
+from airflow_provider_modelmax.operators.order import Order, describe, fingerprint, hide_image
+from airflow_provider_modelmax.operators.task_state import TaskState
+from airflow_provider_modelmax.progress import FAILED, Progress
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -23,6 +24,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
     :param model: model id (templated)
     :param prompt: what to show (templated)
     :param parameters: the service's parameters (templated)
+    :param regenerate_on_clear: whether a clear asks for a fresh generation
     """
 
     def __init__(
@@ -31,12 +33,14 @@ class SubmitsVideo(ModelMaxBaseOperator):
         model: str,
         prompt: str,
         parameters: VideoParameters | Mapping[str, Any] | None = None,
+        regenerate_on_clear: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.model = model
         self.prompt = prompt
         self.parameters = parameters
+        self.regenerate_on_clear = regenerate_on_clear
 
     @property
     def parameters(self) -> Any:
@@ -48,19 +52,19 @@ class SubmitsVideo(ModelMaxBaseOperator):
         # Rendering ends here for mapped and unmapped tasks alike; after it Airflow stores the fields.
         self._parameters = hide_image(value)
 
-    def _submit_once(self, context: Context, order: Order, kept: Progress | None) -> Progress:
-        """Return the progress of an earlier try's job when that is still good, else that of a new one."""
-        if kept and self._is_still_good(context, order, kept):
-            self.log.info("Taking up job %s, submitted by an earlier try.", kept.job.request_id)
-            return self._announce(context, kept)
+    def _request(self) -> dict[str, Any]:
+        """Return what is asked for, as a manifest shows it."""
+        return describe(self.model, self.prompt, self.parameters)
+
+    def _order(self) -> str:
+        return fingerprint(self._request())
+
+    def _submit(self, context: Context, state: TaskState, order: Order) -> Progress:
         job = self.hook.submit_video(order.model, order.prompt, order.body)
-        self.log.info(
-            "Submitted job %s (%s). If this task is lost, give the id to a sensor or download operator.",
-            job.request_id,
-            job.model,
-        )
-        progress = ProgressStore(context).put(Progress(job, order=order.fingerprint))
-        return self._announce(context, progress)
+        self.log.info("Submitted job %s (%s).", job.request_id, job.model)
+        self.log.info("Should this task be lost, give that id to ModelMaxDownloadVideoOperator(job=…).")
+        progress = Progress(job, order=self._order(), max_tries=state.max_tries)
+        return self._announce(context, state.put(progress))
 
     def _announce(self, context: Context, progress: Progress) -> Progress:
         self._job = progress.job
@@ -68,24 +72,31 @@ class SubmitsVideo(ModelMaxBaseOperator):
         context["ti"].xcom_push(key="job", value=progress.job.as_dict())
         return progress
 
-    def _is_still_good(self, context: Context, order: Order, kept: Progress) -> bool:
+    def _is_still_good(self, state: TaskState, kept: Progress) -> bool:
+        """Say whether the job of an earlier try is the one to go on with; the log says why it is not."""
+        why = self._why_anew(kept) if state.was_cleared_since(kept) else ""
+        why = why or (self._what_became_of_it(kept) if kept.result is None else "")
+        if why:
+            self.log.info("Job %s of an earlier try: %s. Submitting anew.", kept.job.request_id, why)
+        else:
+            self.log.info("Taking up job %s instead of submitting anew.", kept.job.request_id)
+        return not why
+
+    def _why_anew(self, kept: Progress) -> str:
+        if self.regenerate_on_clear:
+            return "cleared, with regenerate_on_clear"
+        return "" if kept.order == self._order() else "model, prompt or parameters have changed since"
+
+    def _what_became_of_it(self, kept: Progress) -> str:
         if kept.phase == FAILED:
-            self.log.info("Job %s of an earlier try FAILED: %s. Submitting anew.", kept.job.request_id, kept.reason)
-            return False
-        if kept.order not in {"", order.fingerprint} and _was_cleared(context):
-            self.log.info("Model, prompt or parameters changed since job %s. Submitting anew.", kept.job.request_id)
-            return False
-        if kept.result:
-            return True
+            return f"FAILED: {kept.reason}"
         try:
             answer = self.hook.get_status(kept.job)
-        except api.BadRequestError as error:
-            self.log.warning("ModelMax no longer knows the job of an earlier try: %s Submitting anew.", error)
-            return False
-        if answer.status == api.FAILED:
-            self.log.info("Job %s of an earlier try FAILED: %s. Submitting anew.", kept.job.request_id, answer.error)
-            return False
-        return True
+        except (api.BadRequestError, api.NotFoundError) as error:
+            if kept.asks:  # its result may be paid for
+                raise
+            return f"ModelMax no longer knows it ({error})"
+        return f"FAILED: {answer.error}" if answer.status == api.FAILED else ""
 
 
 class ModelMaxSubmitVideoOperator(SubmitsVideo):
@@ -101,6 +112,8 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
     :param parameters: the service's parameters (templated), see
         :class:`~airflow_provider_modelmax.parameters.VideoParameters`; ``image`` may be a path or URI, read on
         the worker
+    :param regenerate_on_clear: whether a clear asks for a fresh generation, which is paid for again once its result is
+        fetched; default False: a clear takes up the job that is there
     :param modelmax_conn_id: the connection
     """
 
@@ -110,15 +123,9 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
     def execute(self, context: Context) -> dict[str, str]:
         """Submit, and return the job."""
         with hopeless_fails():
+            state = TaskState(context)
             order = Order.checked(self.model, self.prompt, self.parameters)
-            progress = self._submit_once(context, order, ProgressStore(context).get())
-            return progress.job.as_dict()
-
-
-def _was_cleared(context: Context) -> bool:
-    """Tell a clear from an automatic retry: Airflow raises ``max_tries`` above the task's retries on a clear only.
-
-    Without a clear the order can only differ because a template renders differently in each try.
-    """
-    ti = context["ti"]
-    return int(ti.max_tries) > int(context["task"].retries or 0)
+            kept = state.get()
+            if kept and self._is_still_good(state, kept):
+                return self._announce(context, kept).job.as_dict()
+            return self._submit(context, state, order).job.as_dict()

@@ -112,5 +112,5 @@ class Ledger:
             "plan": [{"after_seconds": after, "status": status} for after, status in job.plan],
             "calls": counted,
             "bills": self.counts["bill", job.request_id],
-            "videos": [asdict(video) for video in self.videos.get(job.request_id, {}).values()],
+            "videos": [asdict(video) for _, video in sorted(self.videos.get(job.request_id, {}).items())],
         }

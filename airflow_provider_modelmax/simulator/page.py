@@ -28,6 +28,7 @@ th{font-weight:600;font-size:.85em;opacity:.7}
 .numbers div{background:var(--soft);padding:.6rem 1rem;border-radius:.5rem}
 .numbers b{display:block;font-size:1.3rem}
 code,pre{font:13px/1.5 ui-monospace,monospace;word-break:break-all}
+td code{white-space:nowrap}
 pre{background:var(--soft);padding:.8rem;border-radius:.5rem;white-space:pre-wrap}
 .state{border-radius:1rem;padding:.1rem .6rem;font-size:.8em;font-weight:600;white-space:nowrap;
 color:#fff;background:#666}
@@ -149,7 +150,7 @@ def _faults(service: Service) -> str:
 def _table(heads: Iterable[str], rows: Iterable[list[str]]) -> str:
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     if not body:
-        return "<p>none yet</p>"
+        return "<p>none</p>"
     return f'<div class="scroll"><table><tr>{"".join(f"<th>{head}</th>" for head in heads)}</tr>{body}</table></div>'
 
 

@@ -119,7 +119,7 @@ class ModelMaxJobTrigger(BaseTrigger):
         hook = ModelMaxHook(self.modelmax_conn_id)
         try:
             # The start is spread, or a thousand mapped tasks would poll in step.
-            await asyncio.sleep(FIRST_EVENT.total_seconds() + random.uniform(0, min(self.poll_interval, 5)))  # noqa: S311
+            await asyncio.sleep(random.uniform(0, min(self.poll_interval, 5)))  # noqa: S311
             wait, error = await self._until_over(hook, wait)
             event = JobEvent.of(wait, error, _now())
         except Exception as error:  # an exception would reach the worker without its name
@@ -127,6 +127,7 @@ class ModelMaxJobTrigger(BaseTrigger):
             event = JobEvent.of(wait, error, _now())
         finally:
             await hook.aclose()
+        await asyncio.sleep((wait.started + FIRST_EVENT - _now()).total_seconds())
         yield TriggerEvent(event.as_dict())  # type: ignore[no-untyped-call]
 
     async def _until_over(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import ipaddress
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,9 +87,14 @@ def answer(body: bytes = IN_QUEUE, status: str = "200 OK", kind: str = "applicat
 
 @dataclass
 class Listener:
-    """Gives one answer to whatever it is asked, and keeps what it was asked."""
+    """Gives one answer to whatever it is asked, and keeps what it was asked.
+
+    ``tail`` holds pauses after the answer, and the bytes that follow each; at last it ``closes`` the connection.
+    """
 
     answer: bytes = answer()
+    tail: Iterable[tuple[float, bytes]] = ()
+    closes: bool = False
     requests: list[str] = field(default_factory=list)
     connections: int = 0
 
@@ -117,8 +124,17 @@ class Listener:
                 got += chunk
                 if got.endswith(b"\r\n\r\n"):
                     self.requests.append(got.decode("latin-1"))
-                    connection.sendall(self.answer)
+                    self._answer(connection)
                     got = b""
+                    if self.closes:
+                        return
+
+    def _answer(self, connection: socket.socket) -> None:
+        connection.sendall(self.answer)
+        with contextlib.suppress(OSError):  # the client had enough
+            for pause, data in self.tail:
+                time.sleep(pause)
+                connection.sendall(data)
 
 
 @pytest.fixture

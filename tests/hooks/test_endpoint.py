@@ -167,6 +167,29 @@ def test_an_extra_that_cannot_be_used_is_refused_and_named(extra, words):
     assert "pw" not in str(caught.value)
 
 
+ECHO = b'{"url": "/v1/queue/veo-3.1", "sent": "Bearer sk-secret"}'
+
+
+@pytest.mark.parametrize(
+    ("key", "status", "left"),
+    [
+        ("sk-secret", 200, b'{"url": "/v1/queue/veo-3.1", "sent": "Bearer ***"}'),
+        ("sk-secret", 502, b'{"url": "/v1/queue/veo-3.1", "sent": "Bearer ***"}'),
+        ("veo", 200, ECHO),
+        ("veo", 299, ECHO),
+        ("veo", 404, b'{"url": "/v1/queue/***-3.1", "sent": "Bearer sk-secret"}'),
+        ("veo", 302, b'{"url": "/v1/queue/***-3.1", "sent": "Bearer sk-secret"}'),
+    ],
+)
+def test_the_key_is_taken_out_of_answers_but_an_ordinary_word_not_out_of_good_ones(key, status, left):
+    assert Endpoint("https://gw.example", key).without_key(status, ECHO) == left
+
+
+@pytest.mark.parametrize(("timeout", "seconds"), [(60, 130), (5, 15)])
+def test_an_attempt_takes_so_long_at_most(timeout, seconds):
+    assert Endpoint("https://gw.example", KEY, timeout=timeout).answer_seconds == seconds
+
+
 def test_neither_key_nor_proxy_is_shown():
     shown = repr(Endpoint("https://gw.example", KEY, proxy="http://me:pw@proxy:3128"))
     assert "https://gw.example" in shown

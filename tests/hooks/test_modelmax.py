@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import threading
+import time
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
@@ -129,7 +131,7 @@ def test_a_connection_is_looked_up_once(hook, job, monkeypatch):
         (400, api.BadRequestError),
         (401, api.UnauthorizedError),
         (402, api.InsufficientBalanceError),
-        (404, api.ServiceError),
+        (404, api.NotFoundError),
     ],
 )
 def test_a_refusal_is_told_once_and_not_asked_for_again(hook, job, simulator, status, error):
@@ -151,14 +153,15 @@ FREE = ["submit", "status"]
 FAULTS = {
     "500": {"kind": "error", "status": 500},
     "502 of a gateway": {"kind": "error", "status": 502, "html": True},
+    "404 of a gateway": {"kind": "error", "status": 404, "html": True},
     "429": {"kind": "error", "status": 429},
     "lost answer": {"kind": "lost_answer"},
     "reset": {"kind": "reset"},
     "cut JSON": {"kind": "cut_json"},
     "HTML": {"kind": "html_200"},
     "cut body": {"kind": "cut_body"},
-    "a field is missing": {"kind": "missing_field", "field": "request_id"},
 }
+MISSING = {"kind": "missing_field", "field": "request_id"}
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
@@ -168,6 +171,22 @@ def test_what_is_free_is_asked_for_again(hook, job, simulator, log, fault):
         CALLS[call](hook, job)
     assert sum("Asking again in" in line for line in log) == 2 * len(FREE)
     assert not any(BILL in line for line in log)
+
+
+def test_a_status_without_a_needed_field_is_asked_for_again(hook, job, simulator):
+    simulator.fault("status", times=2, **MISSING)
+    assert hook.get_status(job).request_id == job.request_id
+    assert simulator.ledger.count("status") == 3
+
+
+@pytest.mark.parametrize("field", ["request_id", "status_url", "response_url"])
+def test_a_submit_whose_answer_cannot_be_used_is_sent_again_since_it_is_free(hook, simulator, field):
+    simulator.fault("submit", "missing_field", field=field, times=1)
+    assert hook.submit_video("veo-3.1", "a boat", SHORT).request_id in simulator.ledger.jobs
+    simulator.fault("submit", "missing_field", field=field)
+    with pytest.raises(api.AnswerError, match=f"without a usable '{field}'"):
+        hook.submit_video("veo-3.1", "a boat", SHORT)
+    assert simulator.ledger.bills == []
 
 
 @pytest.mark.parametrize("call", FREE)
@@ -210,6 +229,24 @@ def test_a_slow_answer_is_asked_for_again(connect, simulator, slept):
     assert len(slept) == 1
 
 
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_an_answer_that_is_late_is_taken_when_it_is_whole(connect, listener, slept, monkeypatch, pieces):
+    monkeypatch.setattr("airflow_provider_modelmax.hooks.endpoint.CONNECT_TIMEOUT", 0.01)
+    head, _, body = answer().partition(b"\r\n\r\n")
+    size = len(body) // pieces + 1
+    listener.answer = b""
+    listener.tail = [(0.3, head + b"\r\n\r\n"), *[(0.4, body[at : at + size]) for at in range(0, len(body), size)]]
+    hook = connect(listener.url, timeout=0.5)
+    begin = time.monotonic()
+    if pieces == 1:
+        assert hook.get_status(NONE).status == "IN_QUEUE"
+    else:
+        monkeypatch.setattr(api, "_ATTEMPTS", 1)
+        with pytest.raises(api.TransportError, match=r"the answer took longer than 0\.5 s"):
+            hook.get_status(NONE)
+    assert time.monotonic() - begin < hook.answer_seconds - api.MAX_RETRY_AFTER
+
+
 # The call that bills
 
 
@@ -237,8 +274,8 @@ def test_a_lost_answer_to_result_is_asked_for_twice_again_at_most(hook, job, sim
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        ({"kind": "missing_field", "field": "data"}, api.AnswerError),
-        ({"kind": "set_field", "field": "request_id", "value": "other"}, api.AnswerError),
+        ({"kind": "missing_field", "field": "data"}, api.UnusableResultError),
+        ({"kind": "set_field", "field": "request_id", "value": "other"}, api.UnusableResultError),
         ({"kind": "redirect", "to": "http://127.0.0.1:9/x"}, api.ForeignUrlError),
     ],
 )
@@ -247,6 +284,56 @@ def test_an_answer_that_a_second_one_would_equal_is_not_paid_for_twice(hook, job
     with pytest.raises(error):
         hook.get_result(job)
     assert simulator.ledger.count("result") == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "missing_field", "field": "request_id"},
+        {"kind": "missing_field", "field": "status"},
+        {"kind": "missing_field", "field": "usage"},
+        {"kind": "set_field", "field": "status", "value": "ARCHIVED"},
+    ],
+    ids=lambda fault: "-".join(map(str, fault.values())),
+)
+def test_a_paid_result_that_can_be_used_is_used(hook, job, simulator, fault):
+    simulator.fault("result", **fault)
+    result = hook.get_result(job)
+    assert (result.request_id, len(result.urls), len(simulator.ledger.bills)) == (job.request_id, 1, 1)
+
+
+def test_before_each_attempt_the_caller_hears_what_the_last_one_ended_in(hook, job, simulator):
+    heard = []
+    simulator.fault("result", "lost_answer", times=1)
+    simulator.fault("result", "error", status=502, times=1)
+    hook.get_result(job, before_each=lambda previous: heard.append((previous, simulator.ledger.count("result"))))
+    assert [(type(previous), sent) for previous, sent in heard] == [
+        (type(None), 0),
+        (api.TransportError, 1),
+        (api.TemporaryError, 2),
+    ]
+
+
+@pytest.mark.parametrize("refusal", [api.TransportError("no claim"), OSError("no disk"), KeyboardInterrupt()])
+def test_a_caller_that_raises_before_an_attempt_is_heard_and_nothing_is_sent(hook, job, simulator, refusal):
+    def refuse(_: object) -> None:
+        raise refusal
+
+    with pytest.raises(type(refusal)) as caught:
+        hook.get_result(job, before_each=refuse)
+    assert caught.value is refusal
+    assert simulator.ledger.count("result") == 0
+
+
+def test_without_a_connection_no_attempt_is_announced(monkeypatch, slept):
+    announced = []
+    with pytest.raises(api.ConnectionSetupError):
+        ModelMaxHook("nobody").get_result(NONE, before_each=announced.append)
+    assert announced == []
+
+
+def test_an_attempt_and_the_pause_after_it_take_so_long_at_most(connect, listener):
+    assert connect(listener.url, timeout=5).answer_seconds == 5 + 2 * 5 + api.MAX_RETRY_AFTER
 
 
 def test_a_429_to_result_bills_nothing_and_is_asked_for_again_without_alarm(hook, job, simulator, log):
@@ -362,6 +449,72 @@ def test_a_video_of_unknown_length_is_read_to_its_end(connect, listener):
     assert "Accept: video/mp4\r\n" in listener.requests[0]
 
 
+@pytest.mark.parametrize("size", [10, 3_000_000])
+def test_a_video_that_came_packed_is_unpacked(connect, listener, size):
+    video = bytes(range(256)) * (size // 256 + 1)
+    listener.answer = answer(gzip.compress(video), kind="video/mp4", headers="Content-Encoding: gzip\r\n")
+    with connect(listener.url).stream_content("/v1/x") as content:
+        assert content.size is None
+        assert b"".join(content.chunks) == video
+
+
+def head_of(size: int) -> bytes:
+    return f"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: {size}\r\n\r\n".encode()
+
+
+def test_a_slow_video_is_seen_while_it_comes(connect, simulator, hook, url):
+    simulator.settings.filler_bytes = 400_000
+    simulator.fault("content", "slow_body", bytes_per_second=200_000)
+    begin = time.monotonic()
+    with connect(simulator.url).stream_content(url) as content:
+        first = next(content.chunks)
+        assert time.monotonic() - begin < 1
+        assert len(first) + sum(map(len, content.chunks)) == content.size > 400_000
+
+
+@pytest.mark.parametrize("sent", [0, 20_000, 5_000_000])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_video_that_trickles_is_given_up_after_the_timeout(connect, listener, sent, chunked):
+    drop = b"7\r\ntrickle\r\n" if chunked else b"trickle"
+    listener.answer = head_of(10_000_000) + bytes(sent)
+    if chunked:
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        listener.answer = head + (b"%x\r\n%b\r\n" % (sent, bytes(sent)) if sent else b"")
+    listener.tail = [(0.02, drop)] * 200
+    begin = time.monotonic()
+    with (
+        connect(listener.url, timeout=0.3).stream_content("/v1/x") as content,
+        pytest.raises(api.TransportError, match=r"fewer than 16,384 bytes came within 0\.3 s"),
+    ):
+        list(content.chunks)
+    assert time.monotonic() - begin < 2
+
+
+def test_a_reader_that_takes_its_time_is_not_taken_for_a_slow_service(connect, listener):
+    listener.answer = head_of(40_000) + bytes(20_000)
+    listener.tail = [(0.4, b""), *[(0.005, bytes(1000))] * 20]
+    got = 0
+    with connect(listener.url, timeout=0.3).stream_content("/v1/x") as content:
+        for chunk in content.chunks:
+            got += len(chunk)
+            if got == len(chunk):
+                time.sleep(0.4)
+    assert got == 40_000
+
+
+@pytest.mark.parametrize("size", [16_383, 70_000, 3_000_000])
+def test_a_video_that_is_cut_anywhere_is_an_error(connect, listener, size):
+    listener.answer = answer(bytes(size), kind="video/mp4", headers="Connection: close\r\n").replace(
+        f"Content-Length: {size}".encode(), f"Content-Length: {size + 1}".encode()
+    )
+    listener.closes = True
+    with (
+        connect(listener.url).stream_content("/v1/x") as content,
+        pytest.raises(api.TransportError, match="no whole answer"),
+    ):
+        list(content.chunks)
+
+
 def test_a_partial_answer_that_nobody_asked_for_is_no_video(connect, listener):
     listener.answer = answer(b"x", "206 Partial Content", "video/mp4")
     with pytest.raises(api.ServiceError, match="answered 206"), connect(listener.url).stream_content("/v1/x"):
@@ -411,6 +564,22 @@ def test_waiting_in_line_waits_out_what_passes(modelmax_conn, simulator, log):
     assert sum("No usable answer" in line for line in log) == 1
 
 
+def test_waiting_in_line_pauses_as_the_caller_wants_and_ends_when_that_raises(hook, simulator):
+    simulator.settings.run_seconds = 60
+    pauses = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise KeyboardInterrupt
+
+    job = hook.submit_video("veo-3.1", "a boat")
+    with pytest.raises(KeyboardInterrupt):
+        hook.wait(job, deadline=soon(), poll_interval=7, pause=pause)
+    assert pauses == [pytest.approx(7, abs=0.5)] * 3
+    assert simulator.ledger.count("status") == 3
+
+
 @pytest.mark.parametrize(("deadline", "interval"), [(soon(-1), 5), (soon(), 0), (datetime.now(), 5)])  # noqa: DTZ005 - that is the point
 def test_waiting_in_line_needs_a_deadline_to_come_and_an_interval(hook, job, simulator, deadline, interval):
     with pytest.raises(api.InvalidInputError):
@@ -445,7 +614,7 @@ def test_a_wrong_key_is_told(connect, simulator):
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ({"kind": "error", "status": 404, "html": True}, "Check the host of the ModelMax connection"),
+        ({"kind": "error", "status": 404, "html": True}, "check the host of the ModelMax connection"),
         ({"kind": "error", "status": 503, "html": True}, "answered 503"),
         ({"kind": "error", "status": 500}, "answered 500"),
         ({"kind": "html_200"}, "not with a JSON object"),
@@ -457,6 +626,7 @@ def test_a_gateway_is_no_good_connection(hook, simulator, fault, words):
     good, message = hook.test_connection()
     assert not good
     assert words in message
+    assert len(simulator.ledger.calls()) == 1
 
 
 def test_an_answer_to_the_test_is_good_whatever_it_says_of_the_job(connect, listener):
@@ -467,6 +637,7 @@ def test_an_answer_to_the_test_is_good_whatever_it_says_of_the_job(connect, list
 def test_a_host_where_nobody_listens_is_no_good_connection(connect, slept, free_port):
     good, message = connect(f"http://127.0.0.1:{free_port}").test_connection()
     assert not good
+    assert slept == []
     assert "Connection refused" in message
 
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 
 from airflow_provider_modelmax import __version__, api
 from airflow_provider_modelmax.hooks import async_transport, sync_transport
@@ -125,6 +126,40 @@ def test_a_folder_of_certificates_is_accepted(ask, connect, secure, certificate,
         ask(connect(secure.url, verify=str(tmp_path)))
 
 
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_ca_bundle_of_the_environment_is_accepted(ask, connect, secure, certificate, monkeypatch, variable):
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv("CURL_CA_BUNDLE", "/nowhere/ca.pem")  # REQUESTS_CA_BUNDLE wins
+    monkeypatch.setenv(variable, certificate.ca)
+    with pytest.raises(api.BadRequestError, match="no such request"):
+        ask(connect(secure.url))
+
+
+def test_a_ca_bundle_of_the_environment_does_not_replace_the_connections_own(
+    ask, connect, secure, certificate, monkeypatch
+):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    for verify in (certificate.ca, False):
+        with pytest.raises(api.BadRequestError, match="no such request"):
+            ask(connect(secure.url, verify=verify))
+
+
+def test_a_ca_bundle_of_the_environment_that_is_not_there_is_named(ask, connect, secure, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    with pytest.raises(api.ConnectionSetupError, match=r"/nowhere/ca\.pem"):
+        ask(connect(secure.url))
+
+
+def test_without_a_bundle_both_colours_trust_the_one_of_requests(ask, connect, secure, certificate, monkeypatch):
+    assert requests.certs.where() == async_transport.DEFAULT_CA_BUNDLE_PATH
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(variable, raising=False)
+    for module in (requests.adapters, async_transport):
+        monkeypatch.setattr(module, "DEFAULT_CA_BUNDLE_PATH", certificate.ca)
+    with pytest.raises(api.BadRequestError, match="no such request"):
+        ask(connect(secure.url))
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"], ids=["missing", "empty", "text"])
 def test_a_ca_file_that_cannot_be_used_names_the_extra(ask, connect, secure, tmp_path, content):
     path = tmp_path / "ca.pem"
@@ -172,12 +207,22 @@ def test_an_endless_answer_is_not_read_to_its_end(ask, connect, listener, status
 
 @pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "500 Oops"])
 def test_a_body_that_echoes_the_key_does_not_show_it_in_the_error(ask, connect, listener, status):
-    listener.answer = answer(b"<html>Authorization: Bearer sk-1234 was sent</html>", status, "text/html")
+    listener.answer = answer(b"<html>Authorization: Bearer sk-12345 was sent</html>", status, "text/html")
     with pytest.raises(api.ModelMaxError, match=r"Bearer \*\*\* was sent") as caught:
-        ask(connect(listener.url, "sk-1234"))
-    assert "sk-1234" not in repr(caught.value)
+        ask(connect(listener.url, "sk-12345"))
+    assert "sk-12345" not in repr(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None or caught.value.__suppress_context__
+
+
+def test_a_key_that_is_an_ordinary_word_does_not_spoil_a_good_answer(ask, connect, listener):
+    assert ask(connect(listener.url, "QUEUE")).status == "IN_QUEUE"
+
+
+def test_a_key_that_is_an_ordinary_word_is_not_shown_by_an_error_page(ask, connect, listener):
+    listener.answer = answer(b"<html>Bearer veo was sent</html>", "400 Bad Request", "text/html")
+    with pytest.raises(api.BadRequestError, match=r"Bearer \*\*\* was sent"):
+        ask(connect(listener.url, "veo"))
 
 
 def test_a_redirect_is_not_followed_even_at_home(ask, connect, listener):

@@ -58,39 +58,95 @@ def run(dags: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> Callable[...
     return run
 
 
-@pytest.fixture
-def clear(dags: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> Callable[..., Run]:
-    """Clear all tasks of a finished run and run them again, as ``dag.test()`` runs them; it cannot do so itself."""
-    from airflow.models.dagrun import DagRun
-    from airflow.models.taskinstance import TaskInstance, clear_task_instances
-    from airflow.sdk.definitions.dag import _run_task
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
+class Clear:
+    """Clear all tasks of a finished run, or retry them, as ``dag.test()`` runs tasks; it cannot do so itself."""
 
-    def clear(done: Run, **conf: Any) -> Run:
-        capfd.readouterr()
-        dag, where = dags[done.dag_run.dag_id], {"dag_id": done.dag_run.dag_id, "run_id": done.dag_run.run_id}
-        with create_session() as session:
-            dag_run = session.scalar(select(DagRun).filter_by(**where))
+    def __init__(self, dags: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
+        self.dags, self.capfd, self.output = dags, capfd, ""
+
+    def __call__(self, done: Run, **conf: Any) -> Run:
+        from airflow.models.taskinstance import clear_task_instances
+
+        with self._session() as session:
+            dag_run = self._dag_run(done, session)
             dag_run.conf = {**dag_run.conf, **conf}
             clear_task_instances(list(dag_run.task_instances), session)
+        return self._run(done)
+
+    def retry(self, done: Run) -> Run:
+        """Try again what has failed, as the scheduler does while there are retries left."""
+        with self._session() as session:
+            for ti in self._dag_run(done, session).task_instances:
+                ti.prepare_db_for_next_try(session)
+                ti.state = None
+                session.merge(ti)
+        return self._run(done)
+
+    def _run(self, done: Run) -> Run:
+        self.capfd.readouterr()
+        dag = self.dags[done.dag_run.dag_id]
         for task_id in dag.task_ids:
-            for _ in range(3):  # the first segment, the second, and one to spare
-                with create_session() as session:
-                    ti = session.scalar(select(TaskInstance).filter_by(task_id=task_id, **where))
-                    if str(ti.state) in {"success", "failed", "skipped"}:
-                        break
-                    ti.state, ti.try_number = "scheduled", ti.try_number + 1
-                    session.flush()
-                    session.expunge_all()
-                _run_task(ti=ti, task=dag.get_task(task_id), run_triggerer=True)
-        with create_session() as session:
-            dag_run = session.scalar(select(DagRun).filter_by(**where))
+            self._run_task(done, dag.get_task(task_id))
+        with self._session() as session:
+            dag_run = self._dag_run(done, session)
             states = {str(ti.state) for ti in dag_run.task_instances}
             dag_run.state = "success" if states == {"success"} else "failed"
-        return Run(dag_run, "".join(capfd.readouterr()))
+        self.output = "".join(self.capfd.readouterr())
+        return Run(dag_run, self.output)
 
-    return clear
+    def _run_task(self, done: Run, task: Any) -> None:
+        from airflow.sdk.definitions.dag import _run_task
+
+        for _ in range(3):  # the first segment, the second, and one to spare
+            with self._session() as session:
+                (ti,) = [ti for ti in self._dag_run(done, session).task_instances if ti.task_id == task.task_id]
+                if str(ti.state) in {"success", "failed", "skipped"}:
+                    return
+                ti.state, ti.try_number = "scheduled", ti.try_number + 1
+                session.flush()
+                session.expunge_all()
+            _run_task(ti=ti, task=task, run_triggerer=True)
+
+    def _dag_run(self, done: Run, session: Any) -> Any:
+        from airflow.models.dagrun import DagRun
+        from sqlalchemy import select
+
+        return session.scalar(select(DagRun).filter_by(dag_id=done.dag_run.dag_id, run_id=done.dag_run.run_id))
+
+    @staticmethod
+    def _session() -> Any:
+        from airflow.utils.session import create_session
+
+        return create_session()
+
+
+@pytest.fixture
+def clear(dags: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> Clear:
+    return Clear(dags, capfd)
+
+
+@pytest.fixture
+def no_task_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give tasks no state store, as Airflow 3.1 and 3.2 do."""
+    from airflow_provider_modelmax.operators.task_state import TaskState
+
+    made = TaskState.__init__
+    monkeypatch.setattr(TaskState, "__init__", lambda self, context: made(self, {"ti": context["ti"]}))
+
+
+@pytest.fixture
+def discard_task_state() -> Callable[[Run], None]:
+    """Discard the state of all tasks of a run, as ``[state_store] clear_on_success`` does."""
+    from airflow.models.task_state_store import TaskStateStoreModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import delete
+
+    def discard(done: Run) -> None:
+        with create_session() as session:
+            gone = session.execute(delete(TaskStateStoreModel).where(TaskStateStoreModel.run_id == done.dag_run.run_id))
+        assert gone.rowcount
+
+    return discard
 
 
 @pytest.fixture

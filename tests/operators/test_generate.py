@@ -11,6 +11,7 @@ import pytest
 
 WAYS = ["deferrable", "inline"]
 CALLS = ("submit", "result", "content")
+IMAGE = Path(__file__).parents[2] / "example_dags" / "lighthouse.png"
 SHORT = {"duration_seconds": 1, "generate_audio": False}
 
 pytestmark = [
@@ -204,6 +205,64 @@ def test_clearing_with_another_prompt_makes_another_video(way, run, clear, simul
     done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
     assert clear(done, prompt="a harbour at dawn").state == "success"
     assert counts(simulator) == [2, 2, 2]
+
+
+def test_a_clear_may_ask_for_a_fresh_generation_and_its_retries_do_not(way, run, clear, simulator, tmp_path):
+    done = run(f"generate_fresh_{way}", destination=f"{tmp_path}/clip.mp4")
+    simulator.fault("content", "cut_body", times=4)
+    assert clear(done).state == "failed"
+    assert "cleared, with regenerate_on_clear. Submitting anew" in clear.output
+    assert counts(simulator) == [2, 2, 5]
+    assert clear.retry(done).state == "success"
+    assert counts(simulator) == [2, 2, 6]
+    (manifest,) = manifests(tmp_path)
+    assert manifest["request_id"] == simulator.ledger.bills[1].request_id
+    assert manifest["videos"][0]["sha256"] == landed(tmp_path)["clip.mp4"]
+
+
+@pytest.mark.usefixtures("no_task_state")
+def test_without_task_state_a_clear_pays_for_nothing_that_is_there(way, run, clear, simulator, tmp_path):
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    before = len(simulator.ledger.calls())
+    assert clear(done).state == "success"
+    assert len(simulator.ledger.calls()) == before
+    Path(done.xcom("generate")[0]).unlink()
+    assert clear(done).state == "success"
+    assert counts(simulator) == [1, 1, 2]
+
+
+@pytest.mark.usefixtures("no_task_state")
+def test_without_task_state_a_retry_after_the_billing_call_only_downloads(way, run, clear, simulator, tmp_path):
+    simulator.fault("content", "cut_body", times=4)
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    assert done.state == "failed"
+    assert clear.retry(done).state == "success"
+    assert counts(simulator) == [1, 1, 5]
+
+
+def test_a_discarded_task_state_is_made_good_by_the_manifest(way, run, clear, simulator, tmp_path, discard_task_state):
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    discard_task_state(done)
+    assert clear(done).state == "success"
+    assert counts(simulator) == [1, 1, 1]
+
+
+def test_a_paid_video_lands_although_the_image_it_was_made_from_is_gone(way, run, clear, simulator, tmp_path):
+    picture = tmp_path / "boat.png"
+    picture.write_bytes(IMAGE.read_bytes())
+    simulator.fault("content", "cut_body", times=4)
+    done = run(f"generate_{way}", destination=f"{tmp_path}/v/", parameters={**SHORT, "image": str(picture)})
+    assert done.state == "failed"
+    picture.unlink()
+    assert clear(done).state == "success"
+    assert counts(simulator)[:2] == [1, 1]
+
+
+def test_two_tasks_with_one_destination_pay_for_one_video(way, run, simulator, tmp_path):
+    done = run(f"generate_twins_{way}", destination=f"{tmp_path}/clip.mp4")
+    assert sorted(done.task_state(task_id) for task_id in ("first", "second")) == ["failed", "success"]
+    assert "is taken by job" in done.output
+    assert len(simulator.ledger.bills) == 1
 
 
 def test_a_destination_of_another_job_is_refused_before_anything_is_spent(way, run, simulator, tmp_path):

@@ -1,23 +1,32 @@
-"""What is paid for is kept, whatever breaks right after the billing call."""
+"""What is paid for is kept, whatever breaks around the billing call; and one of several makes it."""
 
 from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from airflow_provider_modelmax.api import Job, RefusedError, Result
+from airflow_provider_modelmax.api import Job, RefusedError, Result, TransportError, UnauthorizedError
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.manifest import Destination, Manifest
+from airflow_provider_modelmax.operators import asker
 from airflow_provider_modelmax.operators import landing as room
+from airflow_provider_modelmax.operators import record as record_room
 from airflow_provider_modelmax.operators.landing import MAX_ASKS, Landing
-from airflow_provider_modelmax.operators.progress import FETCHED, FETCHING, LANDED, Progress, ProgressStore
-from airflow_provider_modelmax.storage import StorageError
+from airflow_provider_modelmax.operators.record import KeptNowhereError, Record
+from airflow_provider_modelmax.operators.task_state import TaskState
+from airflow_provider_modelmax.progress import FETCHED, FETCHING, LANDED, SUBMITTED, Progress
+from airflow_provider_modelmax.storage import DestinationError, StorageError
 
 TASK = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1}
+ANOTHER = {**TASK, "task_id": "another"}
+BILLED_TWICE = "may be billed a second time"
 
 
 class Kept(dict[str, Any]):
@@ -38,78 +47,238 @@ def completed(simulator: Any, modelmax_conn: str) -> Job:
     return hook.submit_video("veo-3.1-fast", "a lighthouse", {"duration_seconds": 1, "generate_audio": False})
 
 
-def landing(tmp_path: Any, kept: Kept | None, **more: Any) -> Landing:
-    return Landing(
-        hook=ModelMaxHook("modelmax_default"),
-        store=ProgressStore({} if kept is None else {"task_state_store": kept}),
+@pytest.fixture(autouse=True)
+def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_room, "SETTLING", 0.05)
+    monkeypatch.setattr(room, "LOOK_AGAIN", 0.05)
+    monkeypatch.setattr(record_room.time, "sleep", lambda seconds: threading.Event().wait(min(seconds, 0.05)))
+
+
+def state(kept: Kept | None, max_tries: int = 0) -> TaskState:
+    store = {} if kept is None else {"task_state_store": kept}
+    return TaskState({"ti": SimpleNamespace(max_tries=max_tries), **store})
+
+
+def landing(
+    tmp_path: Any, kept: Kept | None, *, task: dict[str, Any] = TASK, overwrite: bool = False, max_tries: int = 0
+) -> Landing:
+    record = Record(
+        state=state(kept, max_tries),
         destination=Destination.parse(f"{tmp_path}/clip.mp4", "clip"),
-        task=TASK,
-        overwrite=False,
+        task=task,
+        order="",
         request=None,
+        overwrite=overwrite,
         log=logging.getLogger("test"),
-        **more,
     )
+    return Landing(ModelMaxHook("modelmax_default"), record, logging.getLogger("test"))
+
+
+def manifest(tmp_path: Any) -> Progress:
+    found = Manifest.read(f"{tmp_path}/clip.modelmax.json")
+    assert found
+    return found.progress
+
+
+def claimed(job: Job, who: str, seconds: float = 60) -> Progress:
+    return Progress(job).asking(who, time.time() + seconds)
+
+
+def write(tmp_path: Any, progress: Progress, task: dict[str, Any] = TASK) -> Progress:
+    Manifest(progress, task).write(f"{tmp_path}/clip.modelmax.json")
+    return progress
+
+
+DEAD = f"{asker._place()}:4194305:12345678"
+ELSEWHERE = "another-host:1:12345678"
+STORES = pytest.mark.parametrize("kept", [Kept, lambda: None], ids=["task state", "manifest only"])
+
+
+# Keeping
 
 
 def test_the_result_is_kept_in_task_state_and_manifest(completed, tmp_path):
     kept = Kept()
     fetched = landing(tmp_path, kept).fetch(Progress(completed))
-    assert ProgressStore({"task_state_store": kept}).get() == fetched
-    assert Manifest.read(f"{tmp_path}/clip.modelmax.json").result == fetched.result
+    assert fetched.phase == FETCHED
+    assert state(kept).get() == fetched
+    assert manifest(tmp_path) == fetched
 
 
 def test_a_task_state_that_breaks_after_the_billing_call_leaves_the_manifest(completed, tmp_path, monkeypatch):
     kept = Kept()
     billing = ModelMaxHook.get_result
 
-    def break_after(hook: ModelMaxHook, job: Job) -> Result:
+    def break_after(hook: ModelMaxHook, job: Job, **more: Any) -> Result:
+        result = billing(hook, job, **more)
         kept.broken = True
-        return billing(hook, job)
+        return result
 
     monkeypatch.setattr(ModelMaxHook, "get_result", break_after)
     fetched = landing(tmp_path, kept).fetch(Progress(completed))
     assert fetched.phase == FETCHED
-    assert landing(tmp_path, None).recall(completed).result == fetched.result
+    assert landing(tmp_path, None).record.recall(completed).result == fetched.result
 
 
-def test_a_result_that_no_place_takes_is_in_the_log(completed, tmp_path, monkeypatch, caplog):
+def broken_writes(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    write, left = Manifest.write, [times]
+
     def refuse(self: Manifest, uri: str) -> None:
-        raise StorageError("the store is down")
+        if left[0] and self.progress.result:
+            left[0] -= 1
+            raise StorageError("the store is down")
+        write(self, uri)
 
     monkeypatch.setattr(Manifest, "write", refuse)
-    with pytest.raises(StorageError):
-        landing(tmp_path, None).fetch(Progress(completed))
-    logged = next(record.getMessage() for record in caplog.records if "kept nowhere else" in record.getMessage())
-    assert json.loads(logged[logged.index("{") :])["request_id"] == completed.request_id
 
 
-def test_a_kept_result_is_not_asked_for_again(simulator, completed, tmp_path):
-    kept = Kept()
-    landing(tmp_path, kept).fetch(Progress(completed))
-    landing(tmp_path, kept).fetch(ProgressStore({"task_state_store": kept}).get())
+def test_a_store_that_is_down_for_a_moment_after_the_billing_call_costs_nothing(
+    simulator, completed, tmp_path, monkeypatch
+):
+    broken_writes(monkeypatch, times=2)
+    assert landing(tmp_path, None).fetch(Progress(completed)) == manifest(tmp_path)
     assert simulator.ledger.count("result") == 1
+
+
+def test_a_result_that_no_place_takes_is_in_the_log_and_no_retry_pays_for_it_again(
+    simulator, completed, tmp_path, monkeypatch, caplog
+):
+    with monkeypatch.context() as broken:
+        broken_writes(broken, times=99)
+        with pytest.raises(KeptNowhereError, match="stands only in the log"):  # which fails at once
+            landing(tmp_path, None).fetch(Progress(completed))
+    (line,) = [record.getMessage() for record in caplog.records if "This result is paid for" in record.getMessage()]
+
+    (tmp_path / "clip.modelmax.json").write_text(line[line.index("{") :])
+    here = landing(tmp_path, None)
+    assert here.land(here.fetch(here.record.recall())).phase == LANDED
+    assert len(simulator.ledger.bills) == 1
+
+
+def test_a_result_that_only_task_state_takes_is_retried(completed, tmp_path, monkeypatch):
+    kept = Kept()
+    broken_writes(monkeypatch, times=99)
+    with pytest.raises(StorageError):
+        landing(tmp_path, kept).fetch(Progress(completed))
+    assert state(kept).get().result
+
+
+@STORES
+def test_a_kept_result_is_not_asked_for_again(simulator, completed, tmp_path, kept):
+    kept = kept()
+    landing(tmp_path, kept).fetch(Progress(completed))
+    here = landing(tmp_path, kept)
+    here.fetch(here.record.recall())
+    here.fetch(Progress(completed))  # what an execution knows that began to wait before
+    assert simulator.ledger.count("result") == 1
+
+
+def test_what_has_landed_is_kept_as_landed(completed, tmp_path):
+    kept = Kept()
+    here = landing(tmp_path, kept)
+    landed = here.land(here.fetch(Progress(completed)))
+    assert landed.phase == LANDED
+    assert state(kept).get() == landed == manifest(tmp_path)
+
+
+# One of several
+
+
+@STORES
+def test_of_many_executions_at_once_one_asks(simulator, completed, tmp_path, kept):
+    kept = kept()
+    simulator.fault("result", "slow_answer", seconds=0.3)
+    results = []
+    threads = [
+        threading.Thread(target=lambda: results.append(landing(tmp_path, kept).fetch(Progress(completed))))
+        for _ in range(8)
+    ]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert [each.result for each in results] == [results[0].result] * 8
+    assert len(simulator.ledger.bills) == 1
 
 
 def test_a_second_execution_waits_for_the_first_ones_billing_call(simulator, completed, tmp_path, monkeypatch):
-    kept = Kept()
-    first = Progress(completed, phase=FETCHING, asks=1, asker="another-host:1", asked_at=time.time())
-    ProgressStore({"task_state_store": kept}).put(first)
+    first = write(tmp_path, claimed(completed, ELSEWHERE))
 
-    def the_other_finishes(_: float) -> None:
+    def the_other_finishes(self: Landing, _: float) -> None:
         result = ModelMaxHook("modelmax_default").get_result(completed)
-        ProgressStore({"task_state_store": kept}).put(first.fetched(result))
+        write(tmp_path, first.fetched(result))
 
-    monkeypatch.setattr(room.time, "sleep", the_other_finishes)
-    assert landing(tmp_path, kept).fetch(first).result
+    monkeypatch.setattr(Landing, "pause", the_other_finishes)
+    assert landing(tmp_path, None).fetch(first).result
     assert simulator.ledger.count("result") == 1
 
 
-def test_a_billing_call_whose_process_died_is_made_again_with_a_warning(completed, tmp_path, caplog):
-    dead = Progress(
-        completed, phase=FETCHING, asks=1, asker=f"{room.socket.gethostname()}:4194305", asked_at=time.time()
-    )
-    assert landing(tmp_path, Kept()).fetch(dead).asks == 2
-    assert "may be billed a second time" in caplog.text
+@pytest.mark.parametrize(
+    ("who", "seconds"), [(DEAD, 60), (ELSEWHERE, -1), ("", 60)], ids=["dead", "out of time", "lost its answer"]
+)
+def test_a_billing_call_that_is_over_without_an_answer_is_made_again_with_a_warning(
+    completed, tmp_path, caplog, who, seconds
+):
+    over = write(tmp_path, claimed(completed, who, seconds))
+    assert landing(tmp_path, Kept()).fetch(over).asks == 2
+    assert BILLED_TWICE in caplog.text
+
+
+def test_of_two_that_take_over_one_asks(simulator, completed, tmp_path):
+    over = write(tmp_path, claimed(completed, DEAD))
+    simulator.fault("result", "slow_answer", seconds=0.3)
+    threads = [threading.Thread(target=landing(tmp_path, None).fetch, args=(over,)) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert len(simulator.ledger.bills) == 1
+    assert manifest(tmp_path).result
+
+
+def test_a_task_that_is_killed_while_it_waits_asks_no_more(simulator, completed, tmp_path):
+    here = landing(tmp_path, Kept())
+    here.stop.set()
+    with pytest.raises(room.Stopped):
+        here.fetch(Progress(completed))
+    assert simulator.ledger.count("result") == 0
+    assert manifest(tmp_path) == Progress(completed)
+
+
+# Answers that do not come
+
+
+@STORES
+def test_a_refused_billing_call_does_not_count(simulator, completed, tmp_path, caplog, kept):
+    kept = kept()
+    simulator.settings.key = "sk-another"
+    for _ in range(MAX_ASKS + 1):
+        here = landing(tmp_path, kept)
+        with pytest.raises(UnauthorizedError):
+            here.fetch(here.record.recall(completed) or Progress(completed))
+    assert manifest(tmp_path) == Progress(completed)
+    assert BILLED_TWICE not in caplog.text
+
+
+@STORES
+def test_a_lost_answer_is_remembered_with_its_job(simulator, completed, tmp_path, caplog, short_pauses, kept):
+    kept = kept()
+    simulator.fault("result", "lost_answer")
+    with pytest.raises(TransportError):
+        landing(tmp_path, kept).fetch(Progress(completed))
+    assert manifest(tmp_path) == replace(Progress(completed), phase=FETCHING, asks=3)
+    simulator.clear_faults()
+
+    here = landing(tmp_path, kept)
+    assert here.fetch(here.record.recall()).result
+    assert simulator.ledger.count("submit") == 1
+    assert BILLED_TWICE in caplog.text
+
+
+def test_one_lost_answer_costs_one_more_call(simulator, completed, tmp_path, short_pauses):
+    simulator.fault("result", "lost_answer", times=1)
+    assert landing(tmp_path, Kept()).fetch(Progress(completed)).asks == 2
+    assert simulator.ledger.count("result") == 2
 
 
 def test_the_billing_call_is_not_begun_for_ever(simulator, completed, tmp_path):
@@ -118,13 +287,68 @@ def test_the_billing_call_is_not_begun_for_ever(simulator, completed, tmp_path):
     assert simulator.ledger.count("result") == 0
 
 
-def test_what_has_landed_is_kept_as_landed(completed, tmp_path):
+# Whose the destination is
+
+
+def test_another_task_that_came_first_has_the_destination_before_anything_is_paid(simulator, completed, tmp_path):
+    write(tmp_path, claimed(replace(completed, request_id="other"), ELSEWHERE), ANOTHER)
+    with pytest.raises(DestinationError, match="taken by job other"):
+        landing(tmp_path, Kept()).fetch(Progress(completed))
+    assert simulator.ledger.bills == []
+
+
+def test_a_paid_result_whose_video_has_not_landed_yet_keeps_its_place(simulator, completed, tmp_path):
+    landing(tmp_path, Kept(), task=ANOTHER).fetch(Progress(completed))
+    with pytest.raises(DestinationError, match="is taken by job"):
+        landing(tmp_path, Kept()).record.check(None, 1)
+    landing(tmp_path, Kept(), overwrite=True).record.check(None, 1)
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip-0.mp4", "clip-1.mp4"])
+def test_any_video_in_the_way_is_refused(tmp_path, modelmax_conn, name):
+    (tmp_path / name).write_bytes(b"mine")
+    with pytest.raises(DestinationError, match=f"{name} is taken by something else"):
+        landing(tmp_path, Kept()).record.check(None, 2)
+
+
+def test_a_folder_in_the_way_is_refused_even_with_overwrite(tmp_path, modelmax_conn):
+    (tmp_path / "clip.mp4").mkdir()
+    with pytest.raises(DestinationError, match="in the way"):
+        landing(tmp_path, Kept(), overwrite=True).record.check(None, 1)
+
+
+def test_another_jobs_video_of_the_same_size_is_not_taken_for_ours(simulator, completed, tmp_path):
     kept = Kept()
     here = landing(tmp_path, kept)
     landed = here.land(here.fetch(Progress(completed)))
-    assert landed.phase == LANDED
-    assert ProgressStore({"task_state_store": kept}).get() == landed
-    assert Manifest.read(f"{tmp_path}/clip.modelmax.json").videos == landed.videos
+    write(tmp_path, replace(landed, job=replace(completed, request_id="other")), ANOTHER)
+
+    with pytest.raises(DestinationError, match="taken by job other"):
+        here.land(landed)
+    assert simulator.ledger.count("content") == 1
+    ours = landing(tmp_path, kept, overwrite=True)
+    assert ours.land(landed) == manifest(tmp_path)
+    assert simulator.ledger.count("content") == 2
+
+
+# What was kept elsewhere
+
+
+def test_a_discarded_task_state_leaves_the_manifest(simulator, completed, tmp_path):
+    here = landing(tmp_path, Kept())
+    landed = here.land(here.fetch(Progress(completed)))
+    assert landing(tmp_path, Kept()).record.recall() == landed
+    assert landing(tmp_path, Kept(), max_tries=1).record.recall() == landed  # cleared, with the same order
+
+
+def test_a_manifest_of_another_task_or_another_order_is_not_recalled(completed, tmp_path):
+    landing(tmp_path, None, task=ANOTHER).fetch(Progress(completed))
+    assert landing(tmp_path, None).record.recall() is None
+    mine = landing(tmp_path, None, task=ANOTHER, max_tries=1)
+    mine.record.order = "something else"
+    assert mine.record.recall() is None
+    mine.record.state.max_tries = 0  # a retry: the template renders differently each time
+    assert mine.record.recall()
 
 
 def test_a_killed_download_leaves_nothing_half_written(simulator, completed, tmp_path):
@@ -135,3 +359,4 @@ def test_a_killed_download_leaves_nothing_half_written(simulator, completed, tmp
     with pytest.raises(room.Stopped):
         here.land(fetched)
     assert [file.name for file in tmp_path.iterdir()] == ["clip.modelmax.json"]
+    assert fetched.phase != SUBMITTED

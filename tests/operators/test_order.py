@@ -6,12 +6,13 @@ import base64
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.sdk.execution_time.task_runner import _serialize_template_field
 
 from airflow_provider_modelmax import api
-from airflow_provider_modelmax.operators.order import HiddenImage, Order, describe, hide_image
+from airflow_provider_modelmax.operators.order import HiddenImage, Order, describe, fingerprint, hide_image
 from airflow_provider_modelmax.parameters import MAX_IMAGE_BYTES
 from airflow_provider_modelmax.storage import StorageError
 from tests import samples
@@ -176,13 +177,22 @@ def test_two_images_of_one_size_can_be_told_apart():
 # One order or another
 
 
-def test_the_fingerprint_is_that_of_what_is_sent(picture):
-    assert order(str(picture)).fingerprint != order(TEXT).fingerprint or order(str(picture)).body == order(TEXT).body
-    assert order(TEXT).fingerprint == order(PNG).fingerprint == order(str(picture)).fingerprint
-    base = Order.checked("veo-2", "x", {"resolution": "4k", "sample_count": 2})
-    assert base.fingerprint == Order.checked("veo-2", "x", {"sample_count": 2, "resolution": "4k"}).fingerprint
-    others = [("veo-3", "x", base.body), ("veo-2", "y", base.body), ("veo-2", "x", {"resolution": "4k"})]
-    assert len({base.fingerprint, *(Order.checked(*each).fingerprint for each in others)}) == 4
+def test_the_fingerprint_tells_what_is_asked_for_and_not_how_it_is_written():
+    def of(model: str, prompt: str, **parameters: Any) -> str:
+        return fingerprint(describe(model, prompt, parameters))
+
+    assert of("veo-2", "x", image=TEXT) == of("veo-2", "x", image=PNG) == of("veo-2", "x", image=HiddenImage(TEXT))
+    assert of("veo-2", "x", image="/a.png") == of("veo-2", "x", image=Path("/a.png"))
+    assert of("veo-2", "x", resolution="4k", sample_count=2) == of("veo-2", "x", sample_count=2, resolution="4k")
+    different = [of("veo-2", "x"), of("veo-3", "x"), of("veo-2", "y"), of("veo-2", "x", resolution="4k")]
+    different += [of("veo-2", "x", image=TEXT), of("veo-2", "x", image="/a.png"), of("veo-2", "x", image="/b.png")]
+    assert len(set(different)) == len(different)
+
+
+@pytest.mark.parametrize(("model", "prompt"), [("veo-2", b"x"), ("veo-2", ""), (None, "x")])
+def test_what_cannot_be_ordered_cannot_be_described(model, prompt):
+    with pytest.raises(api.InvalidInputError):
+        describe(model, prompt, None)
 
 
 def test_a_description_names_the_image_and_equals_what_is_read_back():

@@ -71,10 +71,8 @@ def test_a_second_download_to_the_same_place_finds_the_manifest_and_does_not_pay
     assert simulator.ledger.count("result") == 1
 
 
-def test_without_a_task_state_store_the_manifest_keeps_the_result(
-    way, run, clear, simulator, tmp_path, job, monkeypatch
-):
-    monkeypatch.setattr("airflow_provider_modelmax.operators.progress.ProgressStore.get", lambda _: None)
+@pytest.mark.usefixtures("no_task_state")
+def test_without_a_task_state_store_the_manifest_keeps_the_result(way, run, clear, simulator, tmp_path, job):
     simulator.fault("content", "cut_body")
     done = run(f"download_{way}", job=job, destination=f"{tmp_path}/videos/")
     assert done.state == "failed"

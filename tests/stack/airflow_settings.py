@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Fixed, so that a restarted component understands what it wrote; they protect a throw-away Airflow.
 FERNET_KEY = "bW9kZWxtYXgtdGVzdC1zdGFjay0tLWZlcm5ldC1rZXk="
-JWT_SECRET = "modelmax-test-stack-jwt-secret-of-sufficient-length"
+JWT_SECRET = "modelmax-test-stack-jwt-secret-of-a-length-that-sha-512-finds-sufficient"
 
 
 def settings(home: Path, bundles: Mapping[str, Path], database: Database, port: int) -> dict[str, str]:

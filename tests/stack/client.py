@@ -157,8 +157,10 @@ class AirflowClient:
         """Return the templated fields as they were rendered for the task instance."""
         return dict(self.task_instance(dag_id, run_id, task_id, map_index)["rendered_fields"])
 
-    def clear(self, dag_id: str, run_id: str, task_ids: list[str] | None = None, *, only_failed: bool = False) -> None:
-        """Clear tasks of a run, all of them when none is named, so that they run again."""
+    def clear(
+        self, dag_id: str, run_id: str, task_ids: list[str | list[Any]] | None = None, *, only_failed: bool = False
+    ) -> None:
+        """Clear tasks of a run (`[task_id, map_index]` names one of many), all of them when none is named."""
         body = {"dry_run": False, "dag_run_id": run_id, "task_ids": task_ids, "only_failed": only_failed}
         self.call("POST", f"dags/{dag_id}/clearTaskInstances", json=body)
 

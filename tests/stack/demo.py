@@ -50,6 +50,7 @@ def standalone(home: Path) -> int:
         write(
             f"\n  Airflow UI   {stack.url}   (no login asked: everybody on this machine is admin)\n"
             f"  Simulator    {service.url}   (jobs, bills, videos)\n"
+            "  Connection   modelmax_default leads to it; the UI does not list it, as it comes from the environment\n"
             f"  Logs         {home / 'processes'}\n"
             "  Ctrl-C ends everything.\n"
         )

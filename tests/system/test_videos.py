@@ -65,12 +65,12 @@ def test_the_log_of_a_video_reads_well(cases: Cases) -> None:
     job = re.escape(run.only_job()["request_id"])
     (size,) = (run.objects()[_one_video(run)],)
     lines = [
-        rf"Submitted job {job} \(veo-3.1-fast\)",
-        rf"Waiting for job {job} without a worker slot, until ",
+        rf"Submitted job {job} \(veo-3.1-fast\)\.",
+        r"Waiting without a worker slot, until [\d-]+ [\d:]+ UTC at most\.",
         rf"Job {job}( is|: IN_QUEUE ->) IN_PROGRESS",
         rf"Job {job}: IN_PROGRESS -> COMPLETED after \d+ s",
         rf"Job {job} is COMPLETED: seen \d+ s in queue, \d+ s generating",
-        rf"Result of job {job} is kept. Billed: video_seconds=1, video_resolution=720p, video_has_audio=True",
+        rf"Fetched the result of job {job}, and kept it. Billed: video_seconds=1, video_resolution=720p, video_has_",
         rf"Landed s3://store@videos/waiting/\S+.mp4: {size:,} bytes in [\d.]+ s \([\d.]+ MB/s\)",
     ]
     log = run.log()
@@ -294,7 +294,7 @@ def _one_video(run: Run) -> str:
 
 def _late(run: Run) -> float:
     """Return how many seconds after the deadline that its log names a task ended."""
-    until = re.search(r"without a worker slot, until (\S+)\.$", run.log(), re.MULTILINE)
+    until = re.search(r"without a worker slot, until (\S+ \S+) UTC at most", run.log())
     assert until, run.log()
     ended = datetime.fromisoformat(run.task()["end_date"])
-    return (ended - datetime.fromisoformat(until[1])).total_seconds()
+    return (ended - datetime.fromisoformat(f"{until[1]}+00:00")).total_seconds()

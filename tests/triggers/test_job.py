@@ -235,7 +235,14 @@ def test_no_event_comes_sooner_than_airflow_can_take_it(job, simulator, monkeypa
     begin = time.monotonic()
     assert fire(trigger(job)).outcome == "completed"
     assert time.monotonic() - begin > 0.5
-    assert simulator.ledger.count("status") == 1
+
+
+def test_an_error_comes_no_sooner_than_airflow_can_take_it(job, simulator, monkeypatch):
+    monkeypatch.setattr(module, "FIRST_EVENT", timedelta(seconds=0.5))
+    simulator.settings.key = "sk-another"
+    begin = time.monotonic()
+    assert fire(trigger(job)).outcome == "refused"
+    assert time.monotonic() - begin > 0.5
 
 
 def test_a_deadline_that_has_passed_already_is_told_no_sooner_either(job, simulator, monkeypatch):
@@ -260,7 +267,6 @@ def test_changes_are_logged_once_and_polls_are_not(modelmax_conn, simulator, log
     about = [line.replace(job.request_id, "ID") for line in log if job.request_id in line]
     assert simulator.ledger.count("status") > 5
     assert [line.partition(" after")[0] for line in about] == [
-        "Job ID is IN_QUEUE.",
         "Job ID: IN_QUEUE -> IN_PROGRESS",
         "Job ID: IN_PROGRESS -> COMPLETED",
     ]

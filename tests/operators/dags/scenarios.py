@@ -37,6 +37,13 @@ for way in ("deferrable", "inline"):
         ModelMaxGenerateVideoOperator(
             task_id="generate", destination=DESTINATION, deadline=timedelta(seconds=1), **ORDER, **waiting
         )
+    with scenario("generate_fresh_" + way):
+        ModelMaxGenerateVideoOperator(
+            task_id="generate", destination=DESTINATION, regenerate_on_clear=True, **ORDER, **waiting
+        )
+    with scenario("generate_twins_" + way):
+        for name in ("first", "second"):
+            ModelMaxGenerateVideoOperator(task_id=name, destination=DESTINATION, **ORDER, **waiting)
     with scenario("submit_then_download_" + way):
         submit = ModelMaxSubmitVideoOperator(task_id="submit", **ORDER)
         wait = ModelMaxVideoSensor(task_id="wait", job=submit.output, **waiting)

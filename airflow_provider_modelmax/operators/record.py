@@ -1,0 +1,204 @@
+"""What is kept of a task's job, in task state and manifest; and who of several may ask for its result."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_modelmax import api
+from airflow_provider_modelmax.manifest import Destination, Manifest
+from airflow_provider_modelmax.operators.task_state import TaskState
+from airflow_provider_modelmax.progress import Progress
+from airflow_provider_modelmax.storage import DestinationError, check_writable, size_of
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+SETTLING = 1.0
+"""Seconds after which a claim that replaced another is read again: who wrote last has it."""
+
+KEEP_ATTEMPTS = 4
+
+
+class KeptNowhereError(api.RefusedError):
+    """A result is paid for, and neither task state nor manifest took it: it is in the log."""
+
+
+@dataclass
+class Record:
+    """What is kept of the job of one task instance.
+
+    :param state: the task state
+    :param destination: where the videos go, and beside them the manifest
+    :param task: ``dag_id``, ``run_id``, ``task_id``, ``map_index`` of the task
+    :param order: fingerprint of what the task asks for; empty when the job was submitted elsewhere
+    :param request: what the task asks for, for people to read in the manifest
+    :param overwrite: whether another job's video may be replaced
+    :param log: the task's log
+    """
+
+    state: TaskState
+    destination: Destination
+    task: Mapping[str, Any]
+    order: str
+    request: Mapping[str, Any] | None
+    overwrite: bool
+    log: Logger
+
+    def recall(self, job: api.Job | None = None) -> Progress | None:
+        """Return what was kept: from the task state, else from the manifest.
+
+        :param job: the job, when the caller names one; what is kept of another does not count then
+        """
+        kept = self.state.get()
+        if kept and job and kept.job.request_id != job.request_id:
+            kept = None
+        if kept and kept.result:
+            return kept
+        manifest = Manifest.read(self.destination.manifest)
+        if not manifest or not self._is_ours(manifest, job or (kept.job if kept else None)):
+            return kept
+        found = manifest.progress
+        self.log.info("Found job %s (%s) in %s.", found.job.request_id, found.phase, self.destination.manifest)
+        return found
+
+    def check(self, request_id: str | None, count: int) -> None:
+        """Make sure that the videos can land, before anything is spent.
+
+        :param request_id: the job, when it is known already
+        :param count: how many videos there can be
+        :raises DestinationError: when the destination is taken, or cannot be written
+        """
+        if self.destination.exact:
+            names = {*self.destination.videos(1), *self.destination.videos(count)}
+            taken = [uri for uri in sorted(names) if size_of(uri) is not None]
+            manifest = Manifest.read(self.destination.manifest)
+            if manifest or taken:
+                self._refuse_if_taken(manifest, request_id, next(iter(taken), self.destination.manifest))
+        check_writable(self.destination.folder)
+
+    def put(self, progress: Progress) -> Progress:
+        """Keep how far the task got, and return it; in the manifest too, once the result is there."""
+        if progress.result:
+            self._manifest(progress).write(self.destination.manifest)
+        return self.state.put(progress)
+
+    def claim(self, progress: Progress, asking: Progress) -> Progress:
+        """Become the one who asks for the result. Creating the manifest decides it, on every version of Airflow.
+
+        :param progress: how far this task got
+        :param asking: the same, with this process asking
+        :returns: ``asking``, or what stands in the manifest when that is news
+        :raises DestinationError: when the destination belongs to another job by now
+        """
+        if self._manifest(asking).create(self.destination.manifest):
+            return self.state.put(asking)
+        there = Manifest.read(self.destination.manifest)
+        if there and there.progress.job.request_id == progress.job.request_id:
+            if there.progress not in (progress, asking):
+                return there.progress
+        elif there:
+            self._refuse_if_taken(there, progress.job.request_id, self.destination.manifest)
+        return self._replace(asking)
+
+    def renew(self, asking: Progress) -> Progress:
+        """Keep that the billing call is made again, and return it."""
+        self._manifest(asking).write(self.destination.manifest)
+        return self.state.put(asking)
+
+    def latest(self, progress: Progress) -> Progress:
+        """Return what stands in the manifest by now, when that is of the same job."""
+        manifest = Manifest.read(self.destination.manifest)
+        same = manifest and manifest.progress.job.request_id == progress.job.request_id
+        return manifest.progress if manifest and same else progress
+
+    def release(self, over: Progress) -> None:
+        """Keep that a billing call is over without an answer."""
+        try:
+            self.renew(over)
+        except Exception:
+            self.log.exception("It could not be kept that the result of job %s did not come.", over.job.request_id)
+
+    def keep(self, fetched: Progress) -> Progress:
+        """Keep a paid result in task state and manifest, and return it.
+
+        :raises KeptNowhereError: when neither takes it; the log has it then
+        """
+        kept = self._put_state(fetched)
+        manifest = self._manifest(fetched)
+        for attempt in range(1, KEEP_ATTEMPTS + 1):
+            try:
+                manifest.write(self.destination.manifest)
+            except Exception as error:
+                if attempt < KEEP_ATTEMPTS:
+                    self.log.warning("The manifest could not be written: %s Writing it again.", error)
+                    time.sleep(attempt)
+                elif kept:
+                    raise
+                else:
+                    raise self._kept_nowhere(manifest) from error
+            else:
+                return fetched
+        raise AssertionError("the loop ends by return or raise")
+
+    def holds(self, job: api.Job) -> bool:
+        """Say whether the destination is that of ``job``.
+
+        :raises DestinationError: when it is another job's and must stay so
+        """
+        manifest = Manifest.read(self.destination.manifest)
+        if manifest and manifest.progress.job.request_id != job.request_id:
+            self._refuse_if_taken(manifest, job.request_id, self.destination.manifest)
+        return manifest is not None and manifest.progress.job.request_id == job.request_id
+
+    def _put_state(self, progress: Progress) -> bool:
+        try:
+            self.state.put(progress)
+        except Exception:
+            self.log.exception("The task state could not be written; the manifest keeps the result.")
+            return False
+        return self.state.available
+
+    def _kept_nowhere(self, manifest: Manifest) -> KeptNowhereError:
+        uri, document = self.destination.manifest, json.dumps(manifest.as_dict())
+        self.log.error("This result is paid for. Write it to %s, then clear the task: %s", uri, document)
+        return KeptNowhereError(
+            f"The result of job {manifest.progress.job.request_id} is paid for and stands only in the log above. Write "
+            f"the JSON of that line to {uri}, then clear the task: it lands the videos and asks for nothing."
+        )
+
+    def _replace(self, asking: Progress) -> Progress:
+        """Take over a claim whose owner is gone; of all who try at once, the last one has it."""
+        self._manifest(asking).write(self.destination.manifest)
+        time.sleep(SETTLING)
+        there = Manifest.read(self.destination.manifest)
+        if there and there.progress.asker != asking.asker:
+            return there.progress
+        return self.state.put(asking)
+
+    def _is_ours(self, manifest: Manifest, job: api.Job | None) -> bool:
+        found = manifest.progress
+        if job:
+            return found.job.request_id == job.request_id
+        # Without a clear the order can only differ because a template renders differently in each try.
+        return self._is_this_task(manifest) and (found.order == self.order or not self.state.was_cleared_since(found))
+
+    def _is_this_task(self, manifest: Manifest) -> bool:
+        return dict(manifest.task) == dict(self.task)
+
+    def _refuse_if_taken(self, manifest: Manifest | None, request_id: str | None, uri: str) -> None:
+        if self.overwrite or (
+            manifest and (manifest.progress.job.request_id == request_id or self._is_this_task(manifest))
+        ):
+            return
+        whose = f"job {manifest.progress.job.request_id} of {dict(manifest.task)}" if manifest else "something else"
+        raise DestinationError(
+            f"{uri} is taken by {whose}. Nothing was spent. Put {{{{ dag_run.run_id }}}} into the destination, name a "
+            "folder instead of an .mp4, or set overwrite=True."
+        )
+
+    def _manifest(self, progress: Progress) -> Manifest:
+        return Manifest(progress, self.task, self.request)

@@ -1,0 +1,48 @@
+"""What a task already has, kept where retries, kills and clears do not reach: in Airflow's task state store.
+
+The store exists since Airflow 3.3. Before, and when it was discarded, the manifest beside the video carries the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_modelmax.progress import Progress
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+KEY = "modelmax"
+
+
+class TaskState:
+    """The task state of one task instance; forgets everything where Airflow has no store for it.
+
+    :param context: the task's
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._store: Any = context.get("task_state_store")
+        self.max_tries = int(context["ti"].max_tries)
+
+    @property
+    def available(self) -> bool:
+        """Whether anything is kept."""
+        return self._store is not None
+
+    def get(self) -> Progress | None:
+        """Return what was kept."""
+        kept = self._store.get(KEY) if self._store is not None else None
+        return Progress.from_dict(kept) if kept else None
+
+    def put(self, progress: Progress) -> Progress:
+        """Keep ``progress`` for ever, and return it."""
+        if self._store is not None:
+            from airflow.sdk.execution_time.context import NEVER_EXPIRE  # noqa: PLC0415 - Airflow 3.3 and later
+
+            self._store.set(KEY, progress.as_dict(), retention=NEVER_EXPIRE)
+        return progress
+
+    def was_cleared_since(self, progress: Progress) -> bool:
+        """Tell a clear from an automatic retry: only a clear raises ``max_tries`` (``clear_task_instances``)."""
+        return self.max_tries > progress.max_tries

@@ -1,0 +1,93 @@
+"""How far a task got with one job: what task state and manifest both hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from airflow_provider_modelmax.api import Job, Result
+from airflow_provider_modelmax.storage import Saved
+
+SUBMITTED, FETCHING, FETCHED, LANDED, FAILED = "submitted", "fetching", "fetched", "landed", "failed"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is known of a job, and what was paid for.
+
+    :param job: what was submitted
+    :param phase: ``submitted``, ``fetching`` (the billing call has begun), ``fetched``, ``landed`` or ``failed``
+    :param order: fingerprint of what was asked for; empty when the job was submitted elsewhere
+    :param max_tries: Airflow's, when the job was submitted or taken up: a clear raises it
+    :param asks: how many billing calls were begun whose answer is not known
+    :param asker: who began the last one, empty when that call is over
+    :param busy_until: when that call is over at the latest, in seconds since the epoch
+    :param result: what was paid for
+    :param videos: what has landed
+    :param reason: why the job failed
+    """
+
+    job: Job
+    phase: str = SUBMITTED
+    order: str = ""
+    max_tries: int = 0
+    asks: int = 0
+    asker: str = ""
+    busy_until: float = 0.0
+    result: Result | None = None
+    videos: tuple[Saved, ...] = ()
+    reason: str = ""
+
+    def asking(self, asker: str, busy_until: float) -> Progress:
+        """Return the progress once a billing call has begun."""
+        return replace(self, phase=FETCHING, asks=self.asks + 1, asker=asker, busy_until=round(busy_until, 1))
+
+    def lost(self) -> Progress:
+        """Return the progress once a billing call is over and its answer lost: it may have been billed."""
+        return replace(self, asker="", busy_until=0.0)
+
+    def not_asked(self) -> Progress:
+        """Return the progress once a billing call is over that was refused, or never sent."""
+        asks = self.asks - 1
+        return replace(self.lost(), asks=asks, phase=FETCHING if asks else SUBMITTED)
+
+    def fetched(self, result: Result) -> Progress:
+        """Return the progress once the result is there."""
+        return replace(self.lost(), phase=FETCHED, result=result)
+
+    def landed(self, videos: tuple[Saved, ...]) -> Progress:
+        """Return the progress once all videos stand at their URIs."""
+        return replace(self, phase=LANDED, videos=videos)
+
+    def failed(self, reason: str) -> Progress:
+        """Return the progress once the job FAILED."""
+        return replace(self.lost(), phase=FAILED, reason=reason)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            **self.job.as_dict(),
+            "phase": self.phase,
+            "order": self.order,
+            "max_tries": self.max_tries,
+            "asks": self.asks,
+            "asker": self.asker,
+            "busy_until": self.busy_until,
+            "data": [{"url": url} for url in self.result.urls] if self.result else None,
+            "usage": dict(self.result.usage) if self.result else None,
+            "videos": [{"uri": each.uri, "bytes": each.size, "sha256": each.sha256} for each in self.videos],
+            "reason": self.reason,
+        }
+
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> Progress:
+        """Read what :meth:`as_dict` wrote.
+
+        :raises KeyError, TypeError, ValueError: when it is something else
+        """
+        job = Job.of(kept)
+        plain = ("phase", "order", "max_tries", "asks", "asker", "busy_until", "reason")
+        result = Result.from_dict({**kept, **job.as_dict()}) if kept["data"] else None
+        videos = tuple(Saved(each["uri"], each["bytes"], each["sha256"]) for each in kept["videos"])
+        return cls(job, result=result, videos=videos, **{name: kept[name] for name in plain})

@@ -1,0 +1,84 @@
+"""Our words made Airflow's: what fails at once, and when a wait ends."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_modelmax import api, edge
+
+NOW = datetime.now(timezone.utc)
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        api.BadRequestError("no", status=400),
+        api.UnauthorizedError("no", status=401),
+        api.InsufficientBalanceError("no", status=402),
+        api.ForeignUrlError("no"),
+        api.InvalidInputError("no"),
+        api.JobFailedError("id", "no"),
+        api.RefusedError("no"),
+        api.UnusableResultError("no"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_no_retry_can_mend_fails_at_once_in_its_own_words(error):
+    with pytest.raises(AirflowFailException, match="no") as caught, edge.hopeless_fails():
+        raise error
+    assert caught.value.__suppress_context__  # one traceback says it all
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        api.TransportError("no"),
+        api.AnswerError("no"),
+        api.TooEarlyError("no"),
+        api.TemporaryError("no", status=500),
+        api.NotFoundError("no", status=404),
+        api.ConnectionSetupError("no"),
+        api.JobNotOverError("id", "no", timed_out=True),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_a_retry_may_mend_is_left_to_airflows_retries(error):
+    with pytest.raises(type(error)) as caught, edge.hopeless_fails():
+        raise error
+    assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("deadline", "execution_timeout", "end"),
+    [
+        (HOUR, None, HOUR),
+        (HOUR, HOUR / 2, HOUR / 2),
+        (HOUR, 2 * HOUR, HOUR),
+        (NOW + HOUR, None, HOUR),
+        (NOW + HOUR, HOUR / 2, HOUR / 2),
+        ((NOW + HOUR).astimezone(timezone(timedelta(hours=5))), 2 * HOUR, HOUR),
+    ],
+)
+def test_a_wait_ends_at_its_deadline_or_at_the_execution_timeout(deadline, execution_timeout, end):
+    if isinstance(deadline, datetime):
+        deadline += edge.utcnow() - NOW
+    assert abs(edge.absolute(deadline, execution_timeout) - edge.utcnow() - end) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("execution_timeout", [None, HOUR])
+@pytest.mark.parametrize(
+    ("deadline", "words"),
+    [
+        (3600, "deadline is 3600, but must be a timedelta"),
+        (NOW.replace(tzinfo=None) + HOUR, "has no time zone"),
+        (NOW - HOUR, "has passed already"),
+        (timedelta(0), "a timedelta above 0"),
+    ],
+)
+def test_a_deadline_that_is_none_is_refused_with_or_without_an_execution_timeout(deadline, words, execution_timeout):
+    with pytest.raises(api.InvalidInputError, match=words):
+        edge.absolute(deadline, execution_timeout)
