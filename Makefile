@@ -7,7 +7,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
 
-.PHONY: help demo standalone test test-fast lint format types constraints clean
+.PHONY: help demo standalone test test-fast chaos chaos-quick lint format types constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,6 +23,12 @@ test: lint types ## Everything that must hold: lint, types, all tests, 90 % of a
 
 test-fast: .venv/.ready ## The tests that start no Airflow
 	$(BIN)/pytest -q -m "not system"
+
+chaos: .venv/.ready ## 300 videos while everything that can be killed is killed (half an hour); CHAOS="--seed 7" repeats a run
+	$(BIN)/python -m tests.chaos $(CHAOS)
+
+chaos-quick: .venv/.ready ## The same with 20 videos (three minutes)
+	$(BIN)/python -m tests.chaos --videos 20 --triggerer 1 --scheduler 1 --store 1 --disturbances 1 --timeout 600 $(CHAOS)
 
 lint: .venv/.ready ## Style and format
 	$(BIN)/ruff check .

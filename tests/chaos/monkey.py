@@ -1,0 +1,116 @@
+"""Kills servers and disturbs tasks, spread evenly over the videos of a run."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import requests
+
+from tests.stack.client import OVER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.stack.airflow_stack import AirflowStack
+    from tests.stack.client import Json
+    from tests.stack.s3 import SeaweedFS
+    from tests.stack.simulator import Simulator
+
+TASK = "generate"
+
+
+@dataclass
+class Monkey:
+    """What is done to one run.
+
+    :param kills: how often each server dies
+    :param disturbances: how many tasks are cleared while they wait, cleared when they are done, and marked as failed
+    """
+
+    stack: AirflowStack
+    simulator: Simulator
+    s3: SeaweedFS
+    run_id: str
+    videos: int
+    kills: dict[str, int]
+    disturbances: int
+    seed: int
+    say: Callable[[str], None]
+    done: dict[str, int] = field(default_factory=dict)
+
+    def run(self, timeout: float) -> None:
+        """Disturb the run until it is over.
+
+        :raises TimeoutError: when it is not within so many seconds
+        """
+        due, deadline = self._plan(), time.monotonic() + timeout
+        while True:
+            tasks = self.tasks()
+            over = sum(each["state"] in OVER for each in tasks)
+            while due and over >= due[0][0] * self.videos:
+                self._do(due.pop(0)[1], tasks)
+            if self._is_over() and not due:
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{over} of {self.videos} tasks are over\n{self.stack.tails()}")
+            time.sleep(1)
+
+    def tasks(self) -> list[Json]:
+        """Return the mapped task instances."""
+        found = self.stack.task_instances("chaos", self.run_id)
+        return [each for each in found if each["task_id"] == TASK and each["map_index"] >= 0]
+
+    def _plan(self) -> list[tuple[float, str]]:
+        """Return what to do when which part of the tasks is over."""
+        dice = random.Random(self.seed)
+        kinds = {**self.kills, **dict.fromkeys(DISTURBANCES, self.disturbances), "connections": self.disturbances}
+        spread = [
+            ((each + dice.random()) / count * 0.85, kind) for kind, count in kinds.items() for each in range(count)
+        ]
+        return sorted(spread)
+
+    def _do(self, what: str, tasks: list[Json]) -> None:
+        self.done[what] = self.done.get(what, 0) + 1
+        if what == "store":
+            self.say("kill the store")
+            self.s3.kill()
+            time.sleep(3)
+            self.s3.start()
+        elif what == "connections":
+            self.simulator.fault("reset", times=5)
+        elif what in self.kills:
+            self.say(f"kill the {what}")
+            self.stack.kill(what)
+            time.sleep(1)
+            self.stack.restart(what)
+        else:
+            self._disturb(what, tasks)
+
+    def _disturb(self, what: str, tasks: list[Json]) -> None:
+        wanted = DISTURBANCES[what]
+        indexes = [each["map_index"] for each in tasks if each["state"] == wanted]
+        if not indexes:
+            self.done[what] -= 1
+            return
+        index = random.Random(f"{self.seed} {what} {self.done[what]}").choice(indexes)
+        self.say(f"{what} ({TASK}[{index}])")
+        try:
+            if what == "mark a waiting task as failed":
+                self.stack.set_state("chaos", self.run_id, TASK, "failed", index)
+            self.stack.clear("chaos", self.run_id, [[TASK, index]])
+        except requests.HTTPError as error:  # it has gone on meanwhile
+            self.say(f"  {error}")
+
+    def _is_over(self) -> bool:
+        return self.stack.run("chaos", self.run_id)["state"] in OVER
+
+
+DISTURBANCES = {
+    "clear a waiting task": "deferred",
+    "clear a running task": "running",
+    "clear a finished task": "success",
+    "mark a waiting task as failed": "deferred",
+}
