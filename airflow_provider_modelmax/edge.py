@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
-from functools import cache
 
 from airflow.providers.common.compat.sdk import AirflowFailException, conf
 
@@ -26,16 +26,14 @@ def hopeless_fails() -> Iterator[None]:
         raise AirflowFailException(str(error)) from None
 
 
-@cache
 def default_deferrable() -> bool:
-    """Return ``[operators] default_deferrable`` where somebody set it, and True otherwise.
+    """Return ``[operators] default_deferrable`` where the environment sets it, and True otherwise.
 
-    A false in ``airflow.cfg`` is nobody's choice: Airflow writes its own defaults into that file (seen on 3.3.2).
-    The environment variable ``AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE=False`` is.
+    A false in ``airflow.cfg`` is nobody's choice: Airflow writes its own defaults into that file (3.1.8, 3.3.2).
     """
-    values = conf.as_dict(display_source=True, display_sensitive=True, include_cmds=False, include_secret=False)
-    value, source = values["operators"]["default_deferrable"]
-    return source in {"default", "airflow.cfg"} or str(value).strip().lower() in {"true", "t", "1"}
+    if "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE" not in os.environ:
+        return True
+    return bool(conf.getboolean("operators", "default_deferrable"))
 
 
 def absolute(deadline: timedelta | datetime, execution_timeout: timedelta | None) -> datetime:

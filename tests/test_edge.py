@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, conf
 
 from airflow_provider_modelmax import api, edge
 
@@ -82,3 +82,21 @@ def test_a_wait_ends_at_its_deadline_or_at_the_execution_timeout(deadline, execu
 def test_a_deadline_that_is_none_is_refused_with_or_without_an_execution_timeout(deadline, words, execution_timeout):
     with pytest.raises(api.InvalidInputError, match=words):
         edge.absolute(deadline, execution_timeout)
+
+
+def test_waiting_is_deferrable_unless_the_environment_says_otherwise(monkeypatch):
+    name = "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE"
+    monkeypatch.delenv(name, raising=False)
+    assert edge.default_deferrable()
+    for value, deferrable in (("False", False), ("false", False), ("True", True), ("1", True)):
+        monkeypatch.setenv(name, value)
+        assert edge.default_deferrable() is deferrable
+
+
+def test_waiting_is_deferrable_where_airflow_has_written_its_defaults_into_its_file(monkeypatch):
+    monkeypatch.delenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", raising=False)
+    conf.set("operators", "default_deferrable", "False")
+    try:
+        assert edge.default_deferrable()
+    finally:
+        conf.remove_option("operators", "default_deferrable")

@@ -32,7 +32,16 @@ ROOMS: dict[str, set[str]] = {
     "hooks/endpoint.py": {"airflow.sdk", ".api"},
     "hooks/sync_transport.py": {"requests", "urllib3", "", ".api", ".hooks.endpoint"},
     "hooks/async_transport.py": {"aiohttp", "yarl", "requests.utils", "", ".api", ".hooks.endpoint"},
-    "hooks/modelmax.py": {COMPAT, "asgiref", ".api", ".polling", ".parameters", ".get_provider_info", ".hooks"},
+    "hooks/modelmax.py": {
+        COMPAT,
+        "airflow.sdk.log",
+        "asgiref",
+        ".api",
+        ".polling",
+        ".parameters",
+        ".get_provider_info",
+        ".hooks",
+    },
     "triggers": {"airflow.triggers.base", ".api", ".polling", ".hooks"},
     "sensors": {COMPAT, "airflow.sdk", ".api", ".edge", ".polling", ".hooks", ".triggers"},
     "operators": {

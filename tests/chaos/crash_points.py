@@ -1,13 +1,8 @@
-"""Named places in the provider at which a task process kills itself. Only a DAG of the chaos run turns them on.
-
-A video has at most one crash point, by its number, and dies there once: the folder of crashes remembers it.
-"""
+"""Turns the crash points on in a process: wraps what the provider does there. Only the DAG of the chaos run does so."""
 
 from __future__ import annotations
 
 import functools
-import os
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,58 +17,7 @@ from airflow_provider_modelmax.operators.record import Record
 from airflow_provider_modelmax.operators.submit import SubmitsVideo
 from airflow_provider_modelmax.operators.task_state import TaskState
 from airflow_provider_modelmax.progress import FETCHED, FETCHING, LANDED
-
-WINDOW = "answer on its way"
-"""The one place where a kill can cost a second bill: the service has billed, and nothing is kept yet."""
-
-CLAIMED = "claimed, not asked"
-"""Looks the same to the next try, so it asks with a warning; but nothing was billed yet."""
-
-POINTS = (
-    "before the submit",
-    "submitted, not kept",
-    "submission kept",
-    "resumed",
-    CLAIMED,
-    WINDOW,
-    "result in task state only",
-    "result kept",
-    "in the middle of a download",
-    "downloaded, not published",
-    "published",
-    "landed, manifest only",
-    "landed",
-    "handed over",
-)
-
-
-def point_of(number: int) -> str | None:
-    """Return the crash point of a video; every fourth video has none."""
-    group, rest = divmod(number, 4)
-    return None if rest == 3 else POINTS[(group * 3 + rest) % len(POINTS)]
-
-
-class Crashes:
-    """Who died where: one empty file for each, made before the death."""
-
-    def __init__(self, folder: Path) -> None:
-        """Take the folder in which the files are."""
-        self.folder = folder
-
-    def there(self, number: int, point: str) -> None:
-        """Die if this is the video's crash point, the first time."""
-        if point != point_of(number):
-            return
-        try:
-            (self.folder / f"{number:04}@{point}").touch(exist_ok=False)
-        except FileExistsError:
-            return
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def all(self) -> dict[int, str]:
-        """Return the crash point of each video that died."""
-        names = (path.name.partition("@") for path in self.folder.iterdir())
-        return {int(number): point for number, _, point in names}
+from tests.chaos.crash_plan import CLAIMED, STATE_ONLY, WINDOW, Crashes
 
 
 def install(number: Callable[[], int | None], folder: Path) -> None:
@@ -89,7 +33,7 @@ def install(number: Callable[[], int | None], folder: Path) -> None:
     _around(LandsVideo, "_hand_over", here, after="handed over")
     _around(Record, "claim", here, after=CLAIMED, when=lambda result: result.phase == FETCHING)
     _around(ModelMaxHook, "get_result", here, after=WINDOW)
-    _around(TaskState, "put", here, after="result in task state only", when=lambda result: result.phase == FETCHED)
+    _around(TaskState, "put", here, after=STATE_ONLY, when=lambda result: result.phase == FETCHED)
     _around(Record, "keep", here, after="result kept")
     _around(landing, "save_video", here, after="published")
     _around(Manifest, "write", here, after="landed, manifest only", of=lambda self: self.progress.phase == LANDED)

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.chaos.crash_points import POINTS, WINDOW, Crashes
+from tests.chaos.crash_plan import POINTS, STATE_ONLY, WINDOW, Crashes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,7 +108,7 @@ class Outcome:
         """Return what a person wants to read."""
         bills = sum(video.bills for video in self.videos)
         extra = [video for video in self.videos if video.bills > 1]
-        in_window = sum(video.crash == WINDOW for video in extra)
+        in_window = sum(video.crash in {WINDOW, STATE_ONLY} for video in extra)
         died = Counter(video.crash for video in self.videos if video.crash)
         rows: list[tuple[str, Any]] = [
             ("videos wanted", len(self.videos)),
