@@ -18,17 +18,18 @@ demo: .venv/.ready ## Make one video in a real Airflow, against the simulator: n
 standalone: .venv/.ready ## Airflow UI with all examples and the simulator, until Ctrl-C
 	@$(BIN)/python -m tests.stack standalone
 
-test: lint types ## Everything that must hold: lint, types, all tests, 90 % of all branches
+test: lint types ## Everything that must hold: lint, types, all tests, 90 % of all branches, and a little chaos
 	$(BIN)/pytest -r s --cov --cov-report=term:skip-covered --cov-fail-under=90
+	@$(MAKE) --no-print-directory chaos-quick
 
 test-fast: .venv/.ready ## The tests that start no Airflow
 	$(BIN)/pytest -q -m "not system"
 
-chaos: .venv/.ready ## 300 videos while everything that can be killed is killed (half an hour); CHAOS="--seed 7" repeats a run
+chaos: .venv/.ready ## 300 videos while everything that can be killed is killed; CHAOS="--seed 7" repeats a run
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
-chaos-quick: .venv/.ready ## The same with 20 videos (three minutes)
-	$(BIN)/python -m tests.chaos --videos 20 --triggerer 1 --scheduler 1 --store 1 --disturbances 1 --timeout 600 $(CHAOS)
+chaos-quick: .venv/.ready ## The same with 20 videos (two minutes)
+	$(BIN)/python -m tests.chaos --quick $(CHAOS)
 
 lint: .venv/.ready ## Style and format
 	$(BIN)/ruff check .

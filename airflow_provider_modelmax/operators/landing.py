@@ -151,6 +151,11 @@ class Landing:
         for attempt in range(1, DOWNLOAD_ATTEMPTS + 1):
             try:
                 return self._download(url, uri)
+            except (api.BadRequestError, api.NotFoundError) as error:
+                raise api.RefusedError(
+                    f"ModelMax no longer has the video for {uri}: {error} It was paid for, and stands nowhere else. To "
+                    "make another one, which is paid for anew, clear the task with regenerate_on_clear=True."
+                ) from error
             except (api.TransportError, api.TemporaryError, api.AnswerError, BrokenVideoError) as error:
                 if attempt == DOWNLOAD_ATTEMPTS or isinstance(error, api.ForeignUrlError):
                     raise

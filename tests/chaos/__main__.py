@@ -24,6 +24,7 @@ from tests.stack.simulator import Simulator
 
 DAGS = Path(__file__).parent / "dags"
 ROUNDS = 6
+QUICK = {"videos": 20, "triggerer": 1, "scheduler": 1, "store": 1, "disturbances": 1, "timeout": 600.0}
 
 
 def main() -> int:
@@ -40,6 +41,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="20 videos, and each server dies once")
     parser.add_argument("--videos", type=int, default=300)
     parser.add_argument("--seed", type=int, default=int(time.time()), help="the same number, the same faults and kills")
     parser.add_argument("--no-task-state", action="store_true", help="as on Airflow 3.1 and 3.2")
@@ -48,16 +50,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--store", type=int, default=5, help="how often it is killed")
     parser.add_argument("--disturbances", type=int, default=8, help="clears and marks of each kind")
     parser.add_argument("--timeout", type=float, default=5400, help="seconds")
+    parser.set_defaults(**QUICK if "--quick" in sys.argv else {})
     return parser.parse_args()
 
 
 def _run(chosen: argparse.Namespace, home: Path, say: Callable[[str], None]) -> Outcome:
+    dag_id = "chaos_without_task_state" if chosen.no_task_state else "chaos"
     crashes = home / "crashes"
-    crashes.mkdir()
     environment = {
         "MODELMAX_CHAOS_CRASHES": str(crashes),
         "PYTHONPATH": str(PROJECT),
-        **({"MODELMAX_CHAOS_NO_TASK_STATE": "1"} if chosen.no_task_state else {}),
         # What died with a scheduler is missed after seconds, not after minutes.
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
@@ -83,12 +85,14 @@ def _run(chosen: argparse.Namespace, home: Path, say: Callable[[str], None]) -> 
         Watcher(s3) as watcher,
     ):
         started = time.monotonic()
-        for fault in deal(chosen.videos, chosen.seed):
+        for fault in deal(dag_id, chosen.videos, chosen.seed):
             simulator.fault(**fault)
-        stack.wait_for_dag("chaos")
-        run_id = stack.trigger("chaos", {"videos": chosen.videos}, run_id="run")
+        stack.wait_for_dag(dag_id)
+        run_id = stack.trigger(dag_id, {"videos": chosen.videos}, run_id="run")
         kills = {"triggerer": chosen.triggerer, "scheduler": chosen.scheduler, "store": chosen.store}
-        monkey = Monkey(stack, simulator, s3, run_id, chosen.videos, kills, chosen.disturbances, chosen.seed, say)
+        monkey = Monkey(
+            stack, simulator, s3, dag_id, run_id, chosen.videos, kills, chosen.disturbances, chosen.seed, say
+        )
         monkey.run(chosen.timeout)
         say("all tasks are over once; lifting the faults and clearing what has failed")
         simulator.lift_faults()
@@ -97,9 +101,9 @@ def _run(chosen: argparse.Namespace, home: Path, say: Callable[[str], None]) -> 
             if not failed:
                 break
             say(f"clearing {len(failed)} failed tasks")
-            stack.clear("chaos", run_id, only_failed=True)
-            stack.wait_for_run("chaos", run_id, chosen.timeout)
-        return Outcome.of(monkey, watcher, crashes, time.monotonic() - started)
+            stack.clear(dag_id, run_id, only_failed=True)
+            stack.wait_for_run(dag_id, run_id, chosen.timeout)
+        return Outcome.of(monkey, watcher, crashes / dag_id, time.monotonic() - started)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ class Crashes:
         if point != point_of(number):
             return
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / f"{number:04}@{point}").touch(exist_ok=False)
         except FileExistsError:
             return
@@ -61,5 +62,5 @@ class Crashes:
 
     def all(self) -> dict[int, str]:
         """Return the crash point of each video that died."""
-        names = (path.name.partition("@") for path in self.folder.iterdir())
+        names = (path.name.partition("@") for path in self.folder.glob("*@*"))
         return {int(number): point for number, _, point in names}

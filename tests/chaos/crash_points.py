@@ -20,12 +20,12 @@ from airflow_provider_modelmax.progress import FETCHED, FETCHING, LANDED
 from tests.chaos.crash_plan import CLAIMED, STATE_ONLY, WINDOW, Crashes
 
 
-def install(number: Callable[[], int | None], folder: Path) -> None:
+def install(number: Callable[[], int | None], folder: Callable[[], Path]) -> None:
     """Turn the crash points on in this process; `number` tells whose turn it is."""
 
     def here(point: str) -> None:
         if (current := number()) is not None:
-            Crashes(folder).there(current, point)
+            Crashes(folder()).there(current, point)
 
     _around(ModelMaxHook, "submit_video", here, before="before the submit", after="submitted, not kept")
     _around(SubmitsVideo, "_announce", here, after="submission kept")

@@ -74,7 +74,7 @@ DECKS = {
 BILLED = {each["kind"] for each in ON_RESULT_BILLED}
 
 
-def deal(videos: int, seed: int) -> list[dict[str, Any]]:
+def deal(dag_id: str, videos: int, seed: int) -> list[dict[str, Any]]:
     """Return the faults of so many videos: two of three videos have one, and each kind comes up again and again."""
     dice = random.Random(seed)
     decks = {call: dice.sample(faults, len(faults)) for call, faults in DECKS.items()}
@@ -84,5 +84,5 @@ def deal(videos: int, seed: int) -> list[dict[str, Any]]:
     for place, number in enumerate(n for n in range(videos) if n % 3):
         call = calls[place % len(calls)]
         decks[call].append(fault := decks[call].pop(0))
-        dealt.append({"call": call, "prompt": f"video {number:04}.", **fault})
+        dealt.append({"call": call, "prompt": f"({dag_id}) {number:04}.", **fault})
     return dealt

@@ -33,6 +33,7 @@ class Monkey:
     stack: AirflowStack
     simulator: Simulator
     s3: SeaweedFS
+    dag_id: str
     run_id: str
     videos: int
     kills: dict[str, int]
@@ -60,7 +61,7 @@ class Monkey:
 
     def tasks(self) -> list[Json]:
         """Return the mapped task instances."""
-        found = self.stack.task_instances("chaos", self.run_id)
+        found = self.stack.task_instances(self.dag_id, self.run_id)
         return [each for each in found if each["task_id"] == TASK and each["map_index"] >= 0]
 
     def _plan(self) -> list[tuple[float, str]]:
@@ -99,13 +100,13 @@ class Monkey:
         self.say(f"{what} ({TASK}[{index}])")
         try:
             if what == "mark a waiting task as failed":
-                self.stack.set_state("chaos", self.run_id, TASK, "failed", index)
-            self.stack.clear("chaos", self.run_id, [[TASK, index]])
+                self.stack.set_state(self.dag_id, self.run_id, TASK, "failed", index)
+            self.stack.clear(self.dag_id, self.run_id, [[TASK, index]])
         except requests.HTTPError as error:  # it has gone on meanwhile
             self.say(f"  {error}")
 
     def _is_over(self) -> bool:
-        return self.stack.run("chaos", self.run_id)["state"] in OVER
+        return self.stack.run(self.dag_id, self.run_id)["state"] in OVER
 
 
 DISTURBANCES = {

@@ -77,8 +77,8 @@ class Outcome:
         died = Crashes(crashes).all()
         jobs: dict[int, list[Json]] = {number: [] for number in range(monkey.videos)}
         for job in ledger["jobs"]:
-            jobs[int(job["prompt"].removeprefix("video ").rstrip("."))].append(job)
-        logs = monkey.stack.home / "logs" / "dag_id=chaos"
+            jobs[int(job["prompt"].rpartition(" ")[2].rstrip("."))].append(job)
+        logs = monkey.stack.home / "logs" / f"dag_id={monkey.dag_id}"
         return cls(
             tuple(
                 Video(
@@ -86,7 +86,7 @@ class Outcome:
                     str(tasks[number]["state"]) if number in tasks else "missing",
                     tuple(jobs[number]),
                     any(_is_whole(job, stored) for job in jobs[number]),
-                    _warnings(logs, number),
+                    warnings(logs, number),
                     died.get(number),
                 )
                 for number in range(monkey.videos)
@@ -159,6 +159,7 @@ def _identity_of(data: bytes) -> tuple[int, str]:
     return len(data), hashlib.sha256(data).hexdigest()
 
 
-def _warnings(logs: Path, number: int) -> int:
+def warnings(logs: Path, number: int) -> int:
+    """Count the lines in the logs of a video that say that a call may be billed a second time."""
     folder = logs / "run_id=run" / "task_id=generate" / f"map_index={number}"
     return sum(len(WARNING.findall(path.read_text(errors="replace"))) for path in folder.rglob("*.log"))

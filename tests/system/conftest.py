@@ -18,7 +18,11 @@ from tests.system.plan import plan
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-BUNDLES = {"examples": PROJECT / "example_dags", "system": Path(__file__).parent / "dags"}
+BUNDLES = {
+    "examples": PROJECT / "example_dags",
+    "system": Path(__file__).parent / "dags",
+    "chaos": PROJECT / "tests" / "chaos" / "dags",
+}
 USED = pytest.StashKey[str]()
 WRONG_KEY = "sk-wrong-key-that-must-appear-nowhere-either"
 VARIABLES = {"AIRFLOW_VAR_VIDEOS": "s3://store@videos/examples"}
@@ -90,9 +94,10 @@ def stack(
         "store": s3.connection,
         "store_reader": s3.read_only_connection,
     }
+    environment = {**VARIABLES, "PYTHONPATH": str(PROJECT), "MODELMAX_CHAOS_CRASHES": str(home / "crashes")}
     with (
         database(home) as metadata,
-        AirflowStack(home, BUNDLES, metadata, connections=connections, environment=VARIABLES) as running,
+        AirflowStack(home, BUNDLES, metadata, connections=connections, environment=environment) as running,
     ):
         pytestconfig.stash[USED] = metadata.kind
         yield running

@@ -1,4 +1,4 @@
-"""Many videos, one mapped task each, in processes that kill themselves at their crash point."""
+"""Many videos, one mapped task each, in processes that kill themselves; one DAG with task state, one without."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOp
 from airflow_provider_modelmax.operators.task_state import TaskState
 from tests.chaos import crash_points
 
-if "MODELMAX_CHAOS_NO_TASK_STATE" in os.environ:
-    with_state = TaskState.__init__
-    TaskState.__init__ = lambda self, context: with_state(self, {"ti": context["ti"]})  # type: ignore[method-assign]
+WITH, WITHOUT = "chaos", "chaos_without_task_state"
+
+made = TaskState.__init__
+
+
+def make(self: TaskState, context: Any) -> None:
+    """Give a task of the second DAG no task state, as Airflow 3.1 and 3.2 do."""
+    made(self, context if context["ti"].dag_id == WITH else {"ti": context["ti"]})  # type: ignore[typeddict-item]
+
+
+TaskState.__init__ = make  # type: ignore[method-assign]
 
 
 def number() -> int | None:
@@ -26,23 +34,25 @@ def number() -> int | None:
         return None
 
 
-crash_points.install(number, Path(os.environ["MODELMAX_CHAOS_CRASHES"]))
+crash_points.install(number, lambda: Path(os.environ["MODELMAX_CHAOS_CRASHES"]) / get_current_context()["ti"].dag_id)
 
 
 @task
 def prompts(params: Any = None) -> list[str]:
     """Return one prompt for each video; its number tells the faults which one to strike."""
-    return [f"video {each:04}." for each in range(params["videos"])]
+    where = get_current_context()["dag_run"].dag_id
+    return [f"({where}) {each:04}." for each in range(params["videos"])]
 
 
-with DAG("chaos", schedule=None, params={"videos": 20}):
-    ModelMaxGenerateVideoOperator.partial(
-        task_id="generate",
-        model="veo-3.1-fast",
-        parameters={"duration_seconds": 1},
-        destination="s3://store@videos/{{ run_id }}/",
-        poll_interval=2,
-        deadline=timedelta(minutes=20),
-        retries=40,
-        retry_delay=timedelta(seconds=1),
-    ).expand(prompt=prompts())
+for dag_id in (WITH, WITHOUT):
+    with DAG(dag_id, schedule=None, params={"videos": 20}):
+        ModelMaxGenerateVideoOperator.partial(
+            task_id="generate",
+            model="veo-3.1-fast",
+            parameters={"duration_seconds": 1},
+            destination=f"s3://store@videos/{dag_id}/{{{{ run_id }}}}/",
+            poll_interval=2,
+            deadline=timedelta(minutes=20),
+            retries=40,
+            retry_delay=timedelta(seconds=1),
+        ).expand(prompt=prompts())
