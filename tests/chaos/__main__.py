@@ -10,8 +10,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from tests.chaos.faults import deal
+from tests.chaos.faults import BILLED, deal
 from tests.chaos.monkey import Monkey
 from tests.chaos.outcome import Outcome
 from tests.chaos.watcher import Watcher
@@ -85,7 +86,8 @@ def _run(chosen: argparse.Namespace, home: Path, say: Callable[[str], None]) -> 
         Watcher(s3) as watcher,
     ):
         started = time.monotonic()
-        for fault in deal(dag_id, chosen.videos, chosen.seed):
+        dealt = deal(dag_id, chosen.videos, chosen.seed)
+        for fault in dealt.values():
             simulator.fault(**fault)
         stack.wait_for_dag(dag_id)
         run_id = stack.trigger(dag_id, {"videos": chosen.videos}, run_id="run")
@@ -103,7 +105,11 @@ def _run(chosen: argparse.Namespace, home: Path, say: Callable[[str], None]) -> 
             say(f"clearing {len(failed)} failed tasks")
             stack.clear(dag_id, run_id, only_failed=True)
             stack.wait_for_run(dag_id, run_id, chosen.timeout)
-        return Outcome.of(monkey, watcher, crashes / dag_id, time.monotonic() - started)
+        return Outcome.of(monkey, watcher, crashes / dag_id, _billed(dealt), time.monotonic() - started)
+
+
+def _billed(dealt: dict[int, dict[str, Any]]) -> set[int]:
+    return {number for number, fault in dealt.items() if fault["call"] == "result" and fault["kind"] in BILLED}
 
 
 if __name__ == "__main__":

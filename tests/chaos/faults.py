@@ -74,15 +74,15 @@ DECKS = {
 BILLED = {each["kind"] for each in ON_RESULT_BILLED}
 
 
-def deal(dag_id: str, videos: int, seed: int) -> list[dict[str, Any]]:
-    """Return the faults of so many videos: two of three videos have one, and each kind comes up again and again."""
+def deal(dag_id: str, videos: int, seed: int) -> dict[int, dict[str, Any]]:
+    """Return the faults by video: two of three have one, and each kind comes up again and again."""
     dice = random.Random(seed)
     decks = {call: dice.sample(faults, len(faults)) for call, faults in DECKS.items()}
     calls = [call for call, deck in decks.items() for _ in deck]
     dice.shuffle(calls)
-    dealt = []
+    dealt = {}
     for place, number in enumerate(n for n in range(videos) if n % 3):
         call = calls[place % len(calls)]
         decks[call].append(fault := decks[call].pop(0))
-        dealt.append({"call": call, "prompt": f"({dag_id}) {number:04}.", **fault})
+        dealt[number] = {"call": call, "prompt": f"({dag_id}) {number:04}.", **fault}
     return dealt

@@ -30,6 +30,7 @@ class Video:
     :param whole: whether what stands in the bucket is what the service served for its job
     :param warnings: how many lines of its logs say that a call may be billed a second time
     :param crash: where its process died, if it did
+    :param lost_answer: whether a fault was dealt to it that bills and loses the answer
     """
 
     number: int
@@ -38,6 +39,7 @@ class Video:
     whole: bool
     warnings: int
     crash: str | None
+    lost_answer: bool
 
     @property
     def bills(self) -> int:
@@ -68,8 +70,8 @@ class Outcome:
     seconds: float
 
     @classmethod
-    def of(cls, monkey: Monkey, watcher: Watcher, crashes: Path, seconds: float) -> Outcome:
-        """Count."""
+    def of(cls, monkey: Monkey, watcher: Watcher, crashes: Path, lost: set[int], seconds: float) -> Outcome:
+        """Count; `lost` are the videos to which a fault was dealt that bills and loses the answer."""
         watcher.look()
         ledger = monkey.simulator.ledger()
         tasks = {each["map_index"]: each for each in monkey.tasks()}
@@ -88,6 +90,7 @@ class Outcome:
                     any(_is_whole(job, stored) for job in jobs[number]),
                     warnings(logs, number),
                     died.get(number),
+                    number in lost,
                 )
                 for number in range(monkey.videos)
             ),
@@ -108,7 +111,7 @@ class Outcome:
         """Return what a person wants to read."""
         bills = sum(video.bills for video in self.videos)
         extra = [video for video in self.videos if video.bills > 1]
-        in_window = sum(video.crash in {WINDOW, STATE_ONLY} for video in extra)
+        in_window = sum(video.crash in {WINDOW, STATE_ONLY} and not video.lost_answer for video in extra)
         died = Counter(video.crash for video in self.videos if video.crash)
         rows: list[tuple[str, Any]] = [
             ("videos wanted", len(self.videos)),
