@@ -87,7 +87,8 @@ class Wait:
         if answer.status == self.status:
             return known
         running = self.running_since or (None if answer.status == IN_QUEUE else now)
-        return replace(known, since=now, running_since=running)
+        first = self.status is None and answer.status == IN_QUEUE  # there it was from the start
+        return replace(known, since=self.started if first else now, running_since=running)
 
     def failed(self, error: ModelMaxError) -> Wait:
         """Return what is known after a status call that ended in ``error``."""
