@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ T = TypeVar("T")
 
 MAX_ANSWER = 1024 * 1024
 
+KNOWN_URLS = 16_384
+
 
 class AsyncTransport:
     """Sends calls to one endpoint; to be made and closed inside one event loop."""
@@ -28,6 +31,8 @@ class AsyncTransport:
         self._session = session
         self._ssl = ssl_context
         self._proxy = endpoint.proxy or _proxy_of_the_environment(endpoint.base_url)
+        # A job is asked for again and again; to resolve its URL costs a tenth of a poll.
+        self._url = lru_cache(KNOWN_URLS)(self._resolved)
         # Given with each call: aiohttp sends the headers of a session to the proxy as well, and with them the key.
         self._headers = {
             "Authorization": f"Bearer {endpoint.key}",
@@ -54,7 +59,7 @@ class AsyncTransport:
 
         :raises ModelMaxError: for everything that is not the promised answer
         """
-        url = URL(api.resolve(self.endpoint.base_url, call.path), encoded=True)
+        url = self._url(call.path)
         try:
             async with self._session.request(
                 call.method,
@@ -74,13 +79,16 @@ class AsyncTransport:
                 raise
             raise api.TransportError(f"{call}: no whole answer ({type(error).__name__}).") from None
 
+    def _resolved(self, path: str) -> URL:
+        return URL(api.resolve(self.endpoint.base_url, path), encoded=True)
+
     async def close(self) -> None:
         """Close the session and its connections."""
         await self._session.close()
 
     async def _read(self, call: api.Call[Any], response: aiohttp.ClientResponse) -> bytes:
         body = b""
-        async for chunk in response.content.iter_chunked(65536):
+        while chunk := await response.content.readany():
             body += chunk
             if len(body) > MAX_ANSWER:
                 raise api.AnswerError(f"{call} answered with more than {MAX_ANSWER:,} bytes.", garbled=True)

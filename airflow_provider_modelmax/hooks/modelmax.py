@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 from airflow.sdk.log import mask_secret
-from asgiref.sync import sync_to_async
 
 from airflow_provider_modelmax import api, polling
 from airflow_provider_modelmax import parameters as inputs
 from airflow_provider_modelmax.get_provider_info import CONNECTION_FORM
+from airflow_provider_modelmax.hooks import shared_transport
 from airflow_provider_modelmax.hooks.endpoint import Endpoint, read_connection
+from airflow_provider_modelmax.hooks.shared_transport import SharedTransport
 
 if TYPE_CHECKING:
     import requests
@@ -52,7 +53,7 @@ class ModelMaxHook(BaseHook):
     def __init__(self, modelmax_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.modelmax_conn_id = modelmax_conn_id
-        self._async: AsyncTransport | None = None
+        self._shared: SharedTransport | None = None
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -159,27 +160,24 @@ class ModelMaxHook(BaseHook):
         return self._transport.session
 
     async def aget_status(self, job: api.Job | Mapping[str, str]) -> api.JobStatus:
-        """Ask how a job is, from an event loop. One attempt; the connection is looked up once.
+        """Ask how a job is, from an event loop. One attempt.
 
-        When the key is refused and the connection holds another one by now, that one is tried.
+        All hooks of a loop share a session and the look-up of their connection. When the key is refused and the
+        connection holds another one by now, that one is tried.
 
         :param job: the job, or its dict
         """
-        call = api.status(api.Job.of(job))
-        transport = self._async or await self._open_async()
-        try:
-            return await transport.send(call)
-        except api.UnauthorizedError:
-            if await self._aendpoint() == transport.endpoint:
-                raise
-            await self.aclose()
-            return await (await self._open_async()).send(call)
+        if self._shared is None:
+            self._shared = shared_transport.join(
+                self.modelmax_conn_id, lambda: SharedTransport(self._aendpoint, _open_async)
+            )
+        return await self._shared.send(api.status(api.Job.of(job)))
 
     async def aclose(self) -> None:
-        """Close what :meth:`aget_status` opened."""
-        transport, self._async = self._async, None
-        if transport:
-            await transport.close()
+        """Leave what :meth:`aget_status` shares with others; the last one closes it."""
+        shared, self._shared = self._shared, None
+        if shared:
+            await shared_transport.leave(self.modelmax_conn_id, shared)
 
     @property
     def answer_seconds(self) -> float:
@@ -199,6 +197,8 @@ class ModelMaxHook(BaseHook):
 
     async def _aendpoint(self) -> Endpoint:
         with self._named():
+            from asgiref.sync import sync_to_async  # noqa: PLC0415 - not at DAG parse
+
             connection = await self.aget_connection(self.modelmax_conn_id)
             # Masking talks to Airflow's supervisor and blocks: in the loop it could meet a call of another task.
             return await sync_to_async(lambda: _masked(read_connection(connection)))()
@@ -219,13 +219,6 @@ class ModelMaxHook(BaseHook):
                 f"Connection {self.modelmax_conn_id!r} could not be looked up ({type(error).__name__}: {error}).",
                 reached=False,
             ) from error
-
-    async def _open_async(self) -> AsyncTransport:
-        # Importing aiohttp takes about 100 ms: not in the loop that all triggers share.
-        module = await asyncio.to_thread(importlib.import_module, f"{_TRANSPORTS}.async_transport")
-        transport: AsyncTransport = await module.AsyncTransport.open(await self._aendpoint())
-        self._async = transport
-        return transport
 
     def _send(self, call: api.Call[T], before_each: BeforeEach | None = None) -> T:
         attempt, previous = 0, None
@@ -259,6 +252,13 @@ class ModelMaxHook(BaseHook):
                 "the ModelMax console shows two charges for this request.",
                 call,
             )
+
+
+async def _open_async(endpoint: Endpoint) -> AsyncTransport:
+    # Importing aiohttp takes about 100 ms: not in the loop that all triggers share.
+    module = await asyncio.to_thread(importlib.import_module, f"{_TRANSPORTS}.async_transport")
+    transport: AsyncTransport = await module.AsyncTransport.open(endpoint)
+    return transport
 
 
 def _masked(endpoint: Endpoint) -> Endpoint:

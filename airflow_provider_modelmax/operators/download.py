@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import Asset, AssetAlias, get_hook_lineage_collector
+from airflow.providers.common.compat.sdk import Asset, AssetAlias
 
 from airflow_provider_modelmax import api, edge, polling
 from airflow_provider_modelmax.manifest import Destination
@@ -18,10 +18,11 @@ from airflow_provider_modelmax.operators.landing import Landing
 from airflow_provider_modelmax.operators.record import Record
 from airflow_provider_modelmax.operators.task_state import TaskState
 from airflow_provider_modelmax.progress import Progress
-from airflow_provider_modelmax.triggers.job import JobEvent, ModelMaxJobTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 
 DEFAULT_DEADLINE = timedelta(hours=1)
 
@@ -68,10 +69,12 @@ class LandsVideo(ModelMaxBaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[str]:
         """Go on when the trigger says that the job is over."""
+        from airflow_provider_modelmax.triggers.job import JobEvent  # noqa: PLC0415 - not at DAG parse
+
         job_event = JobEvent.from_dict(event)
         with edge.hopeless_fails():
             landing = self._begin(context)
-            progress = self._resume(context, landing.record, job_event)
+            progress = self._resume(context, landing.record, job_event.request_id)
             with _remembered(landing.record, progress):
                 job_event.raise_for_outcome()
             self.log.info(
@@ -133,6 +136,8 @@ class LandsVideo(ModelMaxBaseOperator):
                 self.hook.wait(job, deadline=deadline, poll_interval=interval, pause=landing.pause)
 
     def _defer_until(self, job: api.Job, deadline: datetime) -> None:
+        from airflow_provider_modelmax.triggers.job import ModelMaxJobTrigger  # noqa: PLC0415 - not at DAG parse
+
         self.log.info("Waiting without a worker slot, until %s at most.", polling.shown(deadline))
         self.defer(
             trigger=ModelMaxJobTrigger.waiting_for(
@@ -142,10 +147,10 @@ class LandsVideo(ModelMaxBaseOperator):
             timeout=edge.backstop(deadline),
         )
 
-    def _resume(self, context: Context, record: Record, event: JobEvent) -> Progress:
+    def _resume(self, context: Context, record: Record, request_id: str) -> Progress:
         """Return what is kept of the job that was waited for; before Airflow 3.3 its XCom, which a resume leaves."""
         progress = record.recall()
-        if progress and progress.job.request_id == event.request_id:
+        if progress and progress.job.request_id == request_id:
             job = progress.job
         else:
             job = api.Job.of(
@@ -170,8 +175,7 @@ class LandsVideo(ModelMaxBaseOperator):
         for key, value in facts.items():
             context["ti"].xcom_push(key=key, value=value)
         _tell_outlets(context, {**facts, "model": landed.job.model, "uris": uris})
-        for uri in uris:
-            get_hook_lineage_collector().add_output_asset(context=self.hook, uri=uri)
+        _tell_lineage(self.hook, uris)
 
 
 class ModelMaxDownloadVideoOperator(LandsVideo):
@@ -212,7 +216,7 @@ class ModelMaxDownloadVideoOperator(LandsVideo):
         record.check(job.request_id, MOST_VIDEOS)
         return kept or record.state.put(Progress(job, max_tries=record.state.max_tries))
 
-    def _resume(self, context: Context, record: Record, event: JobEvent) -> Progress:
+    def _resume(self, context: Context, record: Record, request_id: str) -> Progress:
         self._job = job = api.Job.of(self.job)
         return record.recall(job) or Progress(job, max_tries=record.state.max_tries)
 
@@ -240,6 +244,13 @@ def stem_of(name: str, *more: str) -> str:
     """Return a file name for an id: readable, safe in every store, and different for different ids."""
     digest = hashlib.sha256("\0".join((name, *more)).encode()).hexdigest()[:10]
     return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)[:60].strip('-')}-{digest}"
+
+
+def _tell_lineage(hook: ModelMaxHook, uris: list[str]) -> None:
+    from airflow.providers.common.compat.sdk import get_hook_lineage_collector  # noqa: PLC0415 - not at DAG parse
+
+    for uri in uris:
+        get_hook_lineage_collector().add_output_asset(context=hook, uri=uri)
 
 
 def _tell_outlets(context: Context, extra: dict[str, Any]) -> None:

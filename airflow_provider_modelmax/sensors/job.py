@@ -18,7 +18,6 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_modelmax import api, edge, polling
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-from airflow_provider_modelmax.triggers.job import JobEvent, ModelMaxJobTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -94,6 +93,8 @@ class ModelMaxVideoSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, str]:
         """Go on when the trigger says that the job is over."""
+        from airflow_provider_modelmax.triggers.job import JobEvent  # noqa: PLC0415 - not at DAG parse
+
         with self._soft(), edge.hopeless_fails(), _times_out():
             job_event = JobEvent.from_dict(event)
             job_event.raise_for_outcome()
@@ -110,6 +111,8 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         self.log.warning("%s", polling.on_kill_message(self._wait.request_id if self._wait else None))
 
     def _defer(self, job: api.Job) -> NoReturn:
+        from airflow_provider_modelmax.triggers.job import ModelMaxJobTrigger  # noqa: PLC0415 - not at DAG parse
+
         deadline = edge.absolute(timedelta(seconds=self.timeout), self.execution_timeout)
         self.defer(
             trigger=ModelMaxJobTrigger.waiting_for(
