@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import shutil
 import tempfile
@@ -106,8 +107,9 @@ class SeaweedFS:
         }
         return {"conn_type": "aws", "login": identity.login, "password": identity.password, "extra": extra}
 
+    @functools.cache  # noqa: B019 - one server a run; to make a client costs 0.3 s
     def client(self, identity: Identity = OWNER) -> Any:
-        """Make a botocore client."""
+        """Return a botocore client; threads may share it."""
         config = botocore.config.Config(
             s3={"addressing_style": "path"},
             retries={"total_max_attempts": 1},
