@@ -13,6 +13,8 @@ from airflow_provider_modelmax import api, polling
 
 _HOPELESS = (*polling.HOPELESS, api.InvalidInputError, api.JobFailedError, api.RefusedError, api.UnusableResultError)
 
+DEFAULT_CONN_ID = "modelmax_default"
+
 MIN_DEFERRAL = timedelta(seconds=15)
 """A wait that ends sooner stays on the worker: a trigger needs its first 8 s, and the way there and back 5 more."""
 

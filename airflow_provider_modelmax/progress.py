@@ -39,6 +39,11 @@ class Progress:
     videos: tuple[Saved, ...] = ()
     reason: str = ""
 
+    @property
+    def is_failed(self) -> bool:
+        """Whether the job FAILED."""
+        return self.phase == FAILED
+
     def asking(self, asker: str, busy_until: float) -> Progress:
         """Return the progress once a billing call has begun."""
         return replace(self, phase=FETCHING, asks=self.asks + 1, asker=asker, busy_until=round(busy_until, 1))

@@ -7,11 +7,9 @@ file is handled here: ``close()`` is the one call that publishes, and everything
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
-import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from urllib.parse import urlsplit
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, ObjectStoragePath
 from airflow.sdk.io import has_fs
 
+from airflow_provider_modelmax import local_file
 from airflow_provider_modelmax.mp4 import BrokenVideoError, Mp4Check
 
 log = logging.getLogger(__name__)
@@ -111,11 +110,7 @@ def check_writable(uri: str) -> None:
     probe = connect(f"{uri.rstrip('/')}/.write-check-{uuid.uuid4().hex}")
     with _named(uri):
         if _is_local(probe):
-            folder = next(folder for folder in Path(probe.path).parents if os.path.lexists(folder))
-            with contextlib.suppress(_Unpublished), _local_file(folder / probe.name) as file:
-                file.write(b".")
-                file.flush()
-                raise _Unpublished
+            local_file.try_out(Path(probe.path))
             return
         file = probe.fs.open(probe.path, "wb", autocommit=False)
         try:
@@ -174,7 +169,7 @@ def create_json(uri: str, document: Mapping[str, Any]) -> bool:
     with _named(uri):
         try:
             if _is_local(path):
-                _create_local(Path(path.path), data)
+                local_file.create(Path(path.path), data)
             else:
                 path.fs.pipe_file(path.path, data, mode="create", **_content_type(path.protocol, _JSON))
         except FileExistsError:
@@ -240,10 +235,6 @@ def read_bytes(uri: str, limit: int) -> bytes:
         raise
     except Exception as error:
         raise StorageError(f"{uri} cannot be read: {type(error).__name__}: {error}") from error
-
-
-class _Unpublished(Exception):  # noqa: N818 - a signal, not an error
-    """Leaves a write without publishing it."""
 
 
 def _split(uri: str) -> tuple[str, str]:
@@ -318,7 +309,9 @@ def _published(path: ObjectStoragePath, uri: str, content_type: str) -> Iterator
     """Yield a ``write``; what was written stands at ``path`` only when the block ends well."""
     with contextlib.ExitStack() as stack:
         with _named(uri):
-            file = stack.enter_context(_local_file(Path(path.path)) if _is_local(path) else _object(path, content_type))
+            file = stack.enter_context(
+                local_file.writing(Path(path.path)) if _is_local(path) else _object(path, content_type)
+            )
 
         def write(data: bytes) -> None:
             with _named(uri):
@@ -340,21 +333,6 @@ def _object(path: ObjectStoragePath, content_type: str) -> Iterator[BinaryIO]:
         raise
 
 
-def _create_local(final: Path, data: bytes) -> None:
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(_Unpublished), _local_file(final) as file:
-        file.write(data)
-        file.flush()
-        try:
-            os.link(file.name, final)  # unlike a rename it fails when something is there
-        except FileExistsError:
-            raise
-        except OSError:  # no hard links here
-            with final.open("xb") as new:
-                new.write(data)
-        raise _Unpublished
-
-
 def _encoded(document: Mapping[str, Any]) -> bytes:
     # Half of a surrogate pair, as a cut emoji leaves it, is no UTF-8; as an escape it is good JSON.
     return json.dumps(document, indent=2, ensure_ascii=False).encode(errors="backslashreplace")
@@ -367,46 +345,6 @@ def _discard(file: Any) -> None:
         log.warning("An unfinished upload may be left behind: %s: %s", type(error).__name__, error)
     finally:
         file.closed = True  # or its __del__ would publish it
-
-
-@contextlib.contextmanager
-def _local_file(final: Path) -> Iterator[BinaryIO]:
-    """Write to a locked, hidden sibling, then rename: whoever dies in between leaves a file that is not locked."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(final)
-    part = final.with_name(f".{_short(final)}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        with _locked(part) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            part.replace(final)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _locked(part: Path) -> BinaryIO:
-    """Create and lock a file; again when someone took it for a leftover before it was locked."""
-    while True:
-        file = part.open("xb")
-        with contextlib.suppress(OSError):  # where there are no locks, leftovers stay
-            fcntl.flock(file, fcntl.LOCK_EX)
-        if os.fstat(file.fileno()).st_nlink:
-            return file
-        file.close()
-
-
-def _remove_leftovers(final: Path) -> None:
-    for part in final.parent.glob(f".{_short(final)}.????????.part"):
-        with contextlib.suppress(OSError), part.open("r+b") as file:  # NFS locks only what is open for writing
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            part.unlink(missing_ok=True)
-
-
-def _short(final: Path) -> str:
-    """Return a name for a part that is never longer than what it becomes; the length of names is limited."""
-    return hashlib.sha256(final.name.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _abort_leftovers(path: ObjectStoragePath) -> None:

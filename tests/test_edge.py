@@ -8,6 +8,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, conf
 
 from airflow_provider_modelmax import api, edge
+from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 
 NOW = datetime.now(timezone.utc)
 HOUR = timedelta(hours=1)
@@ -100,3 +101,7 @@ def test_waiting_is_deferrable_where_airflow_has_written_its_defaults_into_its_f
         assert edge.default_deferrable()
     finally:
         conf.remove_option("operators", "default_deferrable")
+
+
+def test_operators_and_hook_have_the_same_default_connection():
+    assert ModelMaxHook.default_conn_name == edge.DEFAULT_CONN_ID

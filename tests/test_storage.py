@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.exceptions import AirflowTaskTimeout
 
-from airflow_provider_modelmax import storage
+from airflow_provider_modelmax import local_file, storage
 from airflow_provider_modelmax.mp4 import BrokenVideoError
 from airflow_provider_modelmax.storage import (
     DestinationError,
@@ -388,14 +388,14 @@ def test_writers_at_once_leave_one_whole_object(store: Store) -> None:
 def test_a_file_taken_for_a_leftover_before_it_was_locked_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, first = storage.fcntl.flock, itertools.count()
+    lock, first = local_file.fcntl.flock, itertools.count()
 
     def late(file: Any, how: int) -> None:
         if next(first) == 0:
             Path(file.name).unlink()
         lock(file, how)
 
-    monkeypatch.setattr(storage.fcntl, "flock", late)
+    monkeypatch.setattr(local_file.fcntl, "flock", late)
     save_video(f"{tmp_path}/x.mp4", [SMALL])
     assert (tmp_path / "x.mp4").read_bytes() == SMALL
 
@@ -404,8 +404,8 @@ def test_a_folder_that_knows_no_locks_takes_videos(tmp_path: Path, monkeypatch: 
     def refuse(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(storage.fcntl, "flock", refuse)
-    part = f".{storage._short(Path('x.mp4'))}.12345678.part"
+    monkeypatch.setattr(local_file.fcntl, "flock", refuse)
+    part = f".{local_file.short_name(Path('x.mp4'))}.12345678.part"
     (tmp_path / part).write_bytes(b"perhaps alive")
     save_video(f"{tmp_path}/x.mp4", [SMALL])
     assert sorted(path.name for path in tmp_path.iterdir()) == [part, "x.mp4"]
@@ -613,7 +613,7 @@ def test_any_name_is_found_again_under_exactly_that_name(store: Store, name: str
 @pytest.mark.parametrize("name", NAMES)
 def test_unfinished_writes_of_any_name_are_cleared(store: Store, name: str) -> None:
     if store.kind == "local":
-        store.put(f".{storage._short(Path(f'{name}.mp4'))}.12345678.part", b"half")
+        store.put(f".{local_file.short_name(Path(f'{name}.mp4'))}.12345678.part", b"half")
     else:
         key = f"{store.uri('').split('/')[3]}/{name}.mp4"
         connect(store.uri("x")).fs.call_s3("create_multipart_upload", Bucket="videos", Key=key)
@@ -754,7 +754,7 @@ def test_a_folder_that_knows_no_hard_links_takes_a_document_once(
     def refuse(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(storage.os, "link", refuse)
+    monkeypatch.setattr(local_file.os, "link", refuse)
     assert [create_json(f"{tmp_path}/claim.json", {"who": number}) for number in range(2)] == [True, False]
     assert load_json(f"{tmp_path}/claim.json") == {"who": 0}
     assert [path.name for path in tmp_path.iterdir()] == ["claim.json"]

@@ -31,6 +31,7 @@ class AsyncTransport:
         self._session = session
         self._ssl = ssl_context
         self._proxy = endpoint.proxy or _proxy_of_the_environment(endpoint.base_url)
+        self._under_way, self._retired = 0, False
         # A job is asked for again and again; to resolve its URL costs a tenth of a poll.
         self._url = lru_cache(KNOWN_URLS)(self._resolved)
         # Given with each call: aiohttp sends the headers of a session to the proxy as well, and with them the key.
@@ -60,6 +61,7 @@ class AsyncTransport:
         :raises ModelMaxError: for everything that is not the promised answer
         """
         url = self._url(call.path)
+        self._under_way += 1
         try:
             async with self._session.request(
                 call.method,
@@ -78,6 +80,16 @@ class AsyncTransport:
             if isinstance(error, api.ModelMaxError):
                 raise
             raise api.TransportError(f"{call}: no whole answer ({type(error).__name__}).") from None
+        finally:
+            self._under_way -= 1
+            if self._retired:
+                await self.retire()
+
+    async def retire(self) -> None:
+        """Close as soon as no call is under way: others may still wait for their answers."""
+        self._retired = True
+        if not self._under_way:
+            await self.close()
 
     def _resolved(self, path: str) -> URL:
         return URL(api.resolve(self.endpoint.base_url, path), encoded=True)

@@ -94,7 +94,7 @@ class SharedTransport:
             return known
         self._transport = await self._open_to(endpoint)
         if known:
-            await known.close()
+            await known.retire()
         return self._transport
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_modelmax import polling
-from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+from airflow_provider_modelmax.edge import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
     from airflow_provider_modelmax.api import Job
+    from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 
 
 class ModelMaxBaseOperator(BaseOperator):
@@ -22,7 +23,7 @@ class ModelMaxBaseOperator(BaseOperator):
 
     ui_color = "#e8defa"
 
-    def __init__(self, *, modelmax_conn_id: str = ModelMaxHook.default_conn_name, **kwargs: Any) -> None:
+    def __init__(self, *, modelmax_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.modelmax_conn_id = modelmax_conn_id
         self._job: Job | None = None
@@ -31,6 +32,8 @@ class ModelMaxBaseOperator(BaseOperator):
     @cached_property
     def hook(self) -> ModelMaxHook:
         """The hook of this task's connection."""
+        from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook  # noqa: PLC0415 - not at DAG parse
+
         return ModelMaxHook(self.modelmax_conn_id)
 
     def on_kill(self) -> None:

@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import Asset, AssetAlias
 
 from airflow_provider_modelmax import api, edge, polling
-from airflow_provider_modelmax.manifest import Destination
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
-from airflow_provider_modelmax.operators.landing import Landing
-from airflow_provider_modelmax.operators.record import Record
-from airflow_provider_modelmax.operators.task_state import TaskState
-from airflow_provider_modelmax.progress import Progress
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+    from airflow_provider_modelmax.operators.landing import Landing
+    from airflow_provider_modelmax.operators.record import Record
+    from airflow_provider_modelmax.progress import Progress
 
 DEFAULT_DEADLINE = timedelta(hours=1)
 
@@ -108,10 +106,13 @@ class LandsVideo(ModelMaxBaseOperator):
         raise NotImplementedError
 
     def _begin(self, context: Context) -> Landing:
-        record = Record(
-            state=TaskState(context),
-            destination=Destination.parse(self.destination, self._stem(context)),
-            task=task_identity(context),
+        from airflow_provider_modelmax.operators.landing import Landing  # noqa: PLC0415 - not at DAG parse
+        from airflow_provider_modelmax.operators.record import Record  # noqa: PLC0415 - not at DAG parse
+
+        record = Record.of(
+            context,
+            destination=self.destination,
+            stem=self._stem(context),
             order=self._order(),
             request=self._request(),
             overwrite=self.overwrite,
@@ -156,7 +157,7 @@ class LandsVideo(ModelMaxBaseOperator):
             job = api.Job.of(
                 context["ti"].xcom_pull(task_ids=self.task_id, key="job", map_indexes=context["ti"].map_index)
             )
-            progress = record.recall(job) or Progress(job, order=record.order, max_tries=record.state.max_tries)
+            progress = record.recall(job) or record.begun(job)
         self._job = job
         return progress
 
@@ -214,11 +215,11 @@ class ModelMaxDownloadVideoOperator(LandsVideo):
         if kept and kept.result:
             return kept
         record.check(job.request_id, MOST_VIDEOS)
-        return kept or record.state.put(Progress(job, max_tries=record.state.max_tries))
+        return kept or record.state.put(record.begun(job))
 
     def _resume(self, context: Context, record: Record, request_id: str) -> Progress:
         self._job = job = api.Job.of(self.job)
-        return record.recall(job) or Progress(job, max_tries=record.state.max_tries)
+        return record.recall(job) or record.begun(job)
 
 
 @contextmanager
@@ -232,12 +233,6 @@ def _remembered(record: Record, progress: Progress) -> Iterator[None]:
         except Exception:
             record.log.exception("It could not be kept that job %s FAILED.", progress.job.request_id)
         raise
-
-
-def task_identity(context: Context) -> dict[str, Any]:
-    """Return what tells this task instance from all others."""
-    ti = context["ti"]
-    return {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
 
 
 def stem_of(name: str, *more: str) -> str:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_modelmax.operators.download import LandsVideo, stem_of, task_identity
-from airflow_provider_modelmax.operators.order import Order
-from airflow_provider_modelmax.operators.record import Record
+from airflow_provider_modelmax.operators.download import LandsVideo, stem_of
 from airflow_provider_modelmax.operators.submit import SubmitsVideo
-from airflow_provider_modelmax.progress import Progress
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_modelmax.operators.record import Record
     from airflow_provider_modelmax.parameters import VideoParameters
+    from airflow_provider_modelmax.progress import Progress
 
 
 class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
@@ -59,13 +58,13 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
 
     def _stem(self, context: Context) -> str:
         """Known before the job is, so that a manifest is found without the task state."""
-        identity = task_identity(context)
-        return stem_of(identity["task_id"], identity["dag_id"], identity["run_id"], str(identity["map_index"]))
+        ti = context["ti"]
+        return stem_of(ti.task_id, ti.dag_id, ti.run_id, str(ti.map_index))
 
     def _take_up(self, context: Context, record: Record) -> Progress:
         kept = record.recall()
         if kept and self._is_still_good(record.state, kept):
             return self._announce(context, kept)
-        order = Order.checked(self.model, self.prompt, self.parameters)
+        order = self._checked_order()
         record.check(None, order.sample_count)
         return self._submit(context, record.state, order)

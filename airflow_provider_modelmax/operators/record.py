@@ -15,6 +15,7 @@ from airflow_provider_modelmax.progress import Progress
 from airflow_provider_modelmax.storage import DestinationError, check_writable, size_of
 
 if TYPE_CHECKING:
+    from airflow.sdk import Context
     from airflow.sdk.types import Logger
 
 SETTLING = 1.0
@@ -47,6 +48,20 @@ class Record:
     request: Mapping[str, Any] | None
     overwrite: bool
     log: Logger
+
+    @classmethod
+    def of(cls, context: Context, *, destination: object, stem: str, **more: Any) -> Record:
+        """Return the record of the task that runs in ``context``.
+
+        :raises InvalidInputError: when ``destination`` is no usable text
+        """
+        ti = context["ti"]
+        task = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
+        return cls(TaskState(context), Destination.parse(destination, stem), task, **more)
+
+    def begun(self, job: api.Job) -> Progress:
+        """Return the progress with a job of which nothing is known yet."""
+        return self.state.begun(job, self.order)
 
     def recall(self, job: api.Job | None = None) -> Progress | None:
         """Return what was kept: from the task state, else from the manifest.

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_modelmax import api
 from airflow_provider_modelmax.edge import hopeless_fails
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
-from airflow_provider_modelmax.operators.order import Order, describe, fingerprint, hide_image
-from airflow_provider_modelmax.operators.task_state import TaskState
-from airflow_provider_modelmax.progress import FAILED, Progress
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_modelmax.operators.order import Order
+    from airflow_provider_modelmax.operators.task_state import TaskState
     from airflow_provider_modelmax.parameters import VideoParameters
+    from airflow_provider_modelmax.progress import Progress
 
 
 class SubmitsVideo(ModelMaxBaseOperator):
@@ -50,21 +50,33 @@ class SubmitsVideo(ModelMaxBaseOperator):
     @parameters.setter
     def parameters(self, value: Any) -> None:
         # Rendering ends here for mapped and unmapped tasks alike; after it Airflow stores the fields.
-        self._parameters = hide_image(value)
+        if isinstance(value, Mapping) and "image" in value:
+            from airflow_provider_modelmax.operators.order import hide_image  # noqa: PLC0415 - not at DAG parse
+
+            value = hide_image(value)
+        self._parameters = value
 
     def _request(self) -> dict[str, Any]:
         """Return what is asked for, as a manifest shows it."""
+        from airflow_provider_modelmax.operators.order import describe  # noqa: PLC0415 - not at DAG parse
+
         return describe(self.model, self.prompt, self.parameters)
 
     def _order(self) -> str:
+        from airflow_provider_modelmax.operators.order import fingerprint  # noqa: PLC0415 - not at DAG parse
+
         return fingerprint(self._request())
+
+    def _checked_order(self) -> Order:
+        from airflow_provider_modelmax.operators.order import Order  # noqa: PLC0415 - not at DAG parse
+
+        return Order.checked(self.model, self.prompt, self.parameters)
 
     def _submit(self, context: Context, state: TaskState, order: Order) -> Progress:
         job = self.hook.submit_video(order.model, order.prompt, order.body)
         self.log.info("Submitted job %s (%s).", job.request_id, job.model)
         self.log.info("Should this task be lost, give that id to ModelMaxDownloadVideoOperator(job=…).")
-        progress = Progress(job, order=self._order(), max_tries=state.max_tries)
-        return self._announce(context, state.put(progress))
+        return self._announce(context, state.put(state.begun(job, self._order())))
 
     def _announce(self, context: Context, progress: Progress) -> Progress:
         self._job = progress.job
@@ -88,7 +100,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
         return "" if kept.order == self._order() else "model, prompt or parameters have changed since"
 
     def _what_became_of_it(self, kept: Progress) -> str:
-        if kept.phase == FAILED:
+        if kept.is_failed:
             return f"FAILED: {kept.reason}"
         try:
             answer = self.hook.get_status(kept.job)
@@ -122,9 +134,11 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
 
     def execute(self, context: Context) -> dict[str, str]:
         """Submit, and return the job."""
+        from airflow_provider_modelmax.operators.task_state import TaskState  # noqa: PLC0415 - not at DAG parse
+
         with hopeless_fails():
             state = TaskState(context)
-            order = Order.checked(self.model, self.prompt, self.parameters)
+            order = self._checked_order()
             kept = state.get()
             if kept and self._is_still_good(state, kept):
                 return self._announce(context, kept).job.as_dict()

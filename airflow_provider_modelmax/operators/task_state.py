@@ -12,6 +12,8 @@ from airflow_provider_modelmax.progress import Progress
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_modelmax.api import Job
+
 KEY = "modelmax"
 
 
@@ -42,6 +44,13 @@ class TaskState:
 
             self._store.set(KEY, progress.as_dict(), retention=NEVER_EXPIRE)
         return progress
+
+    def begun(self, job: Job, order: str) -> Progress:
+        """Return the progress with a job of which nothing is known yet.
+
+        :param order: fingerprint of what was asked for
+        """
+        return Progress(job, order=order, max_tries=self.max_tries)
 
     def was_cleared_since(self, progress: Progress) -> bool:
         """Tell a clear from an automatic retry: only a clear raises ``max_tries`` (``clear_task_instances``)."""

@@ -17,10 +17,11 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_modelmax import api, edge, polling
-from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 
 KEPT_WAIT = "modelmax_wait"
 """Where the reschedule mode keeps, from process to process, how long the service has been odd (Airflow 3.3+)."""
@@ -50,7 +51,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         self,
         *,
         job: Mapping[str, str],
-        modelmax_conn_id: str = ModelMaxHook.default_conn_name,
+        modelmax_conn_id: str = edge.DEFAULT_CONN_ID,
         poll_interval: float | timedelta | None = None,
         deferrable: bool | None = None,
         mode: str = "poke",
@@ -69,6 +70,8 @@ class ModelMaxVideoSensor(BaseSensorOperator):
     @cached_property
     def hook(self) -> ModelMaxHook:
         """The hook of this task's connection."""
+        from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook  # noqa: PLC0415 - not at DAG parse
+
         return ModelMaxHook(self.modelmax_conn_id)
 
     def execute(self, context: Context) -> Any:

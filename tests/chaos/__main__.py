@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -37,6 +38,8 @@ def main() -> int:
     say(f"{chosen.videos} videos, seed {chosen.seed}, {'no task state, ' if chosen.no_task_state else ''}home {home}")
     outcome = _run(chosen, home, say)
     write(outcome.table())
+    if outcome.is_good():
+        shutil.rmtree(home)
     return 0 if outcome.is_good() else 1
 
 

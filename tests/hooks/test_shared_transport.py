@@ -79,6 +79,27 @@ def test_a_new_key_is_looked_up_once_by_all(connect, simulator, looked_up):
     assert len(looked_up) == 2
 
 
+def test_calls_under_way_get_their_answers_when_the_key_is_changed_beside_them(connect, simulator):
+    connect(simulator.url, "sk-old")
+    simulator.settings.key = "sk-old"
+
+    async def story(crowd: list[ModelMaxHook]) -> None:
+        await all_ask(crowd)
+        old = crowd[0]._shared._transport
+        simulator.fault("status", "slow_answer", seconds=0.3, times=CROWD - 1)
+        slow = asyncio.ensure_future(all_ask(crowd[1:]))
+        while simulator.ledger.count("status") < 2 * CROWD - 1:  # noqa: ASYNC110 - it runs in a thread
+            await asyncio.sleep(0.01)
+        simulator.settings.key = "sk-new"
+        connect(simulator.url, "sk-new")
+        assert {type(each) for each in await all_ask(crowd[:1])} == {api.BadRequestError}
+        assert not old._session.closed
+        assert {type(each) for each in await slow} == {api.BadRequestError}
+        assert old._session.closed
+
+    together(story)
+
+
 def test_a_revoked_key_is_no_storm_of_look_ups(connect, simulator, looked_up):
     connect(simulator.url, "sk-old")
     simulator.settings.key = "sk-old"
