@@ -75,12 +75,7 @@ class LandsVideo(ModelMaxBaseOperator):
             progress = self._resume(context, landing.record, job_event.request_id)
             with _remembered(landing.record, progress):
                 job_event.raise_for_outcome()
-            self.log.info(
-                "Job %s is COMPLETED: seen %.0f s in queue, %.0f s generating.",
-                job_event.request_id,
-                job_event.queued_seconds,
-                job_event.generating_seconds,
-            )
+            self.log.info("%s", job_event)
             return self._finish(context, landing, progress)
 
     def on_kill(self) -> None:

@@ -106,7 +106,7 @@ class Landing:
             self.pause(0)
             if previous:
                 again = asking if may_have_billed(previous) else asking.not_asked()
-                asking = self.record.renew(again.asking(asking.asker, time.time() + self.hook.answer_seconds))
+                asking = self.record.put(again.asking(asking.asker, time.time() + self.hook.answer_seconds))
             sent = True
 
         def may_have_billed(error: BaseException) -> bool:

@@ -96,9 +96,8 @@ class Record:
         check_writable(self.destination.folder)
 
     def put(self, progress: Progress) -> Progress:
-        """Keep how far the task got, and return it; in the manifest too, once the result is there."""
-        if progress.result:
-            self._manifest(progress).write(self.destination.manifest)
+        """Keep how far the task got in manifest and task state, and return it."""
+        self._manifest(progress).write(self.destination.manifest)
         return self.state.put(progress)
 
     def claim(self, progress: Progress, asking: Progress) -> Progress:
@@ -119,11 +118,6 @@ class Record:
             self._refuse_if_taken(there, progress.job.request_id, self.destination.manifest)
         return self._replace(asking)
 
-    def renew(self, asking: Progress) -> Progress:
-        """Keep that the billing call is made again, and return it."""
-        self._manifest(asking).write(self.destination.manifest)
-        return self.state.put(asking)
-
     def latest(self, progress: Progress) -> Progress:
         """Return what stands in the manifest by now, when that is of the same job."""
         manifest = Manifest.read(self.destination.manifest)
@@ -133,7 +127,7 @@ class Record:
     def release(self, over: Progress) -> None:
         """Keep that a billing call is over without an answer."""
         try:
-            self.renew(over)
+            self.put(over)
         except Exception:
             self.log.exception("It could not be kept that the result of job %s did not come.", over.job.request_id)
 

@@ -101,12 +101,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         with self._soft(), edge.hopeless_fails(), _times_out():
             job_event = JobEvent.from_dict(event)
             job_event.raise_for_outcome()
-            self.log.info(
-                "Job %s is COMPLETED: seen %.0f s in queue, %.0f s generating.",
-                job_event.request_id,
-                job_event.queued_seconds,
-                job_event.generating_seconds,
-            )
+            self.log.info("%s", job_event)
             return api.Job.of(self.job).as_dict()
 
     def on_kill(self) -> None:

@@ -55,6 +55,12 @@ class JobEvent:
         """Return the payload of the trigger event."""
         return asdict(self)
 
+    def __str__(self) -> str:
+        return (
+            f"Job {self.request_id} is {self.outcome.upper()}: seen {self.queued_seconds:.0f} s in queue, "
+            f"{self.generating_seconds:.0f} s generating."
+        )
+
     def raise_for_outcome(self) -> None:
         """Raise what the wait ended in, unless the job is COMPLETED."""
         if self.outcome == "completed":

@@ -197,3 +197,17 @@ def _certificate(name: str, key: Any, issuer: str, issuer_key: Any, *, is_ca: bo
         address = x509.IPAddress(ipaddress.ip_address(name))
         builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
     return builder.sign(issuer_key, hashes.SHA256())
+
+
+@pytest.fixture
+def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the ids of the connections that are looked up in an event loop."""
+    found: list[str] = []
+    look_up = ModelMaxHook.aget_connection
+
+    async def counted(conn_id: str) -> object:
+        found.append(conn_id)
+        return await look_up(conn_id)
+
+    monkeypatch.setattr(ModelMaxHook, "aget_connection", staticmethod(counted))
+    return found

@@ -655,9 +655,7 @@ def test_a_missing_connection_is_no_good_one():
 # In an event loop
 
 
-def test_in_a_loop_the_connection_is_looked_up_once_and_a_call_is_made_once(modelmax_conn, simulator, monkeypatch):
-    looked_up = count_look_ups(monkeypatch)
-
+def test_in_a_loop_the_connection_is_looked_up_once_and_a_call_is_made_once(modelmax_conn, simulator, looked_up):
     async def ask() -> None:
         hook = ModelMaxHook(modelmax_conn)
         for _ in range(3):
@@ -672,18 +670,6 @@ def test_in_a_loop_the_connection_is_looked_up_once_and_a_call_is_made_once(mode
     asyncio.run(ask())
     assert looked_up == ["modelmax_default"]
     assert statuses(simulator, "status") == [400, 400, 400, 503]
-
-
-def count_look_ups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    looked_up: list[str] = []
-    look_up = ModelMaxHook.aget_connection
-
-    async def counted(conn_id: str) -> object:
-        looked_up.append(conn_id)
-        return await look_up(conn_id)
-
-    monkeypatch.setattr(ModelMaxHook, "aget_connection", staticmethod(counted))
-    return looked_up
 
 
 def test_a_key_that_was_changed_while_waiting_is_taken_up(connect, simulator):

@@ -6,27 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import pytest
-
 from airflow_provider_modelmax import api
 from airflow_provider_modelmax.hooks import shared_transport as room
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from tests.hooks.conftest import NONE
 
 CROWD = 50
-
-
-@pytest.fixture
-def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    found: list[str] = []
-    look_up = ModelMaxHook.aget_connection
-
-    async def counted(conn_id: str) -> object:
-        found.append(conn_id)
-        return await look_up(conn_id)
-
-    monkeypatch.setattr(ModelMaxHook, "aget_connection", staticmethod(counted))
-    return found
 
 
 def together(story: Callable[[list[ModelMaxHook]], Awaitable[Any]]) -> Any:
