@@ -7,7 +7,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
 
-.PHONY: help demo standalone test test-fast chaos chaos-quick lint format types constraints clean
+.PHONY: help demo standalone test test-fast chaos chaos-quick bench bench-quick lint format types constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,12 @@ chaos: .venv/.ready ## 300 videos while everything that can be killed is killed;
 chaos-quick: .venv/.ready ## The same with 20 videos (two minutes)
 	$(BIN)/python -m tests.chaos --quick $(CHAOS)
 
+bench: .venv/.bench ## Speed and cost against peers of the same run (about an hour); BENCH="polling store" chooses
+	$(BIN)/python -m tests.bench $(BENCH)
+
+bench-quick: .venv/.bench ## The same with fewer and shorter measurements
+	$(BIN)/python -m tests.bench --quick $(BENCH)
+
 lint: .venv/.ready ## Style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,12 +50,18 @@ types: .venv/.ready ## mypy --strict
 
 constraints: .venv/.ready ## Resolve constraints.txt anew
 	$(UV) pip compile --quiet --universal --python-version 3.10 --no-emit-index-url --no-annotate \
-		--custom-compile-command "make constraints" --extra s3 --extra simulator --group dev \
+		--custom-compile-command "make constraints" --extra s3 --extra simulator --group dev --group bench \
 		pyproject.toml --output-file constraints.txt --upgrade
 
 clean: ## Remove the environment, caches and what demo and standalone made
-	rm -rf .venv .demo .standalone .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .bench .demo .standalone .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The peers, in the environment of the project; the AWS CLI in one of its own: it wants another botocore.
+.venv/.bench: .venv/.ready
+	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --group bench
+	@$(UV) venv --quiet --clear .venv/aws && $(UV) pip install --quiet --python .venv/aws/bin/python awscli
+	@touch $@
 
 .venv/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \

@@ -1,0 +1,54 @@
+"""Measure, print the tables and keep them as JSON: `make bench`, `make bench-quick`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import signal
+import sys
+from pathlib import Path
+
+from tests.bench.report import Report, circumstances
+from tests.stack.demo import narrator, write
+from tests.stack.processes import PROJECT
+
+BENCHMARKS = ("imports", "schedule", "polling", "download", "store", "worker", "triggerer", "trouble", "batch")
+"""Modules of this folder, each with `run(quick, say) -> Report`; the quick ones first."""
+
+
+def main() -> int:
+    """Run what was chosen. Missing a target is shown, and is no failure: a benchmark is no test."""
+    chosen = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    say = narrator()
+    reports: list[Report] = []
+    for name in chosen.names or BENCHMARKS:
+        say(f"{name} …")
+        report = importlib.import_module(f"tests.bench.{name}").run(chosen.quick, say)
+        reports.append(report)
+        write(report.table(color=sys.stdout.isatty()) + "\n")
+        _keep(chosen.json, chosen.quick, reports)
+    missed = [figure for report in reports for figure in report.figures if not figure.holds]
+    write(f"\n{len(missed)} figures short of their target. All of it as JSON: {chosen.json}\n")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=BENCHMARKS, metavar="NAME", help="which (default: all)")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter measurements: a few minutes in all")
+    parser.add_argument("--json", type=Path, default=PROJECT / ".bench" / "results.json", help="default %(default)s")
+    return parser.parse_args()
+
+
+def _keep(file: Path, quick: bool, reports: list[Report]) -> None:
+    """Add to what the file holds of the other benchmarks, so that one can be repeated alone."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    kept = json.loads(file.read_text())["reports"] if file.exists() else {}
+    new = {report.name: {**report.as_dict(), "quick": quick, **circumstances()} for report in reports}
+    file.write_text(json.dumps({"reports": {**kept, **new}}, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""What a benchmark found: figures with targets, as a table for people and as JSON for plots. Measures nothing."""
+
+from __future__ import annotations
+
+import operator
+import os
+import platform
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from typing import Any
+
+_COMPARES = {"≤": operator.le, "≥": operator.ge}
+_RED, _GREEN, _PLAIN = "\033[31m", "\033[32m", "\033[0m"
+_PACKAGES = ("apache-airflow", "aiohttp", "requests", "s3fs", "aiobotocore", "uvicorn")
+_PEERS = ("apache-airflow-providers-dbt-cloud", "apache-airflow-providers-http")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One thing that was measured.
+
+    :param what: what it is, peer or limit included
+    :param value: the ratio, or the figure where the target is a number of its own
+    :param target: such as "≥ 10" or "≤ 0.65"; empty where it is only shown
+    :param unit: of `value`; "x" for a ratio
+    :param low: the lowest of the repeated measurements
+    :param high: the highest
+    :param detail: the absolute figures behind it
+    """
+
+    what: str
+    value: float
+    target: str = ""
+    unit: str = "x"
+    low: float | None = None
+    high: float | None = None
+    detail: str = ""
+
+    @classmethod
+    def of(cls, what: str, values: Sequence[float], target: str = "", *, unit: str = "x", detail: str = "") -> Figure:
+        """Return the median of repeated measurements, with their spread."""
+        return cls(what, statistics.median(values), target, unit, min(values), max(values), detail)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the target is reached; True where there is none."""
+        if not self.target:
+            return True
+        sign, limit = self.target.split()
+        return bool(_COMPARES[sign](self.value, float(limit.replace(",", ""))))
+
+
+@dataclass
+class Report:
+    """What one benchmark found.
+
+    :param name: of the benchmark
+    :param about: one sentence
+    :param figures: the table
+    :param series: what plots are drawn from
+    """
+
+    name: str
+    about: str
+    figures: list[Figure] = field(default_factory=list)
+    series: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {**asdict(self), "figures": [{**asdict(each), "holds": each.holds} for each in self.figures]}
+
+    def table(self, *, color: bool) -> str:
+        """Return the figures as people read them, red where a target is missed."""
+        rows = [("", "measured", "spread", "target", "behind it")]
+        rows += [(each.what, shown(each), _spread(each), each.target, each.detail) for each in self.figures]
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        lines = [f"\n{self.name}: {self.about}"]
+        for row, figure in zip(rows, [None, *self.figures], strict=True):
+            cells = "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip()
+            lines.append(f"  {_painted(cells, figure) if color else cells + _missed(figure)}")
+        return "\n".join(lines)
+
+
+def circumstances() -> dict[str, Any]:
+    """Return what the figures depend on: machine and versions."""
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} cores",
+        "packages": {name: _version(name) for name in (*_PACKAGES, *_PEERS)},
+    }
+
+
+def shown(figure: Figure) -> str:
+    """Return the value as people read it."""
+    return f"{number(figure.value)} {figure.unit}".strip()
+
+
+def number(value: float) -> str:
+    """Return three digits that count, or all of a large number."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _spread(figure: Figure) -> str:
+    if figure.low is None or figure.high is None:
+        return ""
+    return f"{number(figure.low)} to {number(figure.high)}"
+
+
+def _painted(line: str, figure: Figure | None) -> str:
+    if figure is None or not figure.target:
+        return line
+    return f"{_GREEN if figure.holds else _RED}{line}{_PLAIN}"
+
+
+def _missed(figure: Figure | None) -> str:
+    return "" if figure is None or figure.holds else "  <- SHORT OF ITS TARGET"
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
