@@ -21,6 +21,7 @@ from airflow_provider_modelmax.api import (
     ModelMaxError,
     UnauthorizedError,
 )
+from airflow_provider_modelmax.pace import Experience
 
 DEFAULT_POLL_INTERVAL = 5.0
 """Seconds, as the service recommends."""
@@ -63,6 +64,8 @@ class Wait:
     :param running_since: when the job was first seen out of the queue
     :param reason: the service's reason when the status is FAILED
     :param trouble: what the last status call ended in, None when it was answered
+    :param submitted: when the job was submitted, None where that is not known
+    :param seen_in_queue: whether the first answer was IN_QUEUE
     """
 
     request_id: str
@@ -75,11 +78,21 @@ class Wait:
     running_since: datetime | None = None
     reason: str | None = None
     trouble: ModelMaxError | None = None
+    submitted: datetime | None = None
+    seen_in_queue: bool = False
 
     @classmethod
-    def begin(cls, request_id: str, *, deadline: datetime, poll_interval: float, now: datetime) -> Wait:
+    def begin(
+        cls,
+        request_id: str,
+        *,
+        deadline: datetime,
+        poll_interval: float,
+        now: datetime,
+        submitted: datetime | None = None,
+    ) -> Wait:
         """Return a wait that knows nothing yet."""
-        return cls(request_id, deadline, poll_interval, started=now, heard=now, since=now)
+        return cls(request_id, deadline, poll_interval, started=now, heard=now, since=now, submitted=submitted)
 
     def answered(self, answer: JobStatus, now: datetime) -> Wait:
         """Return what is known after an answer to *status*."""
@@ -88,7 +101,12 @@ class Wait:
             return known
         running = self.running_since or (None if answer.status == IN_QUEUE else now)
         first = self.status is None and answer.status == IN_QUEUE  # there it was from the start
-        return replace(known, since=self.started if first else now, running_since=running)
+        return replace(
+            known,
+            since=self.started if first else now,
+            running_since=running,
+            seen_in_queue=first or self.seen_in_queue,
+        )
 
     def failed(self, error: ModelMaxError) -> Wait:
         """Return what is known after a status call that ended in ``error``."""
@@ -99,6 +117,11 @@ class Wait:
         """Whether the last answer was none, or one that the contract does not know: patience is running."""
         return self.trouble is not None or self.status not in STATUSES
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the last answer was COMPLETED or FAILED."""
+        return self.trouble is None and self.status in FINAL
+
     def kept(self) -> dict[str, str | None]:
         """Return, as JSON, what another process needs to go on with this patience."""
         return {"heard": self.heard.isoformat(), "status": self.status, "since": self.since.isoformat()}
@@ -108,18 +131,35 @@ class Wait:
         heard, since = datetime.fromisoformat(kept["heard"]), datetime.fromisoformat(kept["since"])
         return replace(self, heard=heard, status=kept["status"], since=since)
 
-    def next_step(self, now: datetime) -> AskAgain | Over:
-        """Decide what the last status call means."""
+    def next_step(self, now: datetime, experience: Experience | None = None) -> AskAgain | Over:
+        """Decide what the last status call means.
+
+        :param experience: with other jobs of the model; without it the job is asked for each interval
+        """
         if isinstance(self.trouble, HOPELESS):
             return Over(self.trouble)
-        if self.trouble is None and self.status in FINAL:
+        if self.is_over:
             failed = JobFailedError(self.request_id, self.reason or "no reason given")
             return Over(failed if self.status == FAILED else None)
         if why := self._gave_up(now):
             return Over(JobNotOverError(self.request_id, why, timed_out=now >= self.deadline))
-        pause = max(self.poll_interval, getattr(self.trouble, "retry_after", None) or 0.0)
+        if self.in_doubt or not experience:
+            pause = max(self.poll_interval, getattr(self.trouble, "retry_after", None) or 0.0)
+        else:
+            pause = self.pause(now, experience)
         left = (self.deadline - now).total_seconds()
         return AskAgain(self.deadline if pause >= left else now + timedelta(seconds=pause))
+
+    def pause(self, now: datetime, experience: Experience) -> float:
+        """Return for how many seconds to leave the job alone, judged by how long others took."""
+        in_queue = self.status == IN_QUEUE
+        age, running = self._ages(now)
+        return experience.pause(self.poll_interval, age=age, running=running, in_queue=in_queue)
+
+    def teach(self, experience: Experience) -> None:
+        """Remember how old the job was when it was last heard of, not over yet."""
+        age, running = self._ages(self.heard)
+        experience.add(age=age, running=running)
 
     def news(self, before: Wait, now: datetime) -> str:
         """Return the log line for what changed since ``before``; empty when nothing did."""
@@ -137,6 +177,15 @@ class Wait:
         running = self.running_since or now
         over = self.since if self.status in FINAL else now
         return (running - self.started).total_seconds(), max((over - running).total_seconds(), 0.0)
+
+    def _ages(self, now: datetime) -> tuple[float | None, float | None]:
+        """Return for how long the job has been there, and for how long out of the queue; None: nobody saw it begin."""
+        begun = self.submitted or (self.started if self.seen_in_queue else None)
+        left_queue = self.running_since if self.seen_in_queue else None
+        return (
+            (now - begun).total_seconds() if begun else None,
+            (now - left_queue).total_seconds() if left_queue else None,
+        )
 
     def _patience(self) -> str:
         return shown(min(self.heard + SILENCE_LIMIT, self.deadline))

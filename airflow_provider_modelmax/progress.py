@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import Any
 
 from airflow_provider_modelmax.api import Job, Result
@@ -19,6 +20,7 @@ class Progress:
     :param job: what was submitted
     :param phase: ``submitted``, ``fetching`` (the billing call has begun), ``fetched``, ``landed`` or ``failed``
     :param order: fingerprint of what was asked for; empty when the job was submitted elsewhere
+    :param submitted_at: when the job was submitted, in seconds since the epoch; 0 when it was submitted elsewhere
     :param max_tries: Airflow's, when the job was submitted or taken up: a clear raises it
     :param asks: how many billing calls were begun whose answer is not known
     :param asker: who began the last one, empty when that call is over
@@ -31,6 +33,7 @@ class Progress:
     job: Job
     phase: str = SUBMITTED
     order: str = ""
+    submitted_at: float = 0.0
     max_tries: int = 0
     asks: int = 0
     asker: str = ""
@@ -38,6 +41,11 @@ class Progress:
     result: Result | None = None
     videos: tuple[Saved, ...] = ()
     reason: str = ""
+
+    @property
+    def submitted(self) -> datetime | None:
+        """When the job was submitted, where that is known."""
+        return datetime.fromtimestamp(self.submitted_at, timezone.utc) if self.submitted_at else None
 
     @property
     def is_failed(self) -> bool:
@@ -75,6 +83,7 @@ class Progress:
             **self.job.as_dict(),
             "phase": self.phase,
             "order": self.order,
+            "submitted_at": self.submitted_at,
             "max_tries": self.max_tries,
             "asks": self.asks,
             "asker": self.asker,
@@ -92,7 +101,7 @@ class Progress:
         :raises KeyError, TypeError, ValueError: when it is something else
         """
         job = Job.of(kept)
-        plain = ("phase", "order", "max_tries", "asks", "asker", "busy_until", "reason")
+        plain = ("phase", "order", "submitted_at", "max_tries", "asks", "asker", "busy_until", "reason")
         result = Result.from_dict({**kept, **job.as_dict()}) if kept["data"] else None
         videos = tuple(Saved(each["uri"], each["bytes"], each["sha256"]) for each in kept["videos"])
         return cls(job, result=result, videos=videos, **{name: kept[name] for name in plain})

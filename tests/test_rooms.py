@@ -21,7 +21,8 @@ ROOMS: dict[str, set[str]] = {
     "__init__.py": set(),
     "get_provider_info.py": {""},
     "api.py": {"pendulum"},
-    "polling.py": {"pendulum", ".api"},
+    "pace.py": set(),
+    "polling.py": {"pendulum", ".api", ".pace"},
     "parameters.py": {"typing_extensions", ".api"},
     "mp4.py": set(),
     "local_file.py": set(),
@@ -45,7 +46,7 @@ ROOMS: dict[str, set[str]] = {
         ".get_provider_info",
         ".hooks",
     },
-    "triggers": {"airflow.triggers.base", ".api", ".polling", ".hooks"},
+    "triggers": {"airflow.triggers.base", ".api", ".pace", ".polling", ".hooks"},
     "sensors": {COMPAT, "airflow.sdk", ".api", ".edge", ".polling", ".hooks", ".triggers"},
     "operators": {
         *(

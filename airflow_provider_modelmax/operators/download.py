@@ -127,17 +127,21 @@ class LandsVideo(ModelMaxBaseOperator):
                 if step.error:
                     raise step.error
             elif self.deferrable and deadline - now >= edge.MIN_DEFERRAL:
-                self._defer_until(job, deadline)
+                self._defer_until(progress, deadline)
             else:
                 self.hook.wait(job, deadline=deadline, poll_interval=interval, pause=landing.pause)
 
-    def _defer_until(self, job: api.Job, deadline: datetime) -> None:
+    def _defer_until(self, progress: Progress, deadline: datetime) -> None:
         from airflow_provider_modelmax.triggers.job import ModelMaxJobTrigger  # noqa: PLC0415 - not at DAG parse
 
         self.log.info("Waiting without a worker slot, until %s at most.", polling.shown(deadline))
         self.defer(
             trigger=ModelMaxJobTrigger.waiting_for(
-                job, conn_id=self.modelmax_conn_id, deadline=deadline, poll_interval=self.poll_interval
+                progress.job,
+                conn_id=self.modelmax_conn_id,
+                deadline=deadline,
+                poll_interval=self.poll_interval,
+                submitted=progress.submitted,
             ),
             method_name="execute_complete",
             timeout=edge.backstop(deadline),
@@ -188,7 +192,8 @@ class ModelMaxDownloadVideoOperator(LandsVideo):
     :param overwrite: whether another job's video at that object may be replaced; default False
     :param deadline: how long to wait for the job in each try (default one hour), or until when (aware datetime);
         ``execution_timeout`` bounds it, also while deferred
-    :param poll_interval: seconds between two status calls; default 5
+    :param poll_interval: seconds between two status calls; default 5; while deferred up to four times that, where other
+        jobs of this model were never over
     :param deferrable: whether to wait without a worker slot; default ``[operators] default_deferrable`` where that is
         set, else True
     :param modelmax_conn_id: the connection

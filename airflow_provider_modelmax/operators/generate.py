@@ -36,7 +36,8 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
         clear takes up the job, the result and the videos that are there
     :param deadline: how long to wait for the job in each try (default one hour), or until when (aware datetime);
         ``execution_timeout`` bounds it, also while deferred
-    :param poll_interval: seconds between two status calls; default 5
+    :param poll_interval: seconds between two status calls; default 5; while deferred up to four times that, where other
+        jobs of this model were never over
     :param deferrable: whether to wait without a worker slot; default ``[operators] default_deferrable`` where that is
         set, else True
     :param modelmax_conn_id: the connection

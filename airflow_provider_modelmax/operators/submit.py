@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -76,7 +77,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
         job = self.hook.submit_video(order.model, order.prompt, order.body)
         self.log.info("Submitted job %s (%s).", job.request_id, job.model)
         self.log.info("Should this task be lost, give that id to ModelMaxDownloadVideoOperator(job=…).")
-        return self._announce(context, state.put(state.begun(job, self._order())))
+        return self._announce(context, state.put(state.begun(job, self._order(), submitted_at=time.time())))
 
     def _announce(self, context: Context, progress: Progress) -> Progress:
         self._job = progress.job

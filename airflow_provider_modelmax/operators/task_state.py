@@ -45,12 +45,13 @@ class TaskState:
             self._store.set(KEY, progress.as_dict(), retention=NEVER_EXPIRE)
         return progress
 
-    def begun(self, job: Job, order: str) -> Progress:
+    def begun(self, job: Job, order: str, *, submitted_at: float = 0.0) -> Progress:
         """Return the progress with a job of which nothing is known yet.
 
         :param order: fingerprint of what was asked for
+        :param submitted_at: seconds since the epoch; 0 when the job was submitted elsewhere
         """
-        return Progress(job, order=order, max_tries=self.max_tries)
+        return Progress(job, order=order, submitted_at=round(submitted_at, 1), max_tries=self.max_tries)
 
     def was_cleared_since(self, progress: Progress) -> bool:
         """Tell a clear from an automatic retry: only a clear raises ``max_tries`` (``clear_task_instances``)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import defaultdict
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_modelmax import api, polling
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+from airflow_provider_modelmax.pace import Experience
 from airflow_provider_modelmax.simulator import Simulator
 from airflow_provider_modelmax.triggers import job as module
 from airflow_provider_modelmax.triggers.job import FIRST_EVENT, JobEvent, ModelMaxJobTrigger
@@ -29,6 +31,7 @@ def spread(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
     """Fire as soon as there is something to say (two tests put the wait back); return how the start was spread."""
     spreads: list[tuple[float, float]] = []
     monkeypatch.setattr(module, "FIRST_EVENT", timedelta(0))
+    monkeypatch.setattr(module, "_experience", defaultdict(Experience))
     monkeypatch.setattr(module, "random", SimpleNamespace(uniform=lambda *ends: spreads.append(ends) or 0.0))
     return spreads
 
@@ -78,15 +81,54 @@ def test_a_trigger_passes_airflows_own_encoder(job):
     assert json.loads(json.dumps(encoded))["kwargs"]["request_id"] == job.request_id
 
 
-def test_what_the_database_and_the_log_see_holds_ids_and_a_deadline_only(job, simulator):
+def test_what_the_database_and_the_log_see_holds_ids_and_times_only(job, simulator):
     waiting = trigger(job)
     seen = repr(waiting) + json.dumps(serialize(waiting.serialize()[1]))
     assert job.request_id in seen
     assert simulator.key not in seen
     assert PROMPT not in seen
     assert set(waiting.serialize()[1]) == {
-        *("modelmax_conn_id", "model", "request_id", "status_url", "deadline", "poll_interval")
+        *("modelmax_conn_id", "model", "request_id", "status_url", "deadline", "poll_interval", "submitted")
     }
+
+
+# When it asks
+
+
+def known_to_take(seconds: float, jobs: int = 100) -> None:
+    for _ in range(jobs):
+        module._experience["veo-3.1"].add(age=seconds, running=None)
+
+
+def test_a_job_is_left_alone_while_others_of_its_model_were_never_over(modelmax_conn, simulator):
+    simulator.settings.queue_seconds, simulator.settings.run_seconds = 0, 2
+    known_to_take(2)
+    waiting = trigger(ModelMaxHook(modelmax_conn).submit_video("veo-3.1", PROMPT), poll_interval=0.2)
+    waiting.submitted = datetime.now(timezone.utc)
+    assert fire(waiting).outcome == "completed"
+    assert simulator.ledger.count("status") <= 6  # of 10
+
+
+def test_a_job_of_which_nobody_knows_the_age_is_asked_for_each_interval(modelmax_conn, simulator):
+    simulator.settings.queue_seconds, simulator.settings.run_seconds = 0, 2
+    known_to_take(2)
+    fire(trigger(ModelMaxHook(modelmax_conn).submit_video("veo-3.1", PROMPT), poll_interval=0.2))
+    assert simulator.ledger.count("status") >= 9
+
+
+def test_a_job_that_is_over_teaches_how_old_it_was_when_it_still_ran(modelmax_conn, simulator):
+    simulator.settings.queue_seconds = simulator.settings.run_seconds = 0.5
+    waiting = trigger(ModelMaxHook(modelmax_conn).submit_video("veo-3.1", PROMPT), poll_interval=0.1)
+    waiting.submitted = datetime.now(timezone.utc) - timedelta(seconds=100)
+    fire(waiting)
+    (whole,), (running,) = module._experience["veo-3.1"].whole.sorted, module._experience["veo-3.1"].running.sorted
+    assert 100.7 < whole < 101.2
+    assert 0.2 < running < 0.6
+
+
+def test_a_wait_that_gave_up_teaches_nothing(job):
+    fire(trigger(job, seconds=0.1))
+    assert not module._experience["veo-3.1"].whole.sorted
 
 
 # How a wait ends

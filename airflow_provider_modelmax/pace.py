@@ -1,0 +1,90 @@
+"""How long to leave a job alone, judged by how long others took. Pure decisions: no I/O, and the time is an argument.
+
+Backing off with a job's age is the worst one can do: most calls then fall where no job is ever over, and the last one
+comes late. What is learned here saves calls where an end is unlikely, and asks each interval where it is not.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Sequence
+
+MOST = 4
+"""Intervals between two calls at most: so late can a job be noticed that ends sooner than any before it."""
+
+RISK = 0.07
+"""Chance that a job is over during a pause, times the root of the pause in intervals (`make bench BENCH=schedule`)."""
+
+_CHOICES = [(quarters / 4, (quarters / 4) ** 0.5) for quarters in range(4 * MOST, 4, -1)]
+
+KEPT = 200
+"""Jobs of a model that are remembered: with more, it takes longer to notice that the service has become faster."""
+
+
+def pause(interval: float, age: float, ends: Sequence[float]) -> float:
+    """Return for how many seconds to leave a job alone: one interval, and up to ``MOST`` where its end is unlikely.
+
+    :param interval: seconds; never less than this
+    :param age: of the job, in seconds
+    :param ends: at which age other jobs were last seen running, sorted; where they are few, or all were over sooner,
+        the answer is one interval
+    """
+    begin = bisect_left(ends, age)
+    running = len(ends) - begin + 1  # and one that nobody has seen yet, which is over just then
+    for intervals, root in _CHOICES:
+        over = bisect_left(ends, age + intervals * interval) - begin + 1
+        if over * root <= RISK * running:
+            return intervals * interval
+    return interval
+
+
+class Durations:
+    """The last durations of something, in seconds."""
+
+    def __init__(self) -> None:
+        self.sorted: list[float] = []
+        self._order: deque[float] = deque()
+
+    def add(self, seconds: float) -> None:
+        """Remember one more; the oldest is forgotten."""
+        self._order.append(seconds)
+        insort(self.sorted, seconds)
+        if len(self._order) > KEPT:
+            del self.sorted[bisect_left(self.sorted, self._order.popleft())]
+
+    @property
+    def spread(self) -> float:
+        """Seconds between the shortest and the longest."""
+        return self.sorted[-1] - self.sorted[0] if self.sorted else float("inf")
+
+
+class Experience:
+    """What a process has seen of the jobs of one model: how long they took in all, and how long once they ran."""
+
+    def __init__(self) -> None:
+        self.whole = Durations()
+        self.running = Durations()
+
+    def pause(self, interval: float, *, age: float | None, running: float | None, in_queue: bool) -> float:
+        """Return for how many seconds to leave a job alone.
+
+        :param interval: seconds; never less than this
+        :param age: seconds since the job was submitted, None where that is not known
+        :param running: seconds since it left the queue, None where nobody saw it leave
+        :param in_queue: whether it still waits there
+        """
+        clocks = [(each, at) for each, at in ((self.whole, age), (self.running, running)) if at is not None]
+        clock, at = min(clocks, key=lambda each: each[0].spread, default=(self.whole, None))
+        known = interval if at is None else pause(interval, at, clock.sorted)
+        return max(known, pause(interval, 0.0, self.running.sorted)) if in_queue else known
+
+    def add(self, *, age: float | None, running: float | None) -> None:
+        """Remember a job that is over.
+
+        :param age: seconds from its submission until it was last seen not over, None where that is not known
+        :param running: the same, from when it left the queue
+        """
+        for durations, seconds in ((self.whole, age), (self.running, running)):
+            if seconds is not None:
+                durations.add(seconds)
