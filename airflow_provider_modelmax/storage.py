@@ -24,6 +24,7 @@ from airflow.sdk.io import has_fs
 from airflow_provider_modelmax import local_file
 from airflow_provider_modelmax.mp4 import BrokenVideoError, Mp4Check
 from airflow_provider_modelmax.read_ahead import read_ahead
+from airflow_provider_modelmax.s3_upload import S3Upload
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +33,14 @@ _JSON = "application/json"
 _TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 """What S3 servers answer when something is there already, or is being written at this moment."""
 
+SEVERAL_PARTS = 5 * 1024 * 1024
+"""Bytes. A smaller object is sent in one piece, and a killed try leaves nothing of it."""
+
 BLOCK = 8 * 1024 * 1024
-"""Bytes of one part of an upload. Measured: memory is 3 to 4 times this; the default of s3fs is 50 MiB."""
+"""Bytes of one part of an upload to GCS and Azure. Measured: memory is 3 to 4 times this."""
 
 AHEAD = 8
-"""Chunks of a video that are read while a part of it is uploaded: the store's writer does one thing at a time."""
+"""Chunks of a video that are read while a part of it is uploaded there: their writers do one thing at a time."""
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "abfs": "azure", "abfss": "azure"}
 
@@ -140,9 +144,11 @@ def save_video(
     """
     path, digest, check, written = connect(uri), hashlib.sha256(), Mp4Check(), 0
     source: contextlib.AbstractContextManager[Iterable[bytes]] = contextlib.nullcontext(chunks)
-    if not _is_local(path) and (size is None or size >= BLOCK):
-        _abort_leftovers(path)
-        source = read_ahead(chunks, AHEAD)
+    if not _is_local(path) and (size is None or size >= SEVERAL_PARTS):
+        if _is_s3(path):
+            _abort_leftovers(path)
+        else:
+            source = read_ahead(chunks, AHEAD)
     with source as ready, _published(path, uri, "video/mp4") as write:
         for chunk in ready:
             check.feed(chunk)
@@ -263,6 +269,10 @@ def _is_local(path: ObjectStoragePath) -> bool:
     return path.protocol in {"", "file", "local"}
 
 
+def _is_s3(path: ObjectStoragePath) -> bool:
+    return _EXTRAS.get(path.protocol) == "s3"
+
+
 def _require_connection(uri: str, conn_id: str) -> None:
     """Without this check an unknown connection would silently become the machine's own credentials."""
     try:
@@ -329,8 +339,13 @@ def _published(path: ObjectStoragePath, uri: str, content_type: str) -> Iterator
 
 
 @contextlib.contextmanager
-def _object(path: ObjectStoragePath, content_type: str) -> Iterator[BinaryIO]:
-    file = path.fs.open(path.path, "wb", block_size=BLOCK, **_content_type(path.protocol, content_type))
+def _object(path: ObjectStoragePath, content_type: str) -> Iterator[BinaryIO | S3Upload]:
+    attributes = _content_type(path.protocol, content_type)
+    file = (
+        S3Upload(path.fs, path.path, attributes)
+        if _is_s3(path)
+        else path.fs.open(path.path, "wb", block_size=BLOCK, **attributes)
+    )
     try:
         yield file
         file.close()
@@ -355,8 +370,6 @@ def _discard(file: Any) -> None:
 
 def _abort_leftovers(path: ObjectStoragePath) -> None:
     """Abort what a killed try left of this object: S3 keeps, and charges for, invisible unfinished uploads."""
-    if _EXTRAS.get(path.protocol) != "s3":
-        return
     bucket, _, key = path.path.partition("/")
     try:
         found = path.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=key)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.exceptions import AirflowTaskTimeout
+from s3fs import S3FileSystem
 
 from airflow_provider_modelmax import local_file, storage
 from airflow_provider_modelmax.mp4 import BrokenVideoError
@@ -253,7 +254,10 @@ def fail_to_publish(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> No
     def fail(*_: object) -> None:
         raise error
 
+    call = S3FileSystem.call_s3
+    publishing = {"put_object", "complete_multipart_upload"}
     monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(S3FileSystem, "call_s3", lambda *a, **k: fail() if a[1] in publishing else call(*a, **k))
     monkeypatch.setattr("s3fs.core.S3File.commit", fail)
 
 
@@ -263,7 +267,7 @@ def test_an_upload_that_cannot_be_discarded_is_still_not_published(
     def fail(*_: object) -> None:
         raise OSError("the store is gone")
 
-    monkeypatch.setattr("s3fs.core.S3File.discard", fail)
+    monkeypatch.setattr(S3FileSystem, "abort_mpu", fail)
     with pytest.raises(BrokenVideoError), caplog.at_level("WARNING"):
         save_video(s3.uri("x.mp4"), [padded(9 * MEBI)[:-1]])
     gc.collect(1)
@@ -416,8 +420,8 @@ def test_unfinished_uploads_that_cannot_be_listed_do_not_stop_a_video(
     def refuse() -> None:
         raise PermissionError("not yours to list")
 
-    fs, call = type(connect(s3.uri("x.mp4")).fs), type(connect(s3.uri("x.mp4")).fs).call_s3
-    monkeypatch.setattr(fs, "call_s3", lambda *a, **k: refuse() if a[1] == "list_multipart_uploads" else call(*a, **k))
+    call, listing = S3FileSystem.call_s3, "list_multipart_uploads"
+    monkeypatch.setattr(S3FileSystem, "call_s3", lambda *a, **k: refuse() if a[1] == listing else call(*a, **k))
     with caplog.at_level("INFO"):
         save_video(s3.uri("x.mp4"), [SMALL])
     assert s3.read("x.mp4") == SMALL

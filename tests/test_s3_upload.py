@@ -1,0 +1,131 @@
+"""Parts on their way to a real S3 server: in order, no more at once than agreed, and none forgotten."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from s3fs import S3FileSystem
+
+from airflow_provider_modelmax import s3_upload
+from airflow_provider_modelmax.s3_upload import AT_ONCE, PART, S3Upload
+from tests.stack.processes import wait_until
+from tests.stack.s3 import OWNER, SeaweedFS
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[SeaweedFS]:
+    with SeaweedFS() as server:
+        yield server
+
+
+@pytest.fixture
+def fs(server: SeaweedFS) -> S3FileSystem:
+    return S3FileSystem(key=OWNER.login, secret=OWNER.password, endpoint_url=server.url)
+
+
+@pytest.fixture
+def path(server: SeaweedFS) -> str:
+    return f"{server.bucket}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(autouse=True)
+def _all_room_is_given_back() -> Iterator[None]:
+    yield
+    taken = [s3_upload._on_their_way.acquire(blocking=False) for _ in range(AT_ONCE)]
+    assert all(taken)
+    for _ in taken:
+        s3_upload._on_their_way.release()
+
+
+def numbered(size: int) -> bytes:
+    """Return bytes of which no two parts are alike."""
+    return b"".join(number.to_bytes(8, "big") for number in range(size // 8 + 1))[:size]
+
+
+@pytest.mark.parametrize("size", [0, 1, PART - 1, PART, PART + 1, 3 * PART, 4 * PART + 12_345])
+@pytest.mark.parametrize("chunk", [1_000_000, 7 * 1_000_000])
+def test_what_was_written_stands_there_in_order(fs, path, server, size, chunk):
+    upload, data = S3Upload(fs, path, {"ContentType": "video/mp4"}), numbered(size)
+    for begin in range(0, size, chunk):
+        assert upload.write(data[begin : begin + chunk]) == len(data[begin : begin + chunk])
+    assert server.list_objects(path.partition("/")[2]) == {}
+    upload.close()
+    assert server.read(path.partition("/")[2]) == data
+    assert fs.info(path, refresh=True)["ContentType"] == "video/mp4"
+    assert server.list_multipart_uploads() == []
+
+
+@pytest.mark.parametrize("size", [1, PART, 3 * PART + 1])
+def test_what_is_discarded_leaves_nothing(fs, path, server, size):
+    upload = S3Upload(fs, path, {})
+    upload.write(bytes(size))
+    upload.discard()
+    assert server.list_objects(path.partition("/")[2]) == {}
+    assert server.list_multipart_uploads() == []
+
+
+class Gate:
+    """Holds parts back on their way, and counts them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.open, self.waiting, self.most = threading.Event(), 0, 0
+        send, gate = S3FileSystem._call_s3, self
+
+        async def held_back(fs: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+            if method == "upload_part":
+                gate.waiting += 1
+                gate.most = max(gate.most, gate.waiting)
+                while not gate.open.is_set():
+                    await s3_upload.asyncio.sleep(0.01)
+                gate.waiting -= 1
+            return await send(fs, method, *args, **kwargs)
+
+        monkeypatch.setattr(S3FileSystem, "_call_s3", held_back)
+
+
+@pytest.mark.parametrize("files", [1, 2, 5])
+def test_no_more_parts_are_on_their_way_than_agreed_however_many_files_there_are(fs, path, server, files, monkeypatch):
+    gate, data = Gate(monkeypatch), numbered(4 * PART)
+
+    def write(number: int) -> None:
+        upload = S3Upload(fs, f"{path}-{number}", {})
+        upload.write(data)
+        upload.close()
+
+    with ThreadPoolExecutor(files) as pool:
+        writing = [pool.submit(write, number) for number in range(files)]
+        # A file that finds no room sends its part all the same, and waits for it.
+        wait_until(lambda: gate.waiting >= max(AT_ONCE, files - AT_ONCE), 10, "parts are on their way")
+        gate.open.set()
+        for each in writing:
+            each.result()
+    assert gate.most <= AT_ONCE + files
+    for number in range(files):
+        assert server.read(f"{path}-{number}".partition("/")[2]) == data
+
+
+def test_it_takes_more_while_parts_are_on_their_way(fs, path, monkeypatch):
+    gate = Gate(monkeypatch)
+    upload = S3Upload(fs, path, {})
+    upload.write(bytes(AT_ONCE * PART + PART - 1))
+    wait_until(lambda: gate.waiting == AT_ONCE, 10, "parts are on their way")
+    gate.open.set()
+    upload.close()
+    assert fs.info(path, refresh=True)["size"] == (AT_ONCE + 1) * PART - 1
+
+
+def test_a_part_that_the_store_refuses_ends_the_upload(fs, path, server):
+    upload = S3Upload(fs, path, {})
+    upload.write(bytes(PART))
+    key = path.partition("/")[2]
+    (begun,) = server.client().list_multipart_uploads(Bucket=server.bucket, Prefix=key)["Uploads"]
+    server.client().abort_multipart_upload(Bucket=server.bucket, Key=key, UploadId=begun["UploadId"])
+    with pytest.raises(FileNotFoundError):
+        upload.write(bytes(5 * PART))
+    upload.discard()
+    assert server.list_objects(key) == {}
