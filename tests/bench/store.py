@@ -6,11 +6,12 @@ import json
 import os
 import shlex
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def run(quick: bool, say: Say) -> Report:
 class _Bench:
     def __init__(self, url: str, small_url: str, s3: SeaweedFS) -> None:
         self.url, self.s3 = url, s3
-        self.connections = {"modelmax_default": _modelmax(url), "modelmax_small": _modelmax(small_url)}
+        self.connections = {"modelmax_default": connection(url), "modelmax_small": connection(small_url)}
 
     def fetch(self, way: str, *, port: int | None = None, files: int = 1) -> Cost:
         """Run one process that downloads."""
@@ -81,7 +82,7 @@ def _near(bench: _Bench, rounds: int, say: Say) -> list[Figure]:
     costs = interleaved(rounds, say, curl=bench.curl_to_aws, ours=lambda: bench.fetch("ours"))
     start = bench.aws_alone()
     pairs = [(c["seconds"] - start, o["seconds"]) for c, o in zip(costs["curl"], costs["ours"], strict=True)]
-    detail = f"{_median(o for _, o in pairs):.2f} s against {_median(c for c, _ in pairs):.2f} s without its start"
+    detail = f"{median(o for _, o in pairs):.2f} s against {median(c for c, _ in pairs):.2f} s without its start"
     what = "speed against `curl | aws s3 cp -`"
     return [Figure.of(what, [theirs / mine for theirs, mine in pairs], "≥ 1.0", detail=detail)]
 
@@ -95,7 +96,7 @@ def _far(bench: _Bench, folder: Path, rounds: int, say: Say) -> list[Figure]:
             ours=lambda: bench.fetch("ours", port=port),
         )
     pairs = [(s["seconds"], o["seconds"]) for s, o in zip(costs["sequential"], costs["ours"], strict=True)]
-    detail = f"{_median(o for _, o in pairs):.2f} s against {_median(s for s, _ in pairs):.2f} s"
+    detail = f"{median(o for _, o in pairs):.2f} s against {median(s for s, _ in pairs):.2f} s"
     what = "the store 50 ms away: speed against one part after the other"
     return [Figure.of(what, [theirs / mine for theirs, mine in pairs], "≥ 1.5", detail=detail)]
 
@@ -109,7 +110,7 @@ def _memory(bench: _Bench, report: Report, folder: Path, small_url: str, quick: 
         video = write_video(folder / "sized.mp4", size * 1_000_000)
         with video_server(folder, video) as url:
             sized = _Bench(url, small_url, bench.s3)
-            by_size[size] = _median(sized.fetch("ours")["memory"] / MEBI for _ in range(rounds))
+            by_size[size] = median(sized.fetch("ours")["memory"] / MEBI for _ in range(rounds))
         say(f"  {size} MB alone: {by_size[size]:.0f} MiB")
     report.series["memory by size"] = by_size
     sizes = sorted(by_size)
@@ -142,10 +143,11 @@ def fetch(arguments: list[str], connections: Mapping[str, Any]) -> Cost:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def _modelmax(url: str) -> dict[str, Any]:
-    return {"conn_type": "modelmax", "host": url, "password": "sk-a-key-for-benchmarks"}
+def connection(url: str, **extra: str) -> dict[str, Any]:
+    """Return the Airflow connection that leads to a server of videos."""
+    return {"conn_type": "modelmax", "host": url, "password": "sk-a-key-for-benchmarks", "extra": extra}
 
 
-def _median(values: Any) -> float:
-    ordered = sorted(values)
-    return float(ordered[len(ordered) // 2])
+def median(values: Iterable[float]) -> float:
+    """Return the middle one."""
+    return statistics.median(values)
