@@ -39,6 +39,20 @@ def pause(interval: float, age: float, ends: Sequence[float]) -> float:
     return interval
 
 
+def next_due(due: float, asked: float, pause: float, interval: float) -> float:
+    """Return when the next call is due: ``pause`` after the last one was, whatever the answer to that one took.
+
+    After a long silence, a whole number of intervals later: else those whom one moment has made wait would ask in step
+    from then on, and the return of a service would be greeted by all of them at once.
+
+    :param due: when the last call was due
+    :param asked: when its answer was there
+    :param pause: seconds until the next, counted from there
+    :param interval: seconds
+    """
+    return due + pause + round((asked - due) / interval) * interval
+
+
 class Durations:
     """The last durations of something, in seconds."""
 

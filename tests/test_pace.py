@@ -8,7 +8,7 @@ import random
 import pytest
 
 from airflow_provider_modelmax import pace
-from airflow_provider_modelmax.pace import Durations, Experience, pause
+from airflow_provider_modelmax.pace import Durations, Experience, next_due, pause
 
 HUNDRED = [100.0 + seconds / 10 for seconds in range(100)]
 
@@ -53,6 +53,19 @@ def test_a_job_that_ends_sooner_than_any_before_is_noticed_four_intervals_late_a
     while age < end:
         age += pause(5, age, HUNDRED)
     assert age - end <= 4 * 5
+
+
+def test_a_call_is_due_an_interval_after_the_last_one_was_due_whatever_its_answer_took():
+    assert next_due(100, 100.03, 5, 5) == 105
+    assert next_due(100, 101.9, 12.5, 5) == 112.5
+
+
+def test_those_whom_a_silence_has_made_wait_do_not_ask_in_step_afterwards():
+    """A thousand waits, all answered in the same moment, 40 s late."""
+    due = [next_due(100 + number / 200, 143.3, 5, 5) for number in range(1000)]
+    seconds = [int(at) for at in due]
+    assert max(seconds.count(second) for second in seconds) <= 250
+    assert min(due) > 143.3
 
 
 def test_the_last_jobs_are_remembered_and_no_more():

@@ -13,7 +13,7 @@ import pytest
 NAME = "airflow_provider_modelmax"
 ROOT = Path(__file__).parents[1] / NAME
 COMPAT = "airflow.providers.common.compat.sdk"
-HTTP = {"requests", "urllib3", "aiohttp", "yarl", "httpx", "http.client"}
+HTTP = {"requests", "urllib3", "aiohttp", "multidict", "yarl", "httpx", "http.client"}
 
 # A file, or a folder for all of its files: what it may import beside the standard library. Ours without the package
 # name; "" is `__version__` of the package itself. What is under `if TYPE_CHECKING` counts too, but for HTTP libraries.
@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "hooks/endpoint.py": {"airflow.sdk", ".api"},
     "hooks/shared_transport.py": {".api", ".hooks"},
     "hooks/sync_transport.py": {"requests", "urllib3", "", ".api", ".hooks.endpoint"},
-    "hooks/async_transport.py": {"aiohttp", "yarl", "requests.utils", "", ".api", ".hooks.endpoint"},
+    "hooks/async_transport.py": {"aiohttp", "multidict", "yarl", "requests.utils", "", ".api", ".hooks.endpoint"},
     "hooks/modelmax.py": {
         COMPAT,
         "airflow.sdk.log",

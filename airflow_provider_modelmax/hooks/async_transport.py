@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
+from multidict import CIMultiDict
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 from yarl import URL
 
@@ -19,8 +20,6 @@ from airflow_provider_modelmax.hooks.endpoint import Endpoint
 T = TypeVar("T")
 
 MAX_ANSWER = 1024 * 1024
-
-KNOWN_URLS = 16_384
 
 
 class AsyncTransport:
@@ -32,14 +31,16 @@ class AsyncTransport:
         self._ssl = ssl_context
         self._proxy = endpoint.proxy or _proxy_of_the_environment(endpoint.base_url)
         self._under_way, self._retired = 0, False
-        # A job is asked for again and again; to resolve its URL costs a tenth of a poll.
-        self._url = lru_cache(KNOWN_URLS)(self._resolved)
+        # To resolve a URL costs a tenth of a poll.
+        self._url = lru_cache(api.KNOWN_JOBS)(self._resolved)
         # Given with each call: aiohttp sends the headers of a session to the proxy as well, and with them the key.
-        self._headers = {
-            "Authorization": f"Bearer {endpoint.key}",
-            "User-Agent": f"airflow-provider-modelmax/{__version__}",
-            "Accept": "application/json",
-        }
+        self._headers = CIMultiDict(
+            {
+                "Authorization": f"Bearer {endpoint.key}",
+                "User-Agent": f"airflow-provider-modelmax/{__version__}",
+                "Accept": "application/json",
+            }
+        )
 
     @classmethod
     async def open(cls, endpoint: Endpoint) -> AsyncTransport:

@@ -38,6 +38,8 @@ class LandsVideo(ModelMaxBaseOperator):
     :param deferrable: whether to wait without a worker slot
     """
 
+    _pushed_at_the_end: ClassVar[Sequence[str]] = ("request_id", "usage", "manifest")
+
     def __init__(
         self,
         *,
@@ -172,8 +174,8 @@ class LandsVideo(ModelMaxBaseOperator):
     def _hand_over(self, context: Context, landing: Landing, landed: Progress, uris: list[str]) -> None:
         usage = dict(landed.result.usage) if landed.result else {}
         facts = {"request_id": landed.job.request_id, "usage": usage, "manifest": landing.record.destination.manifest}
-        for key, value in facts.items():
-            context["ti"].xcom_push(key=key, value=value)
+        for key in self._pushed_at_the_end:
+            context["ti"].xcom_push(key=key, value=facts[key])
         _tell_outlets(context, {**facts, "model": landed.job.model, "uris": uris})
         _tell_lineage(self.hook, uris)
 

@@ -45,6 +45,7 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
 
     template_fields: Sequence[str] = ("model", "prompt", "parameters", "destination")
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
+    _pushed_at_the_end: ClassVar[Sequence[str]] = ("usage", "manifest")
 
     def __init__(
         self,

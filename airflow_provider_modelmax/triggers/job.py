@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass
@@ -12,9 +13,8 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_modelmax import api, polling
+from airflow_provider_modelmax import api, pace, polling
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-from airflow_provider_modelmax.pace import Experience
 
 FIRST_EVENT = timedelta(seconds=8)
 """A trigger that fires sooner makes the scheduler take the first segment's end for the second's and retry the task.
@@ -22,7 +22,10 @@ FIRST_EVENT = timedelta(seconds=8)
 Measured on Airflow 3.3.2: firing at 0 s, 3 of 8 tasks got an extra try; at 8 s, none.
 """
 
-_experience: dict[str, Experience] = defaultdict(Experience)
+TURNS = 50
+"""In so many turns an interval is divided: those who wait wake the event loop together, a few at a time."""
+
+_experience: dict[str, pace.Experience] = defaultdict(pace.Experience)
 """What this triggerer has seen, by model."""
 
 
@@ -148,10 +151,7 @@ class ModelMaxJobTrigger(BaseTrigger):
         )
         hook = ModelMaxHook(self.modelmax_conn_id)
         try:
-            # The start is spread, or a thousand mapped tasks would poll in step.
-            spared = wait.pause(_now(), _experience[self.model]) - self.poll_interval
-            await asyncio.sleep(spared + random.uniform(0, min(self.poll_interval, 5)))  # noqa: S311
-            wait, error = await self._until_over(hook, wait)
+            wait, error = await self._until_over(hook, wait, self._first_call(wait))
             event = JobEvent.of(wait, error, _now())
         except Exception as error:  # an exception would reach the worker without its name
             self.log.exception("Waiting for job %s failed", self.request_id)
@@ -161,21 +161,36 @@ class ModelMaxJobTrigger(BaseTrigger):
         await asyncio.sleep((wait.started + FIRST_EVENT - _now()).total_seconds())
         yield TriggerEvent(event.as_dict())  # type: ignore[no-untyped-call]
 
+    def _first_call(self, wait: polling.Wait) -> float:
+        """Return when to ask first. It is spread, or a thousand mapped tasks would poll in step."""
+        spared = wait.pause(wait.started, _experience[self.model]) - self.poll_interval
+        due = wait.started.timestamp() + spared + random.uniform(0, min(self.poll_interval, 5))  # noqa: S311
+        return due - due % (self.poll_interval / TURNS)
+
     async def _until_over(
-        self, hook: ModelMaxHook, wait: polling.Wait
+        self, hook: ModelMaxHook, wait: polling.Wait, due: float
     ) -> tuple[polling.Wait, api.ModelMaxError | None]:
         job = api.Job.of({"model": self.model, "request_id": self.request_id, "status_url": self.status_url})
         experience = _experience[self.model]
         while True:
+            await asyncio.sleep(due - time.time())
             before, wait = wait, await self._look(hook, wait, job)
-            if message := wait.news(before, _now()):
+            now = _now()
+            if message := wait.news(before, now):
                 self.log.info("%s", message)
-            step = wait.next_step(_now(), experience)
+            step = wait.next_step(now, experience)
             if isinstance(step, polling.Over):
                 if wait.is_over:
                     before.teach(experience)
                 return wait, step.error
-            await asyncio.sleep(max((step.at - _now()).total_seconds(), 0))
+            due = self._next_call(due, now, step.at)
+
+    def _next_call(self, due: float, now: datetime, at: datetime) -> float:
+        end = self.deadline.timestamp()
+        if at >= self.deadline:
+            return end
+        pause = (at - now).total_seconds()
+        return min(pace.next_due(due, now.timestamp(), pause, self.poll_interval), end)
 
     @staticmethod
     async def _look(hook: ModelMaxHook, wait: polling.Wait, job: api.Job) -> polling.Wait:
