@@ -150,17 +150,8 @@ class LandsVideo(ModelMaxBaseOperator):
         )
 
     def _resume(self, context: Context, record: Record, request_id: str) -> Progress:
-        """Return what is kept of the job that was waited for; before Airflow 3.3 its XCom, which a resume leaves."""
-        progress = record.recall()
-        if progress and progress.job.request_id == request_id:
-            job = progress.job
-        else:
-            job = api.Job.of(
-                context["ti"].xcom_pull(task_ids=self.task_id, key="job", map_indexes=context["ti"].map_index)
-            )
-            progress = record.recall(job) or record.begun(job)
-        self._job = job
-        return progress
+        """Return what is kept of the job that was waited for."""
+        raise NotImplementedError
 
     def _finish(self, context: Context, landing: Landing, progress: Progress) -> list[str]:
         with _remembered(landing.record, progress):

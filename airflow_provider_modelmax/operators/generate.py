@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_modelmax import api
 from airflow_provider_modelmax.operators.download import LandsVideo, stem_of
 from airflow_provider_modelmax.operators.submit import SubmitsVideo
 
@@ -70,3 +71,14 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
         order = self._checked_order()
         record.check(None, order.sample_count)
         return self._submit(context, record.state, order)
+
+    def _resume(self, context: Context, record: Record, request_id: str) -> Progress:
+        """Before Airflow 3.3 the job is in its XCom, which a resume leaves."""
+        progress = record.recall()
+        if progress and progress.job.request_id == request_id:
+            self._job = progress.job
+            return progress
+        ti = context["ti"]
+        pushed = ti.xcom_pull(task_ids=self.task_id, key="job", map_indexes=ti.map_index)
+        self._job = job = api.Job.of(pushed or {"model": self.model, "request_id": request_id})
+        return record.recall(job) or record.begun(job)

@@ -80,9 +80,12 @@ class SubmitsVideo(ModelMaxBaseOperator):
         return self._announce(context, state.put(state.begun(job, self._order(), submitted_at=time.time())))
 
     def _announce(self, context: Context, progress: Progress) -> Progress:
+        from airflow_provider_modelmax.operators.task_state import TaskState  # noqa: PLC0415 - not at DAG parse
+
         self._job = progress.job
         context["ti"].xcom_push(key="request_id", value=progress.job.request_id)
-        context["ti"].xcom_push(key="job", value=progress.job.as_dict())
+        if not TaskState(context).available:  # then it is what a resume finds
+            context["ti"].xcom_push(key="job", value=progress.job.as_dict())
         return progress
 
     def _is_still_good(self, state: TaskState, kept: Progress) -> bool:

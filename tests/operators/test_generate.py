@@ -251,6 +251,12 @@ def test_without_task_state_a_retry_after_the_billing_call_only_downloads(way, r
     assert counts(simulator) == [1, 1, 5]
 
 
+def test_a_job_whose_task_state_is_lost_while_it_is_waited_for_is_fetched(way, run, simulator, tmp_path, monkeypatch):
+    monkeypatch.setattr("airflow_provider_modelmax.operators.task_state.TaskState.get", lambda _: None)
+    assert run(f"generate_{way}", destination=f"{tmp_path}/videos/").state == "success"
+    assert counts(simulator) == [1, 1, 1]
+
+
 def test_a_discarded_task_state_is_made_good_by_the_manifest(way, run, clear, simulator, tmp_path, discard_task_state):
     done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
     discard_task_state(done)
