@@ -1,0 +1,179 @@
+"""A service that is asked for statuses all day: answers at once, and remembers when it was asked for which job.
+
+Over TLS, with a CA made for the run. It answers ModelMax's status call, dbt Cloud's and what an HTTP sensor asks; what
+it remembers is read, and how it behaves is set, on a port of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import json
+import socket
+import ssl
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from typing_extensions import Self
+
+from tests.bench.tls import certificate
+from tests.stack.processes import PROJECT, Service, child_environment, free_port, wait_until
+
+ANSWER_AFTER = 0.02
+"""Seconds that an answer takes, as over a network: without, no two calls would ever be under way at once."""
+
+
+class Answers(asyncio.Protocol):
+    """One connection of a client that sends GET requests without a body."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+        self._got = b""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.book.opened += 1
+
+    def data_received(self, data: bytes) -> None:
+        self._got += data
+        while b"\r\n\r\n" in self._got:
+            head, _, self._got = self._got.partition(b"\r\n\r\n")
+            asyncio.get_running_loop().call_later(ANSWER_AFTER, self.transport.write, self.book.answer(head))
+
+
+class Book:
+    """What was asked when, and how to answer."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.calls: list[tuple[str, int]] = []
+        self.opened = 0
+        self.down, self.refused = False, ""
+
+    def answer(self, head: bytes) -> bytes:
+        """Remember a call and return what it is answered."""
+        path = head.split(b" ", 2)[1].decode()
+        job = path.split("/")[-2]
+        status, body = self._judged(head) or _answered(path, job)
+        self.times.append(time.time())
+        self.calls.append((job, status))
+        text = json.dumps(body).encode()
+        return b"HTTP/1.1 %d -\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
+            status,
+            len(text),
+            text,
+        )
+
+    def _judged(self, head: bytes) -> tuple[int, Any] | None:
+        if self.down:
+            return 503, {"error": {"message": "down for a while", "type": "server_error"}}
+        if self.refused and f"Bearer {self.refused}\r".encode() in head + b"\r":
+            return 401, {"error": {"message": "no such key", "type": "authentication_error"}}
+        return None
+
+    def between(self, since: float, until: float) -> dict[str, Any]:
+        """Count the calls of a time: each second's, and each job's."""
+        first, last = bisect.bisect_left(self.times, since), bisect.bisect_left(self.times, until)
+        seconds = Counter(int(each - since) for each in self.times[first:last])
+        jobs = Counter(job for job, _ in self.calls[first:last])
+        statuses = Counter(status for _, status in self.calls[first:last])
+        per_second = [seconds[each] for each in range(int(until - since))]
+        return {"per_second": per_second, "jobs": jobs, "statuses": statuses, "opened": self.opened}
+
+    def firsts(self, since: float, status: int | None = None) -> dict[str, float]:
+        """Return when each job was first asked for, or first answered so."""
+        found: dict[str, float] = {}
+        for at in range(bisect.bisect_left(self.times, since), len(self.times)):
+            job, answered = self.calls[at]
+            if status in (None, answered):
+                found.setdefault(job, self.times[at])
+        return found
+
+    def behave(self, down: bool = False, refused: str = "") -> None:
+        """Answer 503 to everybody, or 401 to a key; without arguments, be well."""
+        self.down, self.refused = down, refused
+
+
+def _answered(path: str, job: str) -> tuple[int, Any]:
+    if path.endswith("/status"):
+        return 200, {"request_id": job, "status": "IN_PROGRESS"}
+    if path.startswith("/api/v2/accounts/"):
+        return 200, {"data": {"id": int(job), "status": 3}, "status": {"code": 200, "is_success": True}}
+    return 404, {"error": "not there yet"}
+
+
+class CallServer:
+    """The server as a process of its own, to be used as a context manager; it may be killed and started again."""
+
+    def __init__(self, home: Path) -> None:
+        """Choose the ports and make the certificates."""
+        self.port, self._control = free_port(), free_port()
+        self.url = f"https://127.0.0.1:{self.port}"
+        made = certificate(home)
+        self.ca = made.ca
+        arguments = [str(each) for each in (self.port, self._control, made.chain, made.key)]
+        command = [sys.executable, "-m", "tests.bench.call_server", *arguments]
+        environment = child_environment({"PYTHONPATH": str(PROJECT)})
+        self.service = Service("call-server", command, environment, home / "call-server.log")
+
+    def __enter__(self) -> Self:
+        """Start it and wait until it answers."""
+        try:
+            self.start()
+        except BaseException:
+            self.service.kill()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it."""
+        self.service.kill()
+
+    def start(self) -> None:
+        """Start it, (again) with nothing remembered."""
+        self.service.start()
+        wait_until(self._answers, 30, "the call server answers", self.service.tail)
+
+    def ask(self, what: str, **arguments: Any) -> Any:
+        """Call a method of the server's book."""
+        with socket.create_connection(("127.0.0.1", self._control), timeout=30) as connection:
+            connection.sendall(json.dumps([what, arguments]).encode() + b"\n")
+            with connection.makefile() as answer:
+                return json.loads(answer.readline())
+
+    def _answers(self) -> bool:
+        self.service.check()
+        try:
+            self.ask("behave")
+        except OSError:
+            return False
+        return True
+
+
+async def serve(port: int, control: int, chain: str, key: str) -> None:
+    """Serve until killed."""
+    book = Book()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+
+    async def obey(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        what, arguments = json.loads(await reader.readline())
+        does: Callable[..., Any] = getattr(book, what)
+        writer.write(json.dumps(does(**arguments)).encode() + b"\n")
+        await writer.drain()
+        writer.close()
+
+    loop = asyncio.get_running_loop()
+    await loop.create_server(lambda: Answers(book), "127.0.0.1", port, ssl=context, backlog=4096)
+    await (await asyncio.start_server(obey, "127.0.0.1", control)).serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))

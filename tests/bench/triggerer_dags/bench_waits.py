@@ -1,0 +1,23 @@
+"""The DAG whose mapped task waits: never run, its task instances are written as if they had deferred themselves."""
+
+from __future__ import annotations
+
+from airflow.sdk import dag, task
+
+
+@dag(schedule=None)
+def bench_waits() -> None:
+    """Wait for many jobs."""
+
+    @task
+    def jobs() -> list[int]:
+        return []
+
+    @task
+    def wait(job: int) -> None:
+        return None
+
+    wait.expand(job=jobs())
+
+
+bench_waits()

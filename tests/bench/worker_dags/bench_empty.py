@@ -1,0 +1,9 @@
+"""The DAG whose task does nothing but wait: what Airflow itself takes of a worker."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+from bench_empty_operator import EmptyDeferrableOperator
+
+with DAG("bench_empty", schedule=None):
+    EmptyDeferrableOperator(task_id="work")

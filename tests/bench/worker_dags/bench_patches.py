@@ -1,0 +1,125 @@
+"""What of Airflow, of the provider and of the stores is watched in the profile."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import bench_spans
+from bench_spans import around, on_import
+
+
+def watch() -> None:
+    """Watch this process if it executes a task."""
+    from airflow.sdk import get_parsing_context
+
+    if not get_parsing_context().task_id:
+        return
+    bench_spans.start()
+    on_import("airflow.sdk.execution_time.task_runner", _task_runner)
+    on_import("airflow.sdk.execution_time.comms", lambda it: around(it.CommsDecoder, "send", "api", _message))
+    on_import("requests.sessions", _requests)
+    on_import("os", lambda it: around(it, "fsync", "disk"))
+    on_import("airflow_provider_modelmax.storage", _storage)
+    on_import(
+        "airflow_provider_modelmax.operators.task_state", lambda it: _methods(it.TaskState, "state", "get", "put")
+    )
+    on_import("airflow_provider_modelmax.operators.record", _record)
+    on_import("airflow_provider_modelmax.operators.landing", _landing)
+    on_import("airflow_provider_modelmax.operators.submit", _submit)
+    on_import("airflow_provider_modelmax.hooks.modelmax", _hook)
+    on_import("s3fs.core", _s3fs)
+    on_import("aiobotocore.client", _aiobotocore)
+
+
+def _task_runner(module: Any) -> None:
+    for name in ("_prepare", "_execute_task", "_push_xcom_if_needed", "_defer_task", "finalize"):
+        around(module, name, "phase")
+    execute_task = module._execute_task
+
+    def outside(context: Any, ti: Any, log: Any) -> Any:
+        resumed = bool(ti._ti_context_from_server.next_method)
+        destination = (context["dag_run"].conf or {}).get("destination", "")
+        kind = urlsplit(destination).scheme or "empty"
+        bench_spans.about(task=kind, segment=2 if resumed else 1)
+        return execute_task(context, ti, log)
+
+    module._execute_task = outside
+
+
+def _message(_: Any, msg: Any, *__: Any, **___: Any) -> str:
+    key = getattr(msg, "key", None) or getattr(msg, "conn_id", None)
+    return f"{type(msg).__name__} {key}" if key else type(msg).__name__
+
+
+def _requests(module: Any) -> None:
+    around(module.Session, "__init__", "http", lambda *_: "new requests.Session")
+    around(module.Session, "request", "http", lambda _, method, url, **__: f"{method} {_path(url)}")
+
+
+def _path(url: str) -> str:
+    parts = [part for part in urlsplit(url).path.split("/") if part]
+    return "/".join(part for part in parts if len(part) < 18)
+
+
+def _storage(module: Any) -> None:
+    def named(what: str) -> Any:
+        return lambda uri, *_, **__: f"{what} {uri.rpartition('/')[2].partition('.')[2][-14:]}"
+
+    for name in ("save_json", "create_json", "load_json", "save_video", "size_of"):
+        around(module, name, "storage", named(name))
+    around(module, "connect", "storage")
+    around(module, "check_writable", "storage")
+    around(module, "_require_connection", "storage")
+
+
+def _record(module: Any) -> None:
+    _methods(module.Record, "record", "recall", "check", "claim", "keep", "put", "holds")
+
+
+def _landing(module: Any) -> None:
+    _methods(module.Landing, "landing", "fetch", "land", "_download")
+
+
+def _submit(module: Any) -> None:
+    _methods(module.SubmitsVideo, "step", "_submit", "_announce", "_checked_order", "_order", "_request")
+
+
+def _hook(module: Any) -> None:
+    _methods(module.ModelMaxHook, "hook", "submit_video", "look", "get_result", "stream_content", "get_status")
+
+
+def _aiobotocore(module: Any) -> None:
+    """Take note of each call to S3; they run in a thread of fsspec's while the main thread waits."""
+    make_api_call = module.AioBaseClient._make_api_call
+
+    async def called(self: Any, operation: str, *arguments: Any, **options: Any) -> Any:
+        return await _timed(operation, make_api_call(self, operation, *arguments, **options))
+
+    module.AioBaseClient._make_api_call = called
+
+
+def _s3fs(module: Any) -> None:
+    """Take note of how long it takes to make a client."""
+    set_session = module.S3FileSystem.set_session
+
+    async def opened(self: Any, *arguments: Any, **options: Any) -> Any:
+        fresh = self._s3 is None or options.get("refresh")
+        return await _timed("set_session (make the client)", set_session(self, *arguments, **options), keep=fresh)
+
+    module.S3FileSystem.set_session = opened
+
+
+async def _timed(name: str, call: Any, *, keep: bool = True) -> Any:
+    wall, cpu = time.perf_counter(), time.process_time()
+    try:
+        return await call
+    finally:
+        if keep:
+            bench_spans.elsewhere("s3", name, time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def _methods(owner: Any, kind: str, *names: str) -> None:
+    for name in names:
+        around(owner, name, kind)

@@ -1,0 +1,129 @@
+"""Where the time of a task's process goes: spans around imports, calls and phases, each without what it holds.
+
+Loaded by the DAG files of the profile only, at their top: from there on the process is watched to its end.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import importlib._bootstrap as bootstrap
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+FOLDER = "BENCH_SPANS"
+"""The variable that names the folder for what is found."""
+
+_spans: list[dict[str, Any]] = []
+_open: list[dict[str, Any]] = []
+"""Those of the main thread that are not over, outermost first."""
+_about: dict[str, Any] = {}
+_on_import: dict[str, Callable[[Any], None]] = {}
+
+
+def start() -> None:
+    """Watch this process from now on, and write down at its end what was seen."""
+    _about.update(modules=len(sys.modules), start_wall=_since_birth(), start_cpu=time.process_time())
+    _watch_imports()
+    atexit.register(_write)
+
+
+def about(**facts: Any) -> None:
+    """Keep facts of the process."""
+    _about.update(facts)
+
+
+@contextmanager
+def span(kind: str, name: str) -> Iterator[None]:
+    """Take note of how long a block takes, and of what it holds in the same thread."""
+    main = threading.current_thread() is threading.main_thread()
+    one: dict[str, Any] = {
+        "kind": kind,
+        "name": name,
+        "main": main,
+        "at": _since_birth(),
+        "inner": 0.0,
+        "inner_cpu": 0.0,
+    }
+    if main:
+        _open.append(one)
+    wall, cpu = time.perf_counter(), time.process_time()
+    try:
+        yield
+    finally:
+        one["wall"], one["cpu"] = time.perf_counter() - wall, time.process_time() - cpu
+        _spans.append(one)
+        if main:
+            _open.pop()
+            if _open:
+                _open[-1]["inner"] += one["wall"]
+                _open[-1]["inner_cpu"] += one["cpu"]
+
+
+def elsewhere(kind: str, name: str, wall: float, cpu: float) -> None:
+    """Keep what took so long in another thread, while the main thread waited for it."""
+    one = {"kind": kind, "name": name, "main": False, "at": _since_birth(), "inner": 0.0, "inner_cpu": 0.0}
+    _spans.append({**one, "wall": wall, "cpu": cpu})
+
+
+def around(owner: Any, attribute: str, kind: str, name: Callable[..., str] | None = None) -> None:
+    """Replace a function by one that takes note."""
+    inside = getattr(owner, attribute)
+
+    @functools.wraps(inside)
+    def outside(*arguments: Any, **options: Any) -> Any:
+        with span(kind, name(*arguments, **options) if name else attribute):
+            return inside(*arguments, **options)
+
+    setattr(owner, attribute, outside)
+
+
+def on_import(module: str, act: Callable[[Any], None]) -> None:
+    """Call ``act`` with a module, now or as soon as it is there."""
+    if module in sys.modules:
+        act(sys.modules[module])
+    else:
+        _on_import[module] = act
+
+
+def _watch_imports() -> None:
+    find_and_load = bootstrap._find_and_load
+
+    def watched(name: str, import_: Any) -> Any:
+        if name in sys.modules:
+            return find_and_load(name, import_)
+        with span("import", name):
+            module = find_and_load(name, import_)
+        if act := _on_import.pop(name, None):
+            act(sys.modules[name])
+        return module
+
+    bootstrap._find_and_load = watched
+
+
+def _since_birth() -> float:
+    """Return the seconds since the process was forked, to a hundredth."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - _born()
+
+
+@functools.cache
+def _born() -> float:
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def _write() -> None:
+    end = {
+        "end_wall": _since_birth(),
+        "end_cpu": time.process_time(),
+        "new_modules": len(sys.modules) - _about["modules"],
+    }
+    file = Path(os.environ[FOLDER]) / f"{os.getpid()}.json"
+    file.write_text(json.dumps({**_about, **end, "spans": _spans}))
