@@ -86,6 +86,7 @@ class S3Upload:
             future.cancel()
             _on_their_way.release()
         self._under_way = set()
+        _arrived.clear()
         if self._upload_id is not None:
             self._fs.abort_mpu(self._object["Bucket"], self._object["Key"], self._upload_id)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 from tests.bench.report import Figure, Report, Say
+from tests.bench.usage import look
 from tests.bench.waits import KEY, Crowd, stage
 from tests.stack.processes import wait_until
 
@@ -37,6 +38,10 @@ class Outage:
     """Waits that ended."""
     lines: int
     look_ups: int
+    grown: int
+    """Bytes by which the runner had grown at the end of it."""
+    longest: float
+    """Seconds for which its loop stood still, at most."""
 
     @property
     def burst(self) -> float:
@@ -99,16 +104,18 @@ def outage(
     usual = time.time()
     time.sleep(STEADY)
     before = crowd.calls(usual, usual + STEADY)["per_second"]
-    begin = time.time()
+    begin, memory = time.time(), _memory(crowd)
     with trouble(crowd):
         time.sleep(seconds)
+        grown = _memory(crowd) - memory
     back = time.time()
     time.sleep(AFTER)
     # Asked for now: while it is in trouble it may not say. One that was killed has seen nothing meanwhile.
     during = crowd.calls(begin, begin + seconds)["per_second"]
     after = crowd.calls(back, back + AFTER)["per_second"]
     lines, looked_up = crowd.lines() - lines, crowd.look_ups() - looked_up
-    return Outage(name, seconds, before, during, after, _ended(crowd), lines, looked_up)
+    longest = max((each.seconds for each in crowd.blocked(begin)), default=0.0)
+    return Outage(name, seconds, before, during, after, _ended(crowd), lines, looked_up, grown, longest)
 
 
 @contextlib.contextmanager
@@ -137,6 +144,10 @@ def hangs(crowd: Crowd) -> Iterator[None]:
         crowd.stage.server.service.signal(signal.SIGCONT)
 
 
+def _memory(crowd: Crowd) -> int:
+    return look(crowd.processes)[1].memory
+
+
 def _ended(crowd: Crowd) -> int:
     return crowd.count - crowd.stage.states().get("deferred", 0)
 
@@ -154,4 +165,11 @@ def _figures(found: Outage, count: int) -> list[Figure]:
             detail=f"{max(found.after)} calls, usual {usual:.0f} a second; before it {busiest:.2f} x; {asked}",
         ),
         Figure(f"{name}: log lines", found.lines / count, "", "a wait"),
+        Figure(
+            f"{name}: memory it takes",
+            found.grown / count / 1000,
+            "",
+            "kB a wait",
+            detail=f"the triggerer's loop stood still for up to {found.longest:.2f} s",
+        ),
     ]
