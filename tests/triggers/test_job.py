@@ -302,6 +302,16 @@ def test_the_start_is_spread_over_one_poll(job, simulator, spread, poll_interval
     assert spread == [(0, spread_over)]
 
 
+def test_trouble_is_kept_without_the_frames_it_came_through(job, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_MODELMAX_DEFAULT", "modelmax://:key@127.0.0.1:1?timeout=1")
+    kept: list[api.ModelMaxError] = []
+    failed = polling.Wait.failed
+    monkeypatch.setattr(polling.Wait, "failed", lambda self, error: kept.append(error) or failed(self, error))
+    assert fire(trigger(job, seconds=0.3)).outcome == "timed_out"
+    assert kept
+    assert {each.__traceback__ or each.__context__ or each.__cause__ for each in kept} == {None}
+
+
 def test_changes_are_logged_once_and_polls_are_not(modelmax_conn, simulator, log):
     simulator.settings.queue_seconds, simulator.settings.run_seconds = 0.2, 0.2
     job = ModelMaxHook(modelmax_conn).submit_video("veo-3.1", PROMPT)
