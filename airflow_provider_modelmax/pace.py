@@ -30,6 +30,8 @@ def pause(interval: float, age: float, ends: Sequence[float]) -> float:
     :param ends: at which age other jobs were last seen running, sorted; where they are few, or all were over sooner,
         the answer is one interval
     """
+    if not ends:
+        return interval
     begin = bisect_left(ends, age)
     running = len(ends) - begin + 1  # and one that nobody has seen yet, which is over just then
     for intervals, root in _CHOICES:
