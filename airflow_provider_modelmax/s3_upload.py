@@ -7,7 +7,6 @@ of the download and the time of the upload.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import threading
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
 PART = 5 * 1024 * 1024
-"""Bytes; S3 takes no smaller part but the last, and 10,000 of them."""
+"""Bytes; S3 takes no smaller part but the last, and 10,000 of them. Less than this is sent in one piece."""
 
 AT_ONCE = 2
 """Parts on their way, of all objects of this process; one more of each is being filled. So memory has a bound.
@@ -71,7 +70,8 @@ class S3Upload:
         else:
             if self._part.tell():
                 self._send()
-            self._wait_for_all()
+            wait(self._sent)
+            self._reap()
             parts = [{**future.result(), "PartNumber": number} for number, future in enumerate(self._sent, 1)]
             self._fs.call_s3("complete_multipart_upload", **self._upload, MultipartUpload={"Parts": parts})
         self.closed = True
@@ -81,9 +81,10 @@ class S3Upload:
     def discard(self) -> None:
         """Forget what was written. Nothing of it was ever visible."""
         self.closed = True
-        wait(self._under_way, GRACE)
-        for future in self._under_way:
+        wait(self._sent, GRACE)
+        for future in self._sent:
             future.cancel()
+        for _ in self._under_way:
             _on_their_way.release()
         self._under_way = set()
         _arrived.clear()
@@ -106,8 +107,7 @@ class S3Upload:
         if has_room:
             self._under_way.add(future)
         else:
-            with _cancelled_on_error(future):
-                future.result()
+            future.result()
         self._part = _empty_part()
 
     async def _sending(self, number: int, body: io.BytesIO) -> dict[str, Any]:
@@ -129,10 +129,6 @@ class S3Upload:
             if not self._under_way:
                 return False
             wait(self._under_way, return_when=FIRST_COMPLETED)
-
-    def _wait_for_all(self) -> None:
-        wait(self._under_way)
-        self._reap()
 
     def _reap(self) -> None:
         """Make room of parts that have arrived, and raise what one of them ended in."""
@@ -158,12 +154,3 @@ def _empty_part() -> io.BytesIO:
 def _without_expect(request: Any, **_: Any) -> None:
     """Spare the round trip in which the server is asked whether it wants a file; of bytes it is not asked."""
     del request.headers["Expect"]
-
-
-@contextlib.contextmanager
-def _cancelled_on_error(future: Future[Any]) -> Any:
-    try:
-        yield
-    except BaseException:
-        future.cancel()
-        raise

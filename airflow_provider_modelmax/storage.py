@@ -24,7 +24,7 @@ from airflow.sdk.io import has_fs
 from airflow_provider_modelmax import local_file
 from airflow_provider_modelmax.mp4 import BrokenVideoError, Mp4Check
 from airflow_provider_modelmax.read_ahead import read_ahead
-from airflow_provider_modelmax.s3_upload import S3Upload
+from airflow_provider_modelmax.s3_upload import PART, S3Upload
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,6 @@ _JSON = "application/json"
 
 _TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 """What S3 servers answer when something is there already, or is being written at this moment."""
-
-SEVERAL_PARTS = 5 * 1024 * 1024
-"""Bytes. A smaller object is sent in one piece, and a killed try leaves nothing of it."""
 
 BLOCK = 8 * 1024 * 1024
 """Bytes of one part of an upload to GCS and Azure. Measured: memory is 3 to 4 times this."""
@@ -144,7 +141,7 @@ def save_video(
     """
     path, digest, check, written = connect(uri), hashlib.sha256(), Mp4Check(), 0
     source: contextlib.AbstractContextManager[Iterable[bytes]] = contextlib.nullcontext(chunks)
-    if not _is_local(path) and (size is None or size >= SEVERAL_PARTS):
+    if not _is_local(path) and (size is None or size >= PART):
         if _is_s3(path):
             _abort_leftovers(path)
         else:
