@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 import threading
@@ -17,6 +18,7 @@ import psutil
 from tests.bench.report import Figure, Report, Say, number
 from tests.stack.airflow_stack import AirflowStack
 from tests.stack.postgres import database
+from tests.stack.processes import PROJECT
 from tests.stack.simulator import Simulator
 
 HERE = Path(__file__).parent
@@ -24,7 +26,7 @@ JOB = ("--queue-seconds", "1-20", "--run-seconds", "60-180", "--plain-videos")
 QUICK_JOB = ("--queue-seconds", "1-3", "--run-seconds", "5-12", "--plain-videos")
 WORKERS = 4
 SETTINGS = {
-    "PYTHONPATH": str(HERE / "worker_dags"),
+    "PYTHONPATH": os.pathsep.join([str(PROJECT), str(HERE / "worker_dags")]),
     "AIRFLOW__CORE__PARALLELISM": str(WORKERS),
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
     "AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY": "64",
@@ -94,7 +96,8 @@ def run(quick: bool, say: Say) -> Report:
     finally:
         shutil.rmtree(home, ignore_errors=True)
     report.figures = _figures(tasks, videos, empty, ledger)
-    report.series = {name: {"seconds": each.watch.seconds, **each.watch.states} for name, each in _named(videos, empty)}
+    ran = {"videos": videos, "empty tasks": empty}
+    report.series = {name: {"seconds": each.watch.seconds, **each.watch.states} for name, each in ran.items()}
     return report
 
 
@@ -145,10 +148,6 @@ def _figures(tasks: int, videos: Ran, empty: Ran, ledger: dict[str, Any]) -> lis
         Figure("status calls a job", asked / tasks, unit="", detail=f"{number(asked)} in all"),
         Figure("results fetched, and billed, for each video", len(ledger["bills"]) / tasks, "≤ 1", unit=""),
     ]
-
-
-def _named(videos: Ran, empty: Ran) -> list[tuple[str, Ran]]:
-    return [("videos", videos), ("empty tasks", empty)]
 
 
 def _cpu(stack: AirflowStack) -> dict[str, float]:

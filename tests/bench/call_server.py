@@ -16,13 +16,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from typing_extensions import Self
-
 from tests.bench.tls import certificate
-from tests.stack.processes import PROJECT, Service, child_environment, free_port, wait_until
+from tests.stack.processes import PROJECT, Service, child_environment, free_port
+from tests.stack.server import Server
 
 ANSWER_AFTER = 0.02
 """Seconds that an answer takes, as over a network: without, no two calls would ever be under way at once."""
@@ -107,8 +105,8 @@ def _answered(path: str, job: str) -> tuple[int, Any]:
     return 404, {"error": "not there yet"}
 
 
-class CallServer:
-    """The server as a process of its own, to be used as a context manager; it may be killed and started again."""
+class CallServer(Server):
+    """The server as a process of its own; started again, it remembers nothing."""
 
     def __init__(self, home: Path) -> None:
         """Choose the ports and make the certificates."""
@@ -121,26 +119,6 @@ class CallServer:
         environment = child_environment({"PYTHONPATH": str(PROJECT)})
         self.service = Service("call-server", command, environment, home / "call-server.log")
 
-    def __enter__(self) -> Self:
-        """Start it and wait until it answers."""
-        try:
-            self.start()
-        except BaseException:
-            self.service.kill()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End it."""
-        self.service.kill()
-
-    def start(self) -> None:
-        """Start it, (again) with nothing remembered."""
-        self.service.start()
-        wait_until(self._answers, 30, "the call server answers", self.service.tail)
-
     def ask(self, what: str, **arguments: Any) -> Any:
         """Call a method of the server's book."""
         with socket.create_connection(("127.0.0.1", self._control), timeout=30) as connection:
@@ -148,8 +126,7 @@ class CallServer:
             with connection.makefile() as answer:
                 return json.loads(answer.readline())
 
-    def _answers(self) -> bool:
-        self.service.check()
+    def _is_ready(self) -> bool:
         try:
             self.ask("behave")
         except OSError:

@@ -9,9 +9,10 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 from tests.bench.report import Figure, Report, Say
-from tests.bench.store import Cost, connection, fetch, interleaved, median
+from tests.bench.store import Cost, connection, fetch, interleaved
 from tests.bench.tls import certificate
 from tests.bench.video_server import video_server, write_video
 

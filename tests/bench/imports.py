@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from statistics import median
 
 from tests.bench.report import Figure, Report, Say
-from tests.bench.store import median
 from tests.stack.processes import child_environment
 
 NAME = "airflow_provider_modelmax"
@@ -68,7 +68,11 @@ def run(quick: bool, say: Say) -> Report:
             Figure("modules that this loads", modules["with the trigger"], "≤ 20", ""),
             Figure.of("the trigger, in a triggerer's loop", costs["trigger"], "≤ 20", unit="ms"),
             *(
-                Figure(f"against {name}", ours / median(costs[name]), detail=f"{median(costs[name]):.0f} ms")
+                Figure(
+                    f"against {name}",
+                    ours / median(costs[name]),
+                    detail=f"{median(costs[name]):.0f} ms",
+                )
                 for name in PEERS
             ),
         ],

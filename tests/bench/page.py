@@ -18,7 +18,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from tests.bench.__main__ import BENCHMARKS
-from tests.bench.report import number
+from tests.bench.report import Figure, shown, spread
 from tests.stack.demo import write
 from tests.stack.processes import PROJECT
 
@@ -35,6 +35,7 @@ def main() -> None:
     """Replace what stands between the markers, and draw the plots anew."""
     reports = json.loads(RESULTS.read_text())["reports"]
     text = PAGE.read_text()
+    plt.rcParams["svg.hashsalt"] = "modelmax"  # the same figures, the same file
     for name in BENCHMARKS:
         if name in reports:
             block = f"<!-- {name} -->\n{table(reports[name])}\n<!-- end -->"
@@ -49,11 +50,9 @@ def table(report: Mapping[str, Any]) -> str:
     """Return the figures of one benchmark in Markdown; a target that was missed is bold."""
     lines = [f"{report['about'][0].upper()}{report['about'][1:]}.", ""]
     lines += ["| | measured | spread | target | behind it |", "|---|---|---|---|---|"]
-    for each in report["figures"]:
-        value = f"{number(each['value'])} {each['unit']}".strip()
-        spread = "" if each["low"] is None else f"{number(each['low'])} to {number(each['high'])}"
-        shown = value if each["holds"] else f"**{value}: short**"
-        lines.append(f"| {each['what']} | {shown} | {spread} | {each['target']} | {each['detail']} |")
+    for each in map(Figure.from_dict, report["figures"]):
+        value = shown(each) if each.holds else f"**{shown(each)}: short**"
+        lines.append(f"| {each.what} | {value} | {spread(each)} | {each.target} | {each.detail} |")
     return "\n".join(lines)
 
 

@@ -181,20 +181,11 @@ def http(order: Order, number: int) -> BaseTrigger:
 
 def idle(_: Order, __: int) -> BaseTrigger:
     """Return a trigger that sleeps, in a process that has imported what ours needs."""
-    from airflow.triggers.base import BaseTrigger
-
     from airflow_provider_modelmax.hooks import async_transport, modelmax  # noqa: F401
     from airflow_provider_modelmax.triggers import job  # noqa: F401
+    from tests.bench.after_seconds import AfterSeconds
 
-    class IdleTrigger(BaseTrigger):
-        def serialize(self) -> tuple[str, dict[str, Any]]:
-            return "", {}
-
-        async def run(self) -> AsyncIterator[Any]:
-            await asyncio.sleep(86_400)
-            yield None
-
-    return IdleTrigger()
+    return AfterSeconds()
 
 
 def _triggers(make: Callable[[Order, int], BaseTrigger]) -> Callable[[Order], Any]:

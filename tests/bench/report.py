@@ -6,8 +6,8 @@ import operator
 import os
 import platform
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from typing import Any
 
@@ -45,6 +45,11 @@ class Figure:
         """Return the median of repeated measurements, with their spread."""
         return cls(what, statistics.median(values), target, unit, min(values), max(values), detail)
 
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> Figure:
+        """Read what is in the JSON of a report."""
+        return cls(**{each.name: kept[each.name] for each in fields(cls)})
+
     @property
     def holds(self) -> bool:
         """Whether the target is reached; True where there is none."""
@@ -76,7 +81,7 @@ class Report:
     def table(self, *, color: bool) -> str:
         """Return the figures as people read them, red where a target is missed."""
         rows = [("", "measured", "spread", "target", "behind it")]
-        rows += [(each.what, shown(each), _spread(each), each.target, each.detail) for each in self.figures]
+        rows += [(each.what, shown(each), spread(each), each.target, each.detail) for each in self.figures]
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         lines = [f"\n{self.name}: {self.about}"]
         for row, figure in zip(rows, [None, *self.figures], strict=True):
@@ -104,7 +109,8 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _spread(figure: Figure) -> str:
+def spread(figure: Figure) -> str:
+    """Return the lowest and the highest as people read them; empty where it was measured once."""
     if figure.low is None or figure.high is None:
         return ""
     return f"{number(figure.low)} to {number(figure.high)}"

@@ -11,21 +11,16 @@ import sys
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.bench.tls import Certificate
-from tests.stack.processes import PROJECT, Service, child_environment, free_port, stop, wait_until
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self
+from tests.stack.processes import PROJECT, Service, child_environment, free_port
+from tests.stack.server import Server
 
 OURS, DBT, HTTP, COUNTED = "/v1/queue/", "/api/v2/accounts/", "/not/there", "/counted"
 
 
-class StatusServer:
-    """A running server, to be used as a context manager: plain HTTP on one port, TLS on another.
+class StatusServer(Server):
+    """A running server, plain HTTP on one port, TLS on another.
 
     :param home: the folder of its log
     :param certificate: what it shows
@@ -40,26 +35,9 @@ class StatusServer:
         command += [str(certificate.chain), str(certificate.key), str(answers_after)]
         command += [] if core is None else [str(core)]
         environment = child_environment({"PYTHONPATH": str(PROJECT)})
-        self._service = Service("status server", command, environment, home / "status-server.log")
+        self.service = Service("status server", command, environment, home / "status-server.log")
 
-    def __enter__(self) -> Self:
-        """Start it and wait until it answers."""
-        try:
-            self._service.start()
-            wait_until(self._answers, 30, "status server answers", self._service.tail)
-        except BaseException:
-            stop([self._service])
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop it."""
-        stop([self._service])
-
-    def _answers(self) -> bool:
-        self._service.check()
+    def _is_ready(self) -> bool:
         try:
             return bool(counted(self.plain))
         except OSError:

@@ -6,13 +6,13 @@ import json
 import os
 import shlex
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tests.bench.far_away import far_away
@@ -146,8 +146,3 @@ def fetch(arguments: list[str], connections: Mapping[str, Any]) -> Cost:
 def connection(url: str, **extra: str) -> dict[str, Any]:
     """Return the Airflow connection that leads to a server of videos."""
     return {"conn_type": "modelmax", "host": url, "password": "sk-a-key-for-benchmarks", "extra": extra}
-
-
-def median(values: Iterable[float]) -> float:
-    """Return the middle one."""
-    return statistics.median(values)

@@ -11,7 +11,7 @@ from datetime import datetime
 import psutil
 
 EVERY = 5.0
-"""Seconds between two polls of a wait (as `put_waits.py` writes them)."""
+"""Seconds between two polls of a wait."""
 BLOCKED = "async thread was blocked for "
 """What the triggerer says when its loop stood still for too long, whoever it was that stopped it."""
 ALLOWED = 0.2

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -26,7 +27,7 @@ from tests.bench.usage import BLOCKED, Blocked
 from tests.stack.airflow_settings import settings
 from tests.stack.airflow_stack import AIRFLOW
 from tests.stack.postgres import Database, database
-from tests.stack.processes import Service, child_environment, free_port, running, wait_until
+from tests.stack.processes import PROJECT, Service, child_environment, free_port, running, wait_until
 
 DAGS = Path(__file__).parent / "triggerer_dags"
 MANY = 1000
@@ -63,7 +64,7 @@ class Stage:
         """Say in what environment all of Airflow runs."""
         self.looked_up, self.collected = self.home / "look-ups", self.home / "collections"
         own = {
-            "PYTHONPATH": str(DAGS),
+            "PYTHONPATH": os.pathsep.join([str(PROJECT), str(DAGS)]),
             "SSL_CERT_FILE": str(self.server.ca),  # the peers take no other
             "BENCH_LOOK_UPS": str(self.looked_up),
             "BENCH_COLLECTIONS": str(self.collected),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import shutil
 import tempfile
@@ -17,7 +18,7 @@ from tests.bench.report import Say
 from tests.bench.usage_by_process import Segment, Workers
 from tests.stack.airflow_stack import AirflowStack
 from tests.stack.postgres import database
-from tests.stack.processes import wait_until
+from tests.stack.processes import PROJECT, wait_until
 from tests.stack.s3 import SeaweedFS
 from tests.stack.simulator import Simulator
 
@@ -82,7 +83,7 @@ def stage(say: Say, environment: Mapping[str, str] | None = None, prefix: str = 
         with Simulator(home / "processes", *JOB) as simulator, SeaweedFS() as s3, database(home) as metadata:
             # Several workers, as one that lingers is taken; files are parsed once, not in the midst of a measurement.
             settings = {
-                "PYTHONPATH": str(DAGS),
+                "PYTHONPATH": os.pathsep.join([str(PROJECT), str(DAGS)]),
                 "AIRFLOW__CORE__PARALLELISM": "4",
                 "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
                 **(environment or {}),

@@ -9,18 +9,14 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import botocore.config
 import botocore.exceptions
 import botocore.session
 
-from tests.stack.processes import Service, child_environment, free_port, stop, wait_until
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self
+from tests.stack.processes import Service, child_environment, free_port, stop
+from tests.stack.server import Server
 
 BUCKET = "videos"
 GRPC_OFFSET = 10_000
@@ -39,33 +35,23 @@ OWNER = Identity("owner", "secret-of-the-owner", ("Admin", "Read", "Write", "Lis
 READER = Identity("reader", "secret-of-the-reader", (f"Read:{BUCKET}", f"List:{BUCKET}"))
 
 
-class SeaweedFS:
+class SeaweedFS(Server):
     """One S3 server with the bucket `videos`, to be used as a context manager."""
 
     bucket = BUCKET
+    ready_within = 60.0
 
     def __init__(self) -> None:
         """Choose the ports; entering the context starts it."""
         self.port = free_port(GRPC_OFFSET)
         self.url = f"http://127.0.0.1:{self.port}"
         self._home = Path(tempfile.mkdtemp(prefix="modelmax-s3-"))
+        (self._home / "data").mkdir()
+        (self._home / "identities.json").write_text(_identities(OWNER, READER))
         self._ports = {name: free_port(GRPC_OFFSET) for name in ("master", "volume", "filer", "admin")}
         self.service = Service("seaweedfs", self._command(), child_environment({}), self._home / "weed.log")
 
-    def __enter__(self) -> Self:
-        """Start it and wait until it takes objects."""
-        (self._home / "data").mkdir()
-        (self._home / "identities.json").write_text(_identities(OWNER, READER))
-        try:
-            self.start()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         """Stop it and remove what it leaves behind."""
         self.service.kill()
         shutil.rmtree(self._home, ignore_errors=True)
@@ -76,17 +62,12 @@ class SeaweedFS:
 
     def start(self) -> None:
         """Start it, (again) with what was stored; ready means that a put succeeds, it listens long before."""
-        self.service.start()
-        wait_until(self._takes_objects, 60, "SeaweedFS takes objects", self.service.tail)
+        super().start()
         self.client().delete_object(Bucket=BUCKET, Key=".probe")
 
     def stop(self) -> None:
         """Stop it as an administrator would."""
         stop([self.service])
-
-    def kill(self) -> None:
-        """End it at once."""
-        self.service.kill()
 
     @property
     def connection(self) -> dict[str, Any]:
@@ -140,8 +121,7 @@ class SeaweedFS:
         """Return the bytes of an object."""
         return bytes(self.client().get_object(Bucket=BUCKET, Key=key)["Body"].read())
 
-    def _takes_objects(self) -> bool:
-        self.service.check()
+    def _is_ready(self) -> bool:
         with contextlib.suppress(botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
             self.client().put_object(Bucket=BUCKET, Key=".probe", Body=b"probe")
             return True

@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from tests.stack.processes import Service, child_environment, free_port, stop, wait_until
+from tests.stack.processes import Service, child_environment, free_port
+from tests.stack.server import Server
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
-
-    from typing_extensions import Self
 
 KEY = "sk-simulator-key-that-must-appear-nowhere"
 
 
-class Simulator:
-    """A running simulator, to be used as a context manager."""
+class Simulator(Server):
+    """A running simulator; its jobs live in its memory, so a started one knows none."""
 
     def __init__(self, home: Path, *options: str, key: str = KEY, port: int | None = None) -> None:
         """Take the folder of its log and further options of its command line."""
@@ -32,35 +30,15 @@ class Simulator:
         self._session = requests.Session()
         self._session.trust_env = False
 
-    def __enter__(self) -> Self:
-        """Start it and wait until it answers."""
-        try:
-            self.start()
-        except BaseException:
-            stop([self.service])
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         """Stop it."""
         self._session.close()
-        stop([self.service])
+        super().__exit__(*error)
 
     @property
     def connection(self) -> dict[str, Any]:
         """The Airflow connection that leads here."""
         return {"conn_type": "modelmax", "host": self.url, "password": self.key}
-
-    def start(self) -> None:
-        """Start it; its jobs live in its memory, so a started one knows none."""
-        self.service.start()
-        wait_until(self._answers, 30, "simulator answers", self.service.tail)
-
-    def kill(self) -> None:
-        """End it at once."""
-        self.service.kill()
 
     def ledger(self) -> dict[str, Any]:
         """Return every call, bill and job."""
@@ -82,8 +60,7 @@ class Simulator:
         """Forget all calls, bills, jobs and faults."""
         self._call("POST", "reset")
 
-    def _answers(self) -> bool:
-        self.service.check()
+    def _is_ready(self) -> bool:
         try:
             return self._session.get(f"{self.url}/simulator/ledger", timeout=5).ok
         except requests.RequestException:

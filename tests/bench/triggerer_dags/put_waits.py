@@ -20,9 +20,9 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from sqlalchemy import delete
 
+from tests.bench.usage import EVERY
+
 DAG, TASK = "bench_waits", "wait"
-EVERY = 5.0
-"""Seconds between two polls, for all of them."""
 
 
 def main() -> None:
@@ -79,10 +79,10 @@ def _http(number: int) -> Any:
     return HttpSensorTrigger(f"sensor/{number}/", "bench_http", poke_interval=EVERY)
 
 
-def _idle(number: int) -> Any:
-    from bench_idle import IdleTrigger
+def _idle(_: int) -> Any:
+    from tests.bench.after_seconds import AfterSeconds
 
-    return IdleTrigger(number)
+    return AfterSeconds()
 
 
 TRIGGERS = {"modelmax": _modelmax, "dbt": _dbt, "http": _http, "idle": _idle}

@@ -10,15 +10,7 @@ from bench_spans import span  # noqa: E402
 
 with span("phase", "DAG file"):
     from airflow.sdk import DAG
-
-    from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
+    from bench_generate import generate
 
     with DAG("profile_video", schedule=None):
-        ModelMaxGenerateVideoOperator(
-            task_id="work",
-            model="veo-3.1-fast",
-            prompt="Waves at dusk",
-            parameters={"duration_seconds": 1},
-            destination="{{ dag_run.conf['destination'] }}",
-            poll_interval=1,
-        )
+        generate()

@@ -1,17 +1,9 @@
-"""The DAG whose task makes a video; where it lands comes from the run's conf."""
+"""The DAG whose task makes a video."""
 
 from __future__ import annotations
 
 from airflow.sdk import DAG
-
-from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
+from bench_generate import generate
 
 with DAG("bench_video", schedule=None):
-    ModelMaxGenerateVideoOperator(
-        task_id="work",
-        model="veo-3.1-fast",
-        prompt="Waves at dusk",
-        parameters={"duration_seconds": 1},
-        destination="{{ dag_run.conf['destination'] }}",
-        poll_interval=1,
-    )
+    generate()

@@ -1,4 +1,4 @@
-"""The leanest trigger: fires after some seconds."""
+"""The leanest trigger: what Airflow itself costs for each wait. Imports nothing but what a trigger needs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+A_DAY = 86_400.0
+
 
 class AfterSeconds(BaseTrigger):
-    """Fire once."""
+    """Sleep, and fire once."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float = A_DAY) -> None:
         super().__init__()
         self.seconds = seconds
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        return "bench_trigger.AfterSeconds", {"seconds": self.seconds}
+        """Return what the triggerer makes this trigger from."""
+        return f"{__name__}.{type(self).__qualname__}", {"seconds": self.seconds}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Sleep."""
         await asyncio.sleep(self.seconds)
         yield TriggerEvent(True)

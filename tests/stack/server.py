@@ -1,0 +1,55 @@
+"""What every server of stack and benchmarks does: it starts, says when it is ready, and ends with its block."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from tests.stack.processes import stop, wait_until
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from tests.stack.processes import Service
+
+
+class Server(ABC):
+    """A process of its own, to be used as a context manager; it may be killed and started again."""
+
+    service: Service
+    ready_within = 30.0
+    """Seconds."""
+
+    def __enter__(self) -> Self:
+        """Start it and wait until it is ready."""
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it."""
+        stop([self.service])
+
+    def start(self) -> None:
+        """Start it, (again)."""
+        self.service.start()
+        wait_until(self._is_up_and_ready, self.ready_within, f"{self.service.name} is ready", self.service.tail)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.service.kill()
+
+    def _is_up_and_ready(self) -> bool:
+        self.service.check()
+        return self._is_ready()
+
+    @abstractmethod
+    def _is_ready(self) -> bool:
+        """Say whether it answers."""
