@@ -25,22 +25,21 @@ MAX_ANSWER = 1024 * 1024
 class AsyncTransport:
     """Sends calls to one endpoint; to be made and closed inside one event loop."""
 
-    def __init__(self, endpoint: Endpoint, session: aiohttp.ClientSession, ssl_context: ssl.SSLContext | bool) -> None:
+    def __init__(self, endpoint: Endpoint, ssl_context: ssl.SSLContext | bool) -> None:
         self.endpoint = endpoint
-        self._session = session
-        self._ssl = ssl_context
         self._proxy = endpoint.proxy or _proxy_of_the_environment(endpoint.base_url)
+        headers = _headers(endpoint)
+        # To a proxy aiohttp sends the headers of a session as well, and with them the key; without, they are cheaper.
+        self._headers = headers if self._proxy else None
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=ssl_context),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=None if self._proxy else headers,
+            timeout=aiohttp.ClientTimeout(total=endpoint.timeout),
+        )
         self._under_way, self._retired = 0, False
         # To resolve a URL costs a tenth of a poll.
         self._url = lru_cache(api.KNOWN_JOBS)(self._resolved)
-        # Given with each call: aiohttp sends the headers of a session to the proxy as well, and with them the key.
-        self._headers = CIMultiDict(
-            {
-                "Authorization": f"Bearer {endpoint.key}",
-                "User-Agent": f"airflow-provider-modelmax/{__version__}",
-                "Accept": "application/json",
-            }
-        )
 
     @classmethod
     async def open(cls, endpoint: Endpoint) -> AsyncTransport:
@@ -54,7 +53,7 @@ class AsyncTransport:
             raise api.ConnectionSetupError(
                 f"{_bundle(endpoint)}: {error}. Correct the extra 'verify' of the connection."
             ) from None
-        return cls(endpoint, aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=endpoint.timeout)), context)
+        return cls(endpoint, context)
 
     async def send(self, call: api.Call[T]) -> T:
         """Send ``call`` once and return what its answer means.
@@ -70,7 +69,6 @@ class AsyncTransport:
                 json=call.json,
                 headers=self._headers,
                 allow_redirects=False,
-                ssl=self._ssl,
                 proxy=self._proxy,
             ) as response:
                 body = await self._read(call, response)
@@ -106,6 +104,16 @@ class AsyncTransport:
             if len(body) > MAX_ANSWER:
                 raise api.AnswerError(f"{call} answered with more than {MAX_ANSWER:,} bytes.", garbled=True)
         return self.endpoint.without_key(response.status, body)
+
+
+def _headers(endpoint: Endpoint) -> CIMultiDict[str]:
+    return CIMultiDict(
+        {
+            "Authorization": f"Bearer {endpoint.key}",
+            "User-Agent": f"airflow-provider-modelmax/{__version__}",
+            "Accept": "application/json",
+        }
+    )
 
 
 def _ssl_context(endpoint: Endpoint) -> ssl.SSLContext | bool:

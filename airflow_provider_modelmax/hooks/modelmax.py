@@ -54,6 +54,7 @@ class ModelMaxHook(BaseHook):
         super().__init__(**kwargs)
         self.modelmax_conn_id = modelmax_conn_id
         self._shared: SharedTransport | None = None
+        self._last_asked: tuple[api.Job | dict[str, str], api.Call[api.JobStatus]] | None = None
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -171,13 +172,20 @@ class ModelMaxHook(BaseHook):
             self._shared = shared_transport.join(
                 self.modelmax_conn_id, lambda: SharedTransport(self._aendpoint, _open_async)
             )
-        return await self._shared.send(api.status(api.Job.of(job)))
+        return await self._shared.send(self._status_call(job))
 
     async def aclose(self) -> None:
         """Leave what :meth:`aget_status` shares with others; the last one closes it."""
         shared, self._shared = self._shared, None
         if shared:
             await shared_transport.leave(self.modelmax_conn_id, shared)
+
+    def _status_call(self, job: api.Job | Mapping[str, str]) -> api.Call[api.JobStatus]:
+        """Return the call for ``job``: who polls asks for the same one again and again."""
+        if self._last_asked is None or self._last_asked[0] != job:
+            call = api.status(api.Job.of(job))
+            self._last_asked = (job if isinstance(job, api.Job) else dict(job)), call  # a copy: theirs may change
+        return self._last_asked[1]
 
     @property
     def answer_seconds(self) -> float:

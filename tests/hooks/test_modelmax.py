@@ -672,6 +672,22 @@ def test_in_a_loop_the_connection_is_looked_up_once_and_a_call_is_made_once(mode
     assert statuses(simulator, "status") == [400, 400, 400, 503]
 
 
+def test_in_a_loop_the_job_that_is_asked_for_is_the_one_in_the_dict_at_that_moment(hook):
+    async def ask() -> tuple[list[api.Job], list[str]]:
+        jobs = [await asyncio.to_thread(hook.submit_video, "veo-3.1", prompt) for prompt in ("a boat", "a pier")]
+        asked: dict[str, str] = {}
+        answered = []
+        for job in (*jobs, jobs[0]):
+            asked.update(job.as_dict())
+            answered.append((await hook.aget_status(asked)).request_id)
+        answered.append((await hook.aget_status(jobs[1])).request_id)
+        await hook.aclose()
+        return jobs, answered
+
+    (boat, pier), answered = asyncio.run(ask())
+    assert answered == [boat.request_id, pier.request_id, boat.request_id, pier.request_id]
+
+
 def test_a_key_that_was_changed_while_waiting_is_taken_up(connect, simulator):
     hook = connect(simulator.url, "sk-old")
     simulator.settings.key = "sk-old"
