@@ -28,7 +28,6 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -47,9 +46,6 @@ CA_ADVICE = "If the service has a CA of its own, put the path of its bundle into
 
 ATTEMPTS_WHEN_IT_MAY_BILL = 3
 """How often the call that bills is sent at most, where an earlier attempt may have been billed."""
-
-KNOWN_JOBS = 16_384
-"""Jobs whose URLs and status calls are kept ready: they are asked for again and again."""
 
 _ATTEMPTS = 5
 
@@ -298,7 +294,6 @@ def submit(model: str, prompt: str, parameters: Mapping[str, Any] | None = None)
     return Call("POST", f"/v1/queue/{_segment('model', model)}", read, json=body)
 
 
-@lru_cache(KNOWN_JOBS)
 def status(job: Job) -> Call[JobStatus]:
     """``GET …/status``. Free of charge."""
 
@@ -462,7 +457,6 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
-@lru_cache(KNOWN_JOBS)
 def _job_path(model: str, request_id: str) -> str:
     return f"/v1/queue/{_segment('model', model)}/requests/{_segment('request_id', request_id)}"
 

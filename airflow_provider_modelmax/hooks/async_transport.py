@@ -21,6 +21,9 @@ T = TypeVar("T")
 
 MAX_ANSWER = 1024 * 1024
 
+KNOWN_URLS = 16_384
+"""Paths whose URLs are kept: those who wait ask for the same ones again and again."""
+
 
 class AsyncTransport:
     """Sends calls to one endpoint; to be made and closed inside one event loop."""
@@ -39,7 +42,7 @@ class AsyncTransport:
         )
         self._under_way, self._retired = 0, False
         # To resolve a URL costs a tenth of a poll.
-        self._url = lru_cache(api.KNOWN_JOBS)(self._resolved)
+        self._url = lru_cache(KNOWN_URLS)(self._resolved)
 
     @classmethod
     async def open(cls, endpoint: Endpoint) -> AsyncTransport:
