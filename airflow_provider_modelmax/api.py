@@ -6,6 +6,7 @@ Everything that can go wrong is one tree; each class says what its user does nex
     ├── InvalidInputError            an argument is wrong; found before anything was sent
     ├── ConnectionSetupError         the Airflow connection is incomplete or unusable
     ├── TransportError               no whole answer came: nobody listened, reset, timeout, cut
+    │   └── BusyError                not sent: too many calls were waiting for answers already
     ├── AnswerError                  an answer came, but not one of the contract
     │   ├── ForeignUrlError          it points at another host: the key is not sent there
     │   ├── TooEarlyError            a result that is not there yet: not billed, ask again
@@ -76,6 +77,16 @@ class TransportError(ModelMaxError):
     def __init__(self, message: str, *, reached: bool = True) -> None:
         super().__init__(message)
         self.reached = reached
+
+
+class BusyError(TransportError):
+    """Not sent: too many calls were waiting for their answers already. Ask again later.
+
+    :param message: how many, and for how long
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reached=False)
 
 
 class AnswerError(ModelMaxError):

@@ -34,9 +34,10 @@ ROOMS: dict[str, set[str]] = {
     "edge.py": {"airflow", ".api", ".polling"},
     "hooks/__init__.py": set(),
     "hooks/endpoint.py": {"airflow.sdk", ".api"},
+    "hooks/lanes.py": {".api"},
     "hooks/shared_transport.py": {".api", ".hooks"},
     "hooks/sync_transport.py": {"requests", "urllib3", "", ".api", ".hooks.endpoint"},
-    "hooks/async_transport.py": {"aiohttp", "multidict", "yarl", "requests.utils", "", ".api", ".hooks.endpoint"},
+    "hooks/async_transport.py": {"aiohttp", "multidict", "yarl", "requests.utils", "", ".api", ".hooks"},
     "hooks/modelmax.py": {
         COMPAT,
         "airflow.sdk.log",

@@ -16,6 +16,7 @@ from yarl import URL
 
 from airflow_provider_modelmax import __version__, api
 from airflow_provider_modelmax.hooks.endpoint import Endpoint
+from airflow_provider_modelmax.hooks.lanes import Lanes
 
 T = TypeVar("T")
 
@@ -35,11 +36,12 @@ class AsyncTransport:
         # To a proxy aiohttp sends the headers of a session as well, and with them the key; without, they are cheaper.
         self._headers = headers if self._proxy else None
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=ssl_context),
+            connector=aiohttp.TCPConnector(ssl=ssl_context, limit=0),  # the lanes limit it
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=None if self._proxy else headers,
             timeout=aiohttp.ClientTimeout(total=endpoint.timeout),
         )
+        self._lanes = Lanes()
         self._under_way, self._retired = 0, False
         # To resolve a URL costs a tenth of a poll.
         self._url = lru_cache(KNOWN_URLS)(self._resolved)
@@ -63,19 +65,25 @@ class AsyncTransport:
 
         :raises ModelMaxError: for everything that is not the promised answer
         """
-        url = self._url(call.path)
         self._under_way += 1
         try:
-            async with self._session.request(
-                call.method,
-                url,
-                json=call.json,
-                headers=self._headers,
-                allow_redirects=False,
-                proxy=self._proxy,
-            ) as response:
-                body = await self._read(call, response)
-                return api.read_response(call, response.status, response.headers, body)
+            if not self._lanes.enter():
+                await self._lanes.turn()
+            answered = False
+            try:
+                async with self._session.request(
+                    call.method,
+                    self._url(call.path),
+                    json=call.json,
+                    headers=self._headers,
+                    allow_redirects=False,
+                    proxy=self._proxy,
+                ) as response:
+                    answered = True
+                    body = await self._read(call, response)
+                    return api.read_response(call, response.status, response.headers, body)
+            finally:
+                self._lanes.leave(answered=answered)
         except aiohttp.ClientConnectorCertificateError:
             raise api.ConnectionSetupError(f"{call}: the certificate was not accepted. {api.CA_ADVICE}") from None
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:

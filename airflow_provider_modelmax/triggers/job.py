@@ -196,6 +196,8 @@ class ModelMaxJobTrigger(BaseTrigger):
     async def _look(hook: ModelMaxHook, wait: polling.Wait, job: api.Job) -> polling.Wait:
         try:
             return wait.answered(await hook.aget_status(job), _now())
+        except api.BusyError:
+            return wait  # nothing was asked, and nothing learned
         except api.ModelMaxError as error:
             # Thousands keep theirs until the service answers: without the frames it came through, 0.2 MB each.
             error.__traceback__ = error.__context__ = error.__cause__ = None

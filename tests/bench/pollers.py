@@ -13,8 +13,8 @@ import resource
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -42,19 +42,18 @@ Wait = Callable[[int], Awaitable[None]]
 class Order:
     """What to measure.
 
-    :param way: one of `WAYS`
+    :param ways: of `WAYS`; several take turns
     :param url: of the server; https or http
     :param counter: where it tells what it has counted
     :param ca: whom to trust
     :param waits: how many ask at the same time
     :param pause: seconds between two polls of each
-    :param warm_up: seconds before the first measurement
-    :param seconds: how long each one lasts
+    :param warm_up: seconds before the measurement
+    :param seconds: how long it lasts
     :param core: the processor core to keep to, None for any
-    :param settle: seconds right before each measurement
     """
 
-    way: str
+    ways: Sequence[str]
     url: str
     counter: str
     ca: str
@@ -63,7 +62,6 @@ class Order:
     warm_up: float
     seconds: float
     core: int | None
-    settle: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -89,15 +87,18 @@ class Cost:
 
 
 async def poll(order: Order, tell: Callable[[Cost], None]) -> None:
-    """Let all wait, and measure once for each line that comes; in between the loop stands still."""
-    async with WAYS[order.way](order) as wait:
-        waiting = [asyncio.create_task(wait(number)) for number in range(order.waits)]
-        await asyncio.sleep(order.warm_up)
-        while sys.stdin.readline():
-            await asyncio.sleep(order.settle)
+    """Measure once for each line that comes, which names a way; in between nobody waits."""
+    async with AsyncExitStack() as stack:
+        waits = {way: await stack.enter_async_context(WAYS[way](order)) for way in order.ways}
+        while way := sys.stdin.readline().strip():
+            waiting = [asyncio.create_task(waits[way](number)) for number in range(order.waits)]
+            await asyncio.sleep(order.warm_up)
             tell(await _measured(order))
             if over := [each for each in waiting if each.done()]:
                 raise RuntimeError(f"{len(over)} of {order.waits} waits ended: {over[0]}")
+            for each in waiting:
+                each.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def _measured(order: Order) -> Cost:

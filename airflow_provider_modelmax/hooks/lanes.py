@@ -1,0 +1,78 @@
+"""How many calls are under way at once: few, more where answers come from afar, and no crowd after a silence."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+
+from airflow_provider_modelmax import api
+
+FEW = 20
+"""Calls at once, to begin with: asyncio keeps 256 KiB for each connection over TLS."""
+
+MOST = 200
+"""Calls at once where there is always a line: so many answers of 0.2 s are 1,000 calls a second."""
+
+LONG_LINE = 0.5
+"""Seconds for which there has been a line until it gets a lane more: an event loop that stood still is no reason."""
+
+SILENCE = 3.0
+"""Seconds without an answer after which those who stood in line for them are not sent: they ask again later anyway."""
+
+
+class Lanes:
+    """Calls enter and leave; who finds all lanes taken stands in line.
+
+    When a service that hung answers again, those in line would greet it all at once. They are told so instead.
+    """
+
+    def __init__(self) -> None:
+        self._open, self._taken = FEW, 0
+        self._line: deque[tuple[float, asyncio.Future[bool]]] = deque()
+        self._line_since = self._answered = 0.0
+
+    def enter(self) -> bool:
+        """Take a lane if one is free."""
+        if self._taken >= self._open:
+            return False
+        self._taken += 1
+        return True
+
+    async def turn(self) -> None:
+        """Take the lane that comes free.
+
+        :raises BusyError: when nothing was answered meanwhile
+        """
+        now, turn = time.monotonic(), asyncio.get_running_loop().create_future()
+        if not self._line:
+            self._line_since = now
+        self._line.append((now, turn))
+        try:
+            if await turn:
+                return
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.result():
+                self.leave(answered=False)
+            raise
+        raise api.BusyError(f"Not sent: {FEW} calls or more were waiting for an answer, for {SILENCE:g} s or longer.")
+
+    def leave(self, *, answered: bool) -> None:
+        """Give the lane to the next in line.
+
+        :param answered: whether the service answered; where it does not, more lanes would not help
+        """
+        self._taken -= 1
+        if not self._line:
+            return
+        now = time.monotonic()
+        silent = not answered or now - max(self._answered, self._line_since) > SILENCE
+        if answered:
+            self._answered = now
+            self._open += self._open < MOST and now - self._line_since > LONG_LINE and not silent
+        while self._line and self._taken < self._open:
+            since, turn = self._line.popleft()
+            if not turn.done():
+                sent = not silent or now - since <= SILENCE
+                self._taken += sent
+                turn.set_result(sent)
