@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, conf
 
 from airflow_provider_modelmax import api, polling
 
-_HOPELESS = (*polling.HOPELESS, api.InvalidInputError, api.JobFailedError, api.RefusedError, api.UnusableResultError)
+HOPELESS = (*polling.HOPELESS, api.InvalidInputError, api.JobFailedError, api.RefusedError, api.UnusableResultError)
+"""What no retry can mend."""
 
 DEFAULT_CONN_ID = "modelmax_default"
 
@@ -20,12 +22,20 @@ MIN_DEFERRAL = timedelta(seconds=15)
 
 
 @contextmanager
-def hopeless_fails() -> Iterator[None]:
-    """Fail at once, without Airflow's retries, what no retry can mend."""
+def told_to_airflow(task: Any) -> Iterator[None]:
+    """Count what fails, and fail at once, without Airflow's retries, what no retry can mend.
+
+    :param task: the operator; where it has a retry policy of ours, that decides, and sees the error as it is
+    """
     try:
         yield
-    except _HOPELESS as error:
-        raise AirflowFailException(str(error)) from None
+    except Exception as error:
+        from airflow_provider_modelmax import metrics  # noqa: PLC0415 - not at DAG parse
+
+        metrics.failed(error)
+        if isinstance(error, HOPELESS) and not getattr(getattr(task, "retry_policy", None), "sees_every_error", False):
+            raise AirflowFailException(str(error)) from None
+        raise
 
 
 def default_deferrable() -> bool:

@@ -52,6 +52,9 @@ def get_provider_info() -> dict[str, Any]:
         "operators": _modules(name, "operators.submit", "operators.download", "operators.generate"),
         "sensors": _modules(name, "sensors.job"),
         "triggers": _modules(name, "triggers.job"),
+        "extra-links": [
+            f"airflow_provider_modelmax.links.{link}" for link in ("ModelMaxDashboardLink", "ManifestLink")
+        ],
         "connection-types": [
             {
                 "connection-type": "modelmax",

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG, AssetAlias, Param
 
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
 
@@ -23,4 +23,5 @@ with DAG(
         prompt="{{ params.prompt }}",
         parameters={"image": "{{ params.image }}", "duration_seconds": 4, "generate_audio": False},
         destination="{{ var.value.get('videos', '/tmp/videos') }}/{{ dag_run.run_id }}/",
+        outlets=[AssetAlias("modelmax_videos")],  # where the video will be is known only at run time
     )

@@ -188,6 +188,11 @@ class ModelMaxHook(BaseHook):
         return self._last_asked[1]
 
     @property
+    def base_url(self) -> str:
+        """Where calls go."""
+        return self._endpoint.base_url
+
+    @property
     def answer_seconds(self) -> float:
         """The longest that one attempt of a call can take, and the pause after it."""
         return self._endpoint.answer_seconds + api.MAX_RETRY_AFTER

@@ -1,18 +1,23 @@
-"""What all operators share: the hook, and what a kill means."""
+"""What all operators share: the hook, what a kill means, and what others are told of the task."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink
 
 from airflow_provider_modelmax import polling
 from airflow_provider_modelmax.edge import DEFAULT_CONN_ID
+from airflow_provider_modelmax.links import ModelMaxDashboardLink
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
+
     from airflow_provider_modelmax.api import Job
     from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+    from airflow_provider_modelmax.progress import Progress
 
 
 class ModelMaxBaseOperator(BaseOperator):
@@ -22,12 +27,13 @@ class ModelMaxBaseOperator(BaseOperator):
     """
 
     ui_color = "#e8defa"
+    operator_extra_links: Collection[BaseOperatorLink] = (ModelMaxDashboardLink(),)
 
     def __init__(self, *, modelmax_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.modelmax_conn_id = modelmax_conn_id
         self._job: Job | None = None
-        self._paid = False
+        self._progress: Progress | None = None
 
     @cached_property
     def hook(self) -> ModelMaxHook:
@@ -38,4 +44,27 @@ class ModelMaxBaseOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """Say what stops and what goes on: ModelMax has no call to cancel a job."""
-        self.log.warning("%s", polling.on_kill_message(self._job.request_id if self._job else None, paid=self._paid))
+        paid = self._progress is not None and self._progress.result is not None
+        self.log.warning("%s", polling.on_kill_message(self._job.request_id if self._job else None, paid=paid))
+
+    def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
+        """Tell OpenLineage what will be asked for."""
+        from airflow_provider_modelmax.facets import lineage  # noqa: PLC0415 - only where OpenLineage asks
+
+        return lineage(self._request(), self._image_uri(), self._progress)
+
+    def get_openlineage_facets_on_complete(self, _: Any) -> OperatorLineage[Any, Any]:
+        """Tell OpenLineage what was made, and what it cost."""
+        return self.get_openlineage_facets_on_start()
+
+    def get_openlineage_facets_on_failure(self, _: Any) -> OperatorLineage[Any, Any]:
+        """Tell OpenLineage how far the task got."""
+        return self.get_openlineage_facets_on_start()
+
+    def _request(self) -> dict[str, Any] | None:
+        """Return what is asked for, as a manifest shows it; None where the job was submitted elsewhere."""
+        return None
+
+    def _image_uri(self) -> str | None:
+        """Return where the image is, when it is an object."""
+        return None

@@ -9,15 +9,13 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import Asset, AssetAlias
-
 from airflow_provider_modelmax import api, edge, polling
+from airflow_provider_modelmax.links import ManifestLink, ModelMaxDashboardLink
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
     from airflow_provider_modelmax.operators.landing import Landing
     from airflow_provider_modelmax.operators.record import Record
     from airflow_provider_modelmax.progress import Progress
@@ -38,6 +36,7 @@ class LandsVideo(ModelMaxBaseOperator):
     :param deferrable: whether to wait without a worker slot
     """
 
+    operator_extra_links = (ModelMaxDashboardLink(), ManifestLink())
     _pushed_at_the_end: ClassVar[Sequence[str]] = ("request_id", "usage", "manifest")
 
     def __init__(
@@ -60,7 +59,7 @@ class LandsVideo(ModelMaxBaseOperator):
 
     def execute(self, context: Context) -> list[str]:
         """Do what is not done yet; defer while the job runs."""
-        with edge.hopeless_fails():
+        with edge.told_to_airflow(self):
             landing = self._begin(context)
             progress = self._take_up(context, landing.record)
             if not progress.result:
@@ -72,7 +71,7 @@ class LandsVideo(ModelMaxBaseOperator):
         from airflow_provider_modelmax.triggers.job import JobEvent  # noqa: PLC0415 - not at DAG parse
 
         job_event = JobEvent.from_dict(event)
-        with edge.hopeless_fails():
+        with edge.told_to_airflow(self):
             landing = self._begin(context)
             progress = self._resume(context, landing.record, job_event.request_id)
             with _remembered(landing.record, progress):
@@ -86,13 +85,15 @@ class LandsVideo(ModelMaxBaseOperator):
             self._landing.stop.set()
         super().on_kill()
 
+    @property
+    def manifest_uri(self) -> str:
+        """The URI of the manifest; empty until it is there."""
+        there = self._landing and self._progress and self._progress.result
+        return self._landing.record.destination.manifest if self._landing and there else ""
+
     def _take_up(self, context: Context, record: Record) -> Progress:
         """Return the job, known or submitted now, with what is kept of it, after checking the destination."""
         raise NotImplementedError
-
-    def _request(self) -> dict[str, Any] | None:
-        """Return what was asked for, for the manifest."""
-        return None
 
     def _order(self) -> str:
         """Return the fingerprint of what was asked for."""
@@ -155,20 +156,23 @@ class LandsVideo(ModelMaxBaseOperator):
 
     def _finish(self, context: Context, landing: Landing, progress: Progress) -> list[str]:
         with _remembered(landing.record, progress):
-            fetched = landing.fetch(progress)
-            self._paid = True
-            landed = landing.land(fetched)
+            self._progress = progress
+            self._progress = fetched = landing.fetch(progress)
+            self._progress = landed = landing.land(fetched)
         uris = [video.uri for video in landed.videos]
         self._hand_over(context, landing, landed, uris)
         return uris
 
     def _hand_over(self, context: Context, landing: Landing, landed: Progress, uris: list[str]) -> None:
+        from airflow_provider_modelmax.lineage import tell_collector, tell_outlets  # noqa: PLC0415 - not at DAG parse
+
         usage = dict(landed.result.usage) if landed.result else {}
         facts = {"request_id": landed.job.request_id, "usage": usage, "manifest": landing.record.destination.manifest}
         for key in self._pushed_at_the_end:
             context["ti"].xcom_push(key=key, value=facts[key])
-        _tell_outlets(context, {**facts, "model": landed.job.model, "uris": uris})
-        _tell_lineage(self.hook, uris)
+        image = self._image_uri()
+        tell_outlets(context, {**facts, "model": landed.job.model, "uris": uris})
+        tell_collector(self.hook, read=[image] if image else [], written=uris)
 
 
 class ModelMaxDownloadVideoOperator(LandsVideo):
@@ -232,20 +236,3 @@ def stem_of(name: str, *more: str) -> str:
     """Return a file name for an id: readable, safe in every store, and different for different ids."""
     digest = hashlib.sha256("\0".join((name, *more)).encode()).hexdigest()[:10]
     return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)[:60].strip('-')}-{digest}"
-
-
-def _tell_lineage(hook: ModelMaxHook, uris: list[str]) -> None:
-    from airflow.providers.common.compat.sdk import get_hook_lineage_collector  # noqa: PLC0415 - not at DAG parse
-
-    for uri in uris:
-        get_hook_lineage_collector().add_output_asset(context=hook, uri=uri)
-
-
-def _tell_outlets(context: Context, extra: dict[str, Any]) -> None:
-    """Put what was made into the asset events that Airflow emits for this task's outlets."""
-    for outlet in context["task"].outlets:
-        if isinstance(outlet, Asset):
-            context["outlet_events"][outlet].extra = extra
-        elif isinstance(outlet, AssetAlias):
-            for uri in extra["uris"]:
-                context["outlet_events"][outlet].add(Asset(uri), extra=extra)

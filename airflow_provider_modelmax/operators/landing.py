@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from airflow_provider_modelmax import api
+from airflow_provider_modelmax import api, metrics
 from airflow_provider_modelmax.mp4 import BrokenVideoError
 from airflow_provider_modelmax.operators.asker import asker, is_asking
 from airflow_provider_modelmax.operators.record import Record
@@ -120,6 +121,8 @@ class Landing:
             self.record.release(asking.lost() if may_have_billed(error) else asking.not_asked())
             raise
         fetched = self.record.keep(asking.fetched(result))
+        waited = timedelta(seconds=time.time() - asking.submitted_at) if asking.submitted_at else None
+        metrics.completed(asking.job.model, result, waited)
         self.log.info("Fetched the result of job %s, and kept it. Billed: %s.", fetched.job.request_id, _usage(fetched))
         return fetched
 
@@ -176,6 +179,7 @@ class Landing:
             )
         seconds = max(time.monotonic() - started, 0.001)
         rate = saved.size / seconds / 1e6
+        metrics.landed(saved.size, timedelta(seconds=seconds))
         self.log.info("Landed %s: %s bytes in %.1f s (%.1f MB/s).", uri, f"{saved.size:,}", seconds, rate)
         return saved
 

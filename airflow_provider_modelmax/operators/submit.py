@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_modelmax import api
-from airflow_provider_modelmax.edge import hopeless_fails
+from airflow_provider_modelmax import api, edge
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
 
 if TYPE_CHECKING:
@@ -63,6 +63,10 @@ class SubmitsVideo(ModelMaxBaseOperator):
 
         return describe(self.model, self.prompt, self.parameters)
 
+    def _image_uri(self) -> str | None:
+        image = self.parameters.get("image") if isinstance(self.parameters, Mapping) else None
+        return os.fspath(image) if isinstance(image, str | os.PathLike) and image else None
+
     def _order(self) -> str:
         from airflow_provider_modelmax.operators.order import fingerprint  # noqa: PLC0415 - not at DAG parse
 
@@ -74,7 +78,10 @@ class SubmitsVideo(ModelMaxBaseOperator):
         return Order.checked(self.model, self.prompt, self.parameters)
 
     def _submit(self, context: Context, state: TaskState, order: Order) -> Progress:
+        from airflow_provider_modelmax import metrics  # noqa: PLC0415 - not at DAG parse
+
         job = self.hook.submit_video(order.model, order.prompt, order.body)
+        metrics.submitted(job.model)
         self.log.info("Submitted job %s (%s).", job.request_id, job.model)
         self.log.info("Should this task be lost, give that id to ModelMaxDownloadVideoOperator(job=…).")
         return self._announce(context, state.put(state.begun(job, self._order(), submitted_at=time.time())))
@@ -82,7 +89,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
     def _announce(self, context: Context, progress: Progress) -> Progress:
         from airflow_provider_modelmax.operators.task_state import TaskState  # noqa: PLC0415 - not at DAG parse
 
-        self._job = progress.job
+        self._job, self._progress = progress.job, progress
         context["ti"].xcom_push(key="request_id", value=progress.job.request_id)
         if not TaskState(context).available:  # then it is what a resume finds
             context["ti"].xcom_push(key="job", value=progress.job.as_dict())
@@ -140,7 +147,7 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
         """Submit, and return the job."""
         from airflow_provider_modelmax.operators.task_state import TaskState  # noqa: PLC0415 - not at DAG parse
 
-        with hopeless_fails():
+        with edge.told_to_airflow(self):
             state = TaskState(context)
             order = self._checked_order()
             kept = state.get()

@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_modelmax import api, edge, polling
+from airflow_provider_modelmax.links import ModelMaxDashboardLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -46,6 +47,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
     template_fields: Sequence[str] = ("job",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"job": "json"}
     ui_color = "#e8defa"
+    operator_extra_links = (ModelMaxDashboardLink(),)
 
     def __init__(
         self,
@@ -85,7 +87,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask for the status once."""
-        with edge.hopeless_fails(), _times_out(), self._starting_fresh_after_errors(context):
+        with edge.told_to_airflow(self), _times_out(), self._starting_fresh_after_errors(context):
             job = api.Job.of(self.job)
             self._wait = wait = self.hook.look(self._wait or self._begin(context, job), job)
             step = wait.next_step(edge.utcnow())
@@ -98,7 +100,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         """Go on when the trigger says that the job is over."""
         from airflow_provider_modelmax.triggers.job import JobEvent  # noqa: PLC0415 - not at DAG parse
 
-        with self._soft(), edge.hopeless_fails(), _times_out():
+        with self._soft(), edge.told_to_airflow(self), _times_out():
             job_event = JobEvent.from_dict(event)
             job_event.raise_for_outcome()
             self.log.info("%s", job_event)

@@ -153,6 +153,10 @@ class AirflowClient:
         path = f"{_task(dag_id, run_id, task_id)}/xcomEntries"
         return [entry["key"] for entry in self.pages(path, "xcom_entries", map_index=map_index)]
 
+    def extra_links(self, dag_id: str, run_id: str, task_id: str) -> dict[str, str | None]:
+        """Return the buttons of a task instance: names and where they lead."""
+        return dict(self.call("GET", f"{_task(dag_id, run_id, task_id)}/links")["extra_links"])
+
     def rendered_fields(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Json:
         """Return the templated fields as they were rendered for the task instance."""
         return dict(self.task_instance(dag_id, run_id, task_id, map_index)["rendered_fields"])

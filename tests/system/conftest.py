@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from tests.stack.postgres import database
 from tests.stack.processes import PROJECT
 from tests.stack.s3 import SeaweedFS
 from tests.stack.simulator import Simulator
+from tests.stack.statsd import Statsd
 from tests.system.cases import Run, Start
 from tests.system.plan import plan
 
@@ -83,8 +85,27 @@ def s3() -> Iterator[SeaweedFS]:
 
 
 @pytest.fixture(scope="session")
+def statsd() -> Iterator[Statsd]:
+    """Run a statsd server that hears all of Airflow."""
+    with Statsd() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def lineage_file(home: Path) -> Path:
+    """Return where OpenLineage's events of the DAG `seen` are written."""
+    return home / "lineage.json"
+
+
+@pytest.fixture(scope="session")
 def stack(
-    home: Path, simulator: Simulator, big_simulator: Simulator, s3: SeaweedFS, pytestconfig: pytest.Config
+    home: Path,
+    simulator: Simulator,
+    big_simulator: Simulator,
+    s3: SeaweedFS,
+    statsd: Statsd,
+    lineage_file: Path,
+    pytestconfig: pytest.Config,
 ) -> Iterator[AirflowStack]:
     """Run Airflow, connected to both: `modelmax_default`, `store` and, with read-only rights, `store_reader`."""
     connections = {
@@ -94,7 +115,16 @@ def stack(
         "store": s3.connection,
         "store_reader": s3.read_only_connection,
     }
-    environment = {**VARIABLES, "PYTHONPATH": str(PROJECT), "MODELMAX_CHAOS_CRASHES": str(home / "crashes")}
+    environment = {
+        **VARIABLES,
+        **statsd.settings,
+        "PYTHONPATH": str(PROJECT),
+        "MODELMAX_CHAOS_CRASHES": str(home / "crashes"),
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
+            {"type": "file", "log_file_path": str(lineage_file), "append": True}
+        ),
+        "AIRFLOW__OPENLINEAGE__SELECTIVE_ENABLE": "True",
+    }
     with (
         database(home) as metadata,
         AirflowStack(home, BUNDLES, metadata, connections=connections, environment=environment) as running,

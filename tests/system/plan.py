@@ -36,6 +36,13 @@ def plan(stranger: str) -> dict[str, Case]:
         "cleared": Case(faults=(AT_ONCE,)),
         "cleared_object": Case(faults=(AT_ONCE,)),
         "cleared_failure": Case(faults=(fault("fail_job", "submit", times=1), AT_ONCE)),
+        # what others see
+        "seen": Case("seen", (takes(1, 12),), {"parameters": {"duration_seconds": 1, "image": str(PICTURE)}}),
+        # retry policies
+        "policed_key": Case("policed", (fault("error", "submit", status=401),)),
+        "policed_job": Case("policed", (fault("fail_job", "submit"),)),
+        "policed_gateway": Case("policed", (fault("error", "submit", status=502, times=5), AT_ONCE)),
+        "topped_up": Case("topped_up", (fault("error", "submit", status=402, times=1), AT_ONCE)),
         # never again
         "key_wrong": Case("wrong_key"),
         "balance_empty": Case("retried", (fault("error", "submit", status=402),)),

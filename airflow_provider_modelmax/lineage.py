@@ -1,0 +1,44 @@
+"""Which objects a task read and wrote, for those who follow data: asset events and hook lineage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import Asset, AssetAlias, get_hook_lineage_collector
+
+from airflow_provider_modelmax.storage import connect
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+def plain(uri: str) -> str:
+    """Return a URI as others name the same object: with a scheme, and without the connection that opens it."""
+    scheme, found, rest = uri.partition("://")
+    if not found or scheme == "file":
+        return f"file://{connect(uri).path}"
+    bucket, _, key = rest.partition("/")
+    return f"{scheme}://{bucket.rpartition('@')[2]}/{key}"
+
+
+def tell_outlets(context: Context, extra: Mapping[str, Any]) -> None:
+    """Put what was made into the asset events that Airflow emits for this task's outlets.
+
+    :param extra: what was made; an ``AssetAlias`` gets an asset for each of its ``uris``
+    """
+    for outlet in context["task"].outlets:
+        if isinstance(outlet, Asset):
+            context["outlet_events"][outlet].extra = dict(extra)
+        elif isinstance(outlet, AssetAlias):
+            for uri in extra["uris"]:
+                context["outlet_events"][outlet].add(Asset(plain(uri)), extra=dict(extra))
+
+
+def tell_collector(hook: Any, *, read: Sequence[str], written: Sequence[str]) -> None:
+    """Tell Airflow's collector of hook lineage, for whoever reads it (OpenLineage does)."""
+    collector = get_hook_lineage_collector()
+    for uri in read:
+        collector.add_input_asset(context=hook, uri=plain(uri))
+    for uri in written:
+        collector.add_output_asset(context=hook, uri=plain(uri))

@@ -1,0 +1,61 @@
+"""Buttons on a task instance. Airflow asks for them on the worker, at the end of each segment, deferring included."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from airflow.providers.common.compat.sdk import BaseOperatorLink
+
+from airflow_provider_modelmax import api
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperator
+    from airflow.sdk.types import TaskInstanceKey
+
+SITE = "https://modelmax.io"
+
+
+class ModelMaxDashboardLink(BaseOperatorLink):
+    """The site of the service: keys, balance, charges. Of a host of its own (the simulator), its front page."""
+
+    name = "ModelMax dashboard"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the link, empty when the connection cannot be read: the task's log says so already."""
+        try:
+            base_url: str = operator.hook.base_url  # type: ignore[attr-defined]
+        except api.ModelMaxError:
+            return ""
+        return SITE if base_url == api.DEFAULT_BASE_URL else f"{base_url}/"
+
+
+class ManifestLink(BaseOperatorLink):
+    """The manifest of the videos in the console of their store; empty for stores without one, and until it is there."""
+
+    name = "Video manifest"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the link."""
+        uri: str = operator.manifest_uri  # type: ignore[attr-defined]
+        return console_page(uri) if uri else ""
+
+
+def console_page(uri: str) -> str:
+    """Return the page of an object in the console of its store, empty where there is none."""
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.rpartition("@")[2].partition("/")
+    if scheme in {"s3", "s3a"} and not _is_elsewhere(uri):
+        return f"https://console.aws.amazon.com/s3/object/{bucket}?prefix={quote(key, safe='/')}"
+    if scheme in {"gs", "gcs"} and "STORAGE_EMULATOR_HOST" not in os.environ:
+        return f"https://console.cloud.google.com/storage/browser/_details/{bucket}/{quote(key, safe='/')}"
+    return ""
+
+
+def _is_elsewhere(uri: str) -> bool:
+    """Say whether a S3 server is not Amazon's: MinIO, SeaweedFS and the like have consoles of their own."""
+    from airflow_provider_modelmax.storage import connect  # noqa: PLC0415 - not at DAG parse
+
+    fs = connect(uri).fs
+    return bool(getattr(fs, "endpoint_url", None) or (getattr(fs, "client_kwargs", None) or {}).get("endpoint_url"))

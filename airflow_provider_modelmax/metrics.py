@@ -1,0 +1,60 @@
+"""Counters and timers through Airflow's Stats, all under ``modelmax.``; ``[metrics]`` says where they go.
+
+Names are listed for users in docs/observability.md. Models are tags: backends without tags leave them out.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from airflow.providers.common.compat.sdk import Stats
+
+from airflow_provider_modelmax.api import Result
+
+_OURS = __name__.partition(".")[0]
+
+
+def submitted(model: str) -> None:
+    """Count a job that was submitted."""
+    Stats.incr("modelmax.submitted", tags={"model": model})
+
+
+def completed(model: str, result: Result, waited: timedelta | None) -> None:
+    """Count a job whose result was fetched, and what that billed.
+
+    :param waited: since the job was submitted, None where that is not known
+    """
+    tags = {"model": model}
+    Stats.incr("modelmax.completed", tags=tags)
+    seconds = result.usage.get("video_seconds")
+    if isinstance(seconds, int | float):
+        # The service may bill parts of a second; statsd and OpenTelemetry count them.
+        Stats.incr("modelmax.video_seconds_billed", seconds, tags=tags)  # type: ignore[arg-type]
+    if waited is not None:
+        Stats.timing("modelmax.wait", waited, tags=tags)
+
+
+def landed(size: int, took: timedelta) -> None:
+    """Count a video that was written.
+
+    :param size: bytes
+    :param took: to download, check and write it
+    """
+    Stats.incr("modelmax.landed")
+    Stats.incr("modelmax.landed_bytes", size)
+    Stats.timing("modelmax.download", took)
+
+
+def failed(error: Exception) -> None:
+    """Count a try that failed, by reason."""
+    Stats.incr(f"modelmax.failed.{reason_of(error)}")
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the error's class in words: ``job_failed``, ``insufficient_balance``; ``other`` for what is not ours."""
+    for each in (error, error.__cause__):
+        cls = type(each)
+        if cls.__module__.partition(".")[0] == _OURS and cls.__name__ != "ModelMaxError":
+            return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__.removesuffix("Error")).lower()
+    return "other"

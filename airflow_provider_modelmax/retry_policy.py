@@ -1,0 +1,53 @@
+"""Which failures Airflow should retry, and when: ``retry_policy=ModelMaxRetryPolicy()`` on a task (Airflow 3.3+)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+try:
+    from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+    from airflow.sdk.definitions.retry_policy import RetryDecision
+except ImportError:
+    raise ImportError(
+        "Retry policies exist since Airflow 3.3. Before, leave retry_policy out: operators and sensor of this provider "
+        "fail at once by themselves where no retry can help."
+    ) from None
+
+from airflow_provider_modelmax import api, edge
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ModelMaxRetryPolicy(ExceptionRetryPolicy):
+    """Fail at once where no retry can help; let the others keep to the task's ``retries`` and ``retry_delay``.
+
+    A wrong key (401), an empty balance (402), a refused request (400), a FAILED job (content policy) and unusable
+    answers that were paid for never retry. What is temporary does (429, 5xx, no answer), after the service's
+    ``Retry-After`` where it gave one.
+
+    On an operator or sensor of this provider these rules hold without a policy as well. With one, an operator's errors
+    reach it as they are, so that rules of your own can say otherwise. On tasks that use
+    :class:`~airflow_provider_modelmax.hooks.modelmax.ModelMaxHook` this policy is what tells them apart.
+
+    :param rules: your own, asked first; for example
+        ``RetryRule(InsufficientBalanceError, RetryAction.RETRY, timedelta(hours=1))``
+    """
+
+    sees_every_error = True
+
+    def __init__(self, rules: Sequence[RetryRule] = ()) -> None:
+        hopeless = RetryRule(list(edge.HOPELESS), RetryAction.FAIL, reason="ModelMax: no retry can help")
+        super().__init__([*rules, hopeless])
+
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
+    ) -> RetryDecision:
+        """Decide, as Airflow's worker asks after a failure."""
+        decision = super().evaluate(exception, try_number, max_tries, context)
+        after = exception.retry_after if isinstance(exception, api.ServiceError) else None
+        if decision.action is RetryAction.DEFAULT and after:
+            return RetryDecision.retry(timedelta(seconds=after), f"ModelMax asked to wait for {after:g} s")
+        return decision

@@ -1,0 +1,148 @@
+"""What a real Airflow shows others of a video: links, rendered templates, asset events, OpenLineage, metrics."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.stack.processes import wait_until
+from tests.system.plan import PICTURE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.stack.airflow_stack import AirflowStack
+    from tests.stack.simulator import Simulator
+    from tests.stack.statsd import Statsd
+    from tests.system.cases import Run
+
+    Cases = Mapping[str, Run]
+
+USAGE = {"video_seconds": 1, "video_resolution": "720p", "video_has_audio": True}
+
+
+@pytest.mark.cases("seen")
+def test_the_dashboard_is_one_click_away_while_a_task_waits(
+    stack: AirflowStack, simulator: Simulator, cases: Cases
+) -> None:
+    run = cases["seen"]
+    stack.wait_for_task_state(run.dag_id, run.run_id, "generate", "deferred")
+    links = wait_until(lambda: _links(stack, run), 15, "the link is pushed")
+    assert links == {"ModelMax dashboard": f"{simulator.url}/", "Video manifest": None}
+
+
+@pytest.mark.cases("seen")
+def test_rendered_templates_show_the_prompt_and_name_the_image(stack: AirflowStack, cases: Cases) -> None:
+    run = cases["seen"].succeeded()
+    fields = stack.rendered_fields(run.dag_id, run.run_id, "generate")
+    assert fields["prompt"] == "(seen) waves"
+    assert fields["parameters"] == {"duration_seconds": 1, "image": str(PICTURE)}
+
+
+@pytest.mark.cases("seen")
+def test_asset_events_say_what_was_made_and_what_it_cost(stack: AirflowStack, cases: Cases) -> None:
+    run = cases["seen"].succeeded()
+    (uri,) = run.xcom()
+    made = {
+        "request_id": run.only_job()["request_id"],
+        "model": "veo-3.1-fast",
+        "usage": USAGE,
+        "uris": [uri],
+        "manifest": run.xcom("manifest"),
+    }
+    events = {event["uri"]: event["extra"] for event in stack.asset_events() if event["source_dag_id"] == "seen"}
+    assert {name: _without_airflows(extra) for name, extra in events.items()} == {
+        "seen_videos": made,
+        uri.replace("store@", ""): made,  # an asset is the object, however it is reached
+    }
+
+
+@pytest.mark.cases("seen")
+def test_openlineage_hears_of_order_job_bill_and_objects_and_not_of_the_prompt(
+    lineage_file: Path, cases: Cases
+) -> None:
+    run = cases["seen"].succeeded()
+    done = wait_until(lambda: _events(lineage_file, "COMPLETE"), 30, "the last event is written")[-1]
+    request_id, (uri,) = run.only_job()["request_id"], run.xcom()
+    facet = done["run"]["facets"]["modelmax"]
+    assert facet["model"] == "veo-3.1-fast"
+    assert facet["promptSha256"] == hashlib.sha256(b"(seen) waves").hexdigest()
+    assert facet["parameters"] == {"duration_seconds": 1, "image": str(PICTURE)}
+    assert facet["requestId"] == done["run"]["facets"]["externalQuery"]["externalQueryId"] == request_id
+    assert [(each["namespace"], each["name"]) for each in done["inputs"]] == [("file", str(PICTURE))]
+    (output,) = done["outputs"]
+    assert f"{output['namespace']}/{output['name']}" == uri.replace("store@", "")
+    assert output["facets"]["modelmax"]["usage"] == USAGE
+    assert output["facets"]["modelmax"]["sha256"] == run.only_job()["videos"][0]["sha256"]
+    assert output["outputFacets"]["outputStatistics"]["size"] == run.only_job()["videos"][0]["bytes"]
+    (started, *_) = _events(lineage_file, "START")
+    assert started["run"]["facets"]["modelmax"]["promptSha256"] == facet["promptSha256"]
+
+
+@pytest.mark.cases("seen", "job_failed", "balance_empty", "past_deadline")
+def test_metrics_count_jobs_bills_videos_and_failures(statsd: Statsd, cases: Cases) -> None:
+    cases["seen"].succeeded()
+    for name in ("job_failed", "balance_empty", "past_deadline"):
+        cases[name].failed()
+    assert set(statsd.values("modelmax.submitted")) == {1}
+    assert len(statsd.values("modelmax.completed")) == len(statsd.values("modelmax.video_seconds_billed"))
+    assert {"modelmax.failed.job_failed", "modelmax.failed.insufficient_balance", "modelmax.failed.job_not_over"} <= (
+        statsd.names("modelmax.failed.")
+    )
+    assert max(statsd.values("modelmax.wait")) > 12_000  # milliseconds; the job of `seen` takes 13 s
+    assert len(statsd.values("modelmax.download")) == len(statsd.values("modelmax.landed"))
+    assert statsd.values("modelmax.landed_bytes")
+
+
+# Retry policies: Airflow 3.3 and later
+
+
+@pytest.fixture
+def policed(stack: AirflowStack) -> None:
+    if "policed" not in {dag["dag_id"] for dag in stack.pages("dags", "dags")}:
+        pytest.skip("this Airflow has no retry policies")
+
+
+@pytest.mark.usefixtures("policed")
+@pytest.mark.cases("policed_key", "policed_job")
+@pytest.mark.parametrize("name", ["policed_key", "policed_job"])
+def test_with_the_policy_a_wrong_key_and_a_refused_prompt_fail_in_the_first_try(cases: Cases, name: str) -> None:
+    run = cases[name].failed()
+    assert (run.task()["try_number"], run.task()["max_tries"]) == (1, 2)
+    assert [bills for _, _, bills in run.spent()] == [0] * len(run.jobs())
+    assert len(run.jobs()) <= 1
+
+
+@pytest.mark.usefixtures("policed")
+@pytest.mark.cases("policed_gateway")
+def test_with_the_policy_a_bad_gateway_is_retried(cases: Cases) -> None:
+    run = cases["policed_gateway"].succeeded()
+    assert run.task()["try_number"] == 2  # five calls are made within a try
+    assert run.spent() == [(1, 1, 1)]
+
+
+@pytest.mark.usefixtures("policed")
+@pytest.mark.cases("topped_up")
+def test_a_rule_of_ones_own_retries_what_would_fail_at_once(cases: Cases) -> None:
+    run = cases["topped_up"].succeeded()
+    assert run.task()["try_number"] == 2
+    assert run.spent() == [(1, 1, 1)]
+
+
+def _links(stack: AirflowStack, run: Run) -> dict[str, str | None] | None:
+    links = stack.extra_links(run.dag_id, run.run_id, "generate")
+    return links if any(links.values()) else None
+
+
+def _events(file: Path, kind: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    ours = [event for event in lines if event["job"]["name"] == "seen.generate"]
+    return [event for event in ours if event["eventType"] == kind]
+
+
+def _without_airflows(extra: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in extra.items() if name not in {"from_rest_api", "from_trigger"}}

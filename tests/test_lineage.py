@@ -1,0 +1,71 @@
+"""How objects are named to those who follow data, and what OpenLineage is told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from openlineage.client.serde import Serde
+
+from airflow_provider_modelmax import api, facets, lineage
+from airflow_provider_modelmax.progress import Progress
+from airflow_provider_modelmax.storage import Saved
+
+PROMPT = "a lighthouse at dusk"
+JOB = api.Job.of({"model": "veo-3.1", "request_id": "an id+/="})
+REQUEST = {"model": "veo-3.1", "prompt": PROMPT, "parameters": {"image": "<image, 8 characters of Base64>"}}
+USAGE = {"video_seconds": 8, "video_resolution": "720p", "video_has_audio": True}
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("s3://store@videos/a/b #1?.mp4", "s3://videos/a/b #1?.mp4"),
+        ("s3://videos/a@b.mp4", "s3://videos/a@b.mp4"),
+        ("gs://videos/b.mp4", "gs://videos/b.mp4"),
+        ("/tmp/videos/b.mp4", "file:///tmp/videos/b.mp4"),
+        ("file:///tmp/videos/b.mp4", "file:///tmp/videos/b.mp4"),
+        ("videos/b.mp4", f"file://{Path.cwd()}/videos/b.mp4"),
+    ],
+)
+def test_an_object_has_one_name_however_it_is_reached(uri, name):
+    assert lineage.plain(uri) == name
+
+
+def told(*given: object) -> dict:
+    found = facets.lineage(*given)
+    return {
+        "inputs": [Serde.to_dict(each) for each in found.inputs],
+        "outputs": [Serde.to_dict(each) for each in found.outputs],
+        "run": {name: Serde.to_dict(each) for name, each in found.run_facets.items()},
+    }
+
+
+def test_before_there_is_a_job_the_order_is_told():
+    said = told(REQUEST, "s3://store@images/a.png", None)
+    assert [(each["namespace"], each["name"]) for each in said["inputs"]] == [("s3://images", "a.png")]
+    assert said["outputs"] == []
+    assert set(said["run"]) == {"modelmax"}
+    assert said["run"]["modelmax"]["promptSha256"] == hashlib.sha256(PROMPT.encode()).hexdigest()
+    assert PROMPT not in json.dumps(said)
+
+
+def test_a_job_of_elsewhere_is_told_without_an_order():
+    said = told(None, None, Progress(JOB))
+    assert said["run"]["modelmax"]["model"] == "veo-3.1"
+    assert "promptSha256" not in said["run"]["modelmax"]
+    assert said["run"]["externalQuery"]["externalQueryId"] == JOB.request_id
+
+
+def test_each_video_is_an_output_with_its_size_checksum_and_the_bill():
+    result = api.Result(JOB.request_id, JOB.model, ("/1", "/2"), USAGE)
+    videos = (Saved("/tmp/v/a-0.mp4", 10, "aa"), Saved("s3://store@videos/a-1.mp4", 20, "bb"))
+    said = told(REQUEST, None, Progress(JOB).fetched(result).landed(videos))
+    first, second = said["outputs"]
+    assert (first["namespace"], first["name"]) == ("file", "/tmp/v/a-0.mp4")
+    assert (second["namespace"], second["name"]) == ("s3://videos", "a-1.mp4")
+    assert [each["outputFacets"]["outputStatistics"]["size"] for each in said["outputs"]] == [10, 20]
+    assert [each["facets"]["modelmax"]["sha256"] for each in said["outputs"]] == ["aa", "bb"]
+    assert first["facets"]["modelmax"]["usage"] == USAGE

@@ -1,0 +1,74 @@
+"""Names and values of metrics, heard by a real statsd server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, Stats
+
+from airflow_provider_modelmax import api, metrics
+from airflow_provider_modelmax.mp4 import BrokenVideoError
+from airflow_provider_modelmax.storage import DestinationError
+from tests.stack.processes import wait_until
+from tests.stack.statsd import Statsd
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (api.JobFailedError("id", "content policy violation"), "job_failed"),
+        (api.InsufficientBalanceError("no", status=402), "insufficient_balance"),
+        (api.TemporaryError("no", status=502), "temporary"),
+        (BrokenVideoError("no"), "broken_video"),
+        (DestinationError("no"), "destination"),
+        (api.ModelMaxError("no"), "other"),
+        (ZeroDivisionError(), "other"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_a_failure_is_counted_by_its_class(error, reason):
+    assert metrics.reason_of(error) == reason
+
+
+def test_a_failure_in_airflows_words_is_counted_by_what_caused_it():
+    error = AirflowSensorTimeout("late")
+    error.__cause__ = api.JobNotOverError("id", "late", timed_out=True)
+    assert metrics.reason_of(error) == "job_not_over"
+
+
+@pytest.fixture
+def statsd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Statsd]:
+    """Let Airflow's Stats of this process speak to a server of our own."""
+    import statsd as client
+    from airflow.sdk._shared.observability.metrics import stats
+    from airflow.sdk._shared.observability.metrics.statsd_logger import SafeStatsdLogger
+
+    with Statsd() as server:
+        logger = SafeStatsdLogger(client.StatsClient("127.0.0.1", server.port, "airflow"))
+        monkeypatch.setattr(stats, "_backend", logger)
+        yield server
+
+
+@pytest.mark.parametrize(("usage", "billed"), [({"video_seconds": 7.5}, [7.5]), ({}, []), ({"video_seconds": "x"}, [])])
+def test_what_was_billed_is_counted_in_the_services_own_figure(statsd, usage, billed):
+    metrics.completed("veo-3.1", api.Result("id", "veo-3.1", ("/content",), usage), timedelta(seconds=80))
+    wait_until(lambda: statsd.values("modelmax.wait"), 5, "the metrics arrive")
+    assert statsd.values("modelmax.completed") == [1]
+    assert statsd.values("modelmax.video_seconds_billed") == billed
+    assert statsd.values("modelmax.wait") == [80_000]
+
+
+def test_a_job_whose_age_is_not_known_has_no_wait(statsd):
+    metrics.completed("veo-3.1", api.Result("id", "veo-3.1", ("/content",), {}), None)
+    metrics.landed(10, timedelta(seconds=1))
+    wait_until(lambda: statsd.values("modelmax.download"), 5, "the metrics arrive")
+    assert statsd.values("modelmax.wait") == []
+    assert statsd.values("modelmax.landed_bytes") == [10]
+
+
+def test_stats_that_go_nowhere_cost_nothing_and_raise_nothing():
+    metrics.submitted("veo-3.1")
+    metrics.failed(ZeroDivisionError())
+    assert Stats

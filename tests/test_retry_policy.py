@@ -1,0 +1,77 @@
+"""What the retry policy says of each failure."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from airflow_provider_modelmax import api, edge
+
+try:
+    from airflow.sdk import RetryAction, RetryRule
+except ImportError:
+    pytest.skip("retry policies exist since Airflow 3.3", allow_module_level=True)
+
+from airflow_provider_modelmax.retry_policy import ModelMaxRetryPolicy
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        api.JobFailedError("id", "content policy violation"),
+        api.InsufficientBalanceError("no", status=402),
+        api.UnauthorizedError("no", status=401),
+        api.BadRequestError("no", status=400),
+        api.InvalidInputError("no"),
+        api.UnusableResultError("no"),
+        api.RefusedError("no"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_no_retry_can_mend_fails(error):
+    decision = ModelMaxRetryPolicy().evaluate(error, 1, 3)
+    assert (decision.action, decision.reason) == (RetryAction.FAIL, "ModelMax: no retry can help")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        api.TemporaryError("no", status=502),
+        api.TransportError("no"),
+        api.JobNotOverError("i", "no", timed_out=True),
+        OSError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_is_temporary_keeps_to_the_tasks_own_retries(error):
+    decision = ModelMaxRetryPolicy().evaluate(error, 1, 3)
+    assert (decision.action, decision.retry_delay) == (RetryAction.DEFAULT, None)
+
+
+def test_a_retry_waits_as_long_as_the_service_asks():
+    decision = ModelMaxRetryPolicy().evaluate(api.TemporaryError("no", status=503, retry_after=300), 1, 3)
+    assert (decision.action, decision.retry_delay) == (RetryAction.RETRY, timedelta(seconds=300))
+
+
+def test_rules_of_ones_own_come_first():
+    policy = ModelMaxRetryPolicy([RetryRule(api.InsufficientBalanceError, RetryAction.RETRY, HOUR)])
+    decision = policy.evaluate(api.InsufficientBalanceError("no", status=402), 1, 3)
+    assert (decision.action, decision.retry_delay) == (RetryAction.RETRY, HOUR)
+    assert policy.evaluate(api.UnauthorizedError("no", status=401), 1, 3).action is RetryAction.FAIL
+
+
+def test_with_the_policy_an_operators_errors_reach_it_as_they_are():
+    class Task:
+        retry_policy = ModelMaxRetryPolicy()
+
+    with pytest.raises(api.UnauthorizedError), edge.told_to_airflow(Task()):
+        raise api.UnauthorizedError("no", status=401)
+
+
+def test_the_policy_can_be_serialized():
+    kept = ModelMaxRetryPolicy().serialize()
+    assert kept["__type"] == "ExceptionRetryPolicy"
+    assert "airflow_provider_modelmax.api.JobFailedError" in str(kept["rules"])
