@@ -10,6 +10,7 @@ import pytest
 from openlineage.client.serde import Serde
 
 from airflow_provider_modelmax import api, facets, lineage
+from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
 from airflow_provider_modelmax.progress import Progress
 from airflow_provider_modelmax.storage import Saved
 
@@ -69,3 +70,11 @@ def test_each_video_is_an_output_with_its_size_checksum_and_the_bill():
     assert [each["outputFacets"]["outputStatistics"]["size"] for each in said["outputs"]] == [10, 20]
     assert [each["facets"]["modelmax"]["sha256"] for each in said["outputs"]] == ["aa", "bb"]
     assert first["facets"]["modelmax"]["usage"] == USAGE
+
+
+def test_an_order_that_is_wrong_is_left_for_the_task_to_tell():
+    task = ModelMaxGenerateVideoOperator(
+        task_id="generate", model="veo-3.1", prompt="", parameters={"duration_seconds": 99}, destination="/tmp/v"
+    )
+    (facet,) = task.get_openlineage_facets_on_start().run_facets.values()
+    assert (facet.model, facet.promptSha256, facet.requestId) == (None, None, None)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink
 
 from airflow_provider_modelmax import polling
+from airflow_provider_modelmax.api import InvalidInputError
 from airflow_provider_modelmax.edge import DEFAULT_CONN_ID
 from airflow_provider_modelmax.links import ModelMaxDashboardLink
 
@@ -51,7 +52,11 @@ class ModelMaxBaseOperator(BaseOperator):
         """Tell OpenLineage what will be asked for."""
         from airflow_provider_modelmax.facets import lineage  # noqa: PLC0415 - only where OpenLineage asks
 
-        return lineage(self._request(), self._image_uri(), self._progress)
+        try:
+            request = self._request()
+        except InvalidInputError:  # the task itself says what is wrong
+            request = None
+        return lineage(request, self._image_uri(), self._progress)
 
     def get_openlineage_facets_on_complete(self, _: Any) -> OperatorLineage[Any, Any]:
         """Tell OpenLineage what was made, and what it cost."""

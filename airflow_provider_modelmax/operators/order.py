@@ -14,6 +14,9 @@ from airflow_provider_modelmax import parameters as inputs
 from airflow_provider_modelmax.api import InvalidInputError
 from airflow_provider_modelmax.storage import read_bytes
 
+LONGEST_URI = 4096
+"""Characters. What is longer is no path, but Base64 of something that is no image."""
+
 
 class HiddenImage:
     """Base64 that a DAG author wrote into ``parameters``; shows its size where Airflow would show the bytes."""
@@ -76,6 +79,14 @@ class Order:
         return int(self.parameters.get("sample_count", 1))
 
 
+def image_uri(image: object) -> str | None:
+    """Return the path or URI that ``image`` is, or None when it cannot be one."""
+    text = os.fspath(image) if isinstance(image, os.PathLike) else image
+    if not isinstance(text, str) or not text.strip() or len(text) > LONGEST_URI or text.startswith("data:"):
+        return None
+    return text
+
+
 def describe(model: str, prompt: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a request as a manifest shows it: the image by its name, or its size."""
     model, prompt, shown = inputs.check_model(model), inputs.check_prompt(prompt), inputs.check_parameters(parameters)
@@ -96,19 +107,18 @@ def _read_image(image: object) -> str:
         image = image.text
     if isinstance(image, bytes):
         return inputs.encode_image(image, "given as bytes")
-    if isinstance(image, os.PathLike):
-        image = os.fspath(image)
+    uri = image_uri(image)
+    if isinstance(image, str) and (data := inputs.decode_image(image)):
+        return inputs.encode_image(data, "given as Base64")
+    if uri:
+        return inputs.encode_image(_load(uri), uri)
     if not isinstance(image, str) or not image.strip():
         raise InvalidInputError(
             f"parameters['image'] is {type(image).__name__} {str(image)[:60]!r}, but must be a path, a URI or Base64."
         )
-    if data := inputs.decode_image(image):
-        return inputs.encode_image(data, "given as Base64")
-    if len(image) > 4096 or image.startswith("data:"):
-        raise InvalidInputError(
-            f"parameters['image'] ({len(image):,} characters) is neither a path, nor a URI, nor an image as Base64."
-        )
-    return inputs.encode_image(_load(image), image)
+    raise InvalidInputError(
+        f"parameters['image'] ({len(image):,} characters) is neither a path, nor a URI, nor an image as Base64."
+    )
 
 
 def _load(uri: str) -> bytes:

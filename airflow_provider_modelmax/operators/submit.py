@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -64,8 +63,9 @@ class SubmitsVideo(ModelMaxBaseOperator):
         return describe(self.model, self.prompt, self.parameters)
 
     def _image_uri(self) -> str | None:
-        image = self.parameters.get("image") if isinstance(self.parameters, Mapping) else None
-        return os.fspath(image) if isinstance(image, str | os.PathLike) and image else None
+        from airflow_provider_modelmax.operators.order import image_uri  # noqa: PLC0415 - not at DAG parse
+
+        return image_uri(self.parameters.get("image")) if isinstance(self.parameters, Mapping) else None
 
     def _order(self) -> str:
         from airflow_provider_modelmax.operators.order import fingerprint  # noqa: PLC0415 - not at DAG parse

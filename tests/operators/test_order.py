@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 from airflow.sdk.execution_time.task_runner import _serialize_template_field
 
 from airflow_provider_modelmax import api
-from airflow_provider_modelmax.operators.order import HiddenImage, Order, describe, fingerprint, hide_image
+from airflow_provider_modelmax.operators.order import HiddenImage, Order, describe, fingerprint, hide_image, image_uri
 from airflow_provider_modelmax.parameters import MAX_IMAGE_BYTES
 from airflow_provider_modelmax.storage import StorageError
 from tests import samples
@@ -209,3 +209,20 @@ def test_a_description_never_holds_the_image(image):
     text = json.dumps(describe("veo-2", "x", {"image": image}))
     assert TEXT[:16] not in text
     assert "<image, " in text or "/data/a.png" in text
+
+
+@pytest.mark.parametrize(
+    ("image", "uri"),
+    [
+        ("s3://store@images/a.png", "s3://store@images/a.png"),
+        (PurePosixPath("/tmp/a.png"), "/tmp/a.png"),
+        ("iVBOR" * 1000, None),
+        ("data:image/png;base64,iVBOR", None),
+        (b"bytes", None),
+        (" ", None),
+        (None, None),
+    ],
+    ids=["URI", "path", "long text", "data URL", "bytes", "blank", "none"],
+)
+def test_only_a_path_or_uri_is_told_to_lineage(image, uri):
+    assert image_uri(image) == uri
