@@ -10,7 +10,7 @@ from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOp
 @task
 def measure(uri: str) -> dict[str, Any]:
     """Open one video where it landed; put your own step here."""
-    video = ObjectStoragePath(uri)
+    video: Any = ObjectStoragePath(uri)
     with video.open("rb") as file:
         head = file.read(8)
     return {"uri": uri, "bytes": video.stat().st_size, "is_mp4": head[4:] == b"ftyp"}
