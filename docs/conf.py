@@ -1,5 +1,6 @@
 """How the site is built: `make docs`. Pages are Markdown that reads well on GitHub too; nothing is fetched."""
 
+import logging
 import os
 import re
 import tempfile
@@ -11,7 +12,7 @@ from airflow_provider_modelmax import __version__
 # The reference imports the package, and with it Airflow: its home is not the reader's.
 _HOME = tempfile.TemporaryDirectory(prefix="modelmax-docs-")
 os.environ["AIRFLOW_HOME"] = _HOME.name
-os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"
+logging.getLogger("airflow").setLevel(logging.WARNING)
 
 project = "airflow-provider-modelmax"
 author = "the authors of airflow-provider-modelmax"
@@ -20,7 +21,7 @@ release = version = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 
 myst_heading_anchors = 4
-myst_enable_extensions = ["attrs_block"]
+myst_enable_extensions = ["tasklist"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
