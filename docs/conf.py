@@ -21,20 +21,20 @@ release = version = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 
 myst_heading_anchors = 4
-myst_enable_extensions = ["tasklist"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_type_aliases = {"BeforeEach": "airflow_provider_modelmax.hooks.modelmax.BeforeEach"}
+autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 
 # Types of others: their pages are not fetched, so nothing of theirs can be linked.
 nitpick_ignore_regex = [
     ("py:.*", r"(airflow|requests|collections|contextlib|datetime|typing|pathlib|logging)\..*"),
-    ("py:class", r"AbstractContextManager|TypeAliasForwardRef|Callable.*|tuple.*"),
+    ("py:class", r"AbstractContextManager|Callable.*|tuple.*"),
     ("py:class", r"airflow_provider_modelmax\.simulator\..*"),
 ]
 
+highlight_language = "text"
 html_theme = "furo"
 html_title = f"ModelMax for Airflow {release}"
 html_static_path = ["_static"]
