@@ -10,7 +10,7 @@ from textwrap import indent
 import pytest
 
 from airflow_provider_modelmax import __version__, api, mp4, parameters, storage
-from airflow_provider_modelmax.get_provider_info import CONNECTION_FORM
+from airflow_provider_modelmax.get_provider_info import CONNECTION_FORM, get_provider_info
 from airflow_provider_modelmax.operators import record
 from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
@@ -134,3 +134,15 @@ def test_every_parameter_and_connection_field_is_described():
 def test_the_changelog_begins_with_this_version():
     text = (DOCS / "changelog.md").read_text()
     assert re.findall(r"^## (\S+)", text, re.MULTILINE)[0] == __version__
+
+
+def test_the_comparison_says_what_this_one_has():
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", (DOCS / "comparison.md").read_text(), re.MULTILINE))
+    info = get_provider_info()
+    assert (rows["extra links"] != "no") == ("extra-links" in info)
+    assert (rows["task decorators"] != "no") == ("task-decorators" in info)
+    facets = hasattr(ModelMaxGenerateVideoOperator, "get_openlineage_facets_on_complete")
+    assert ("facets" in rows["OpenLineage"]) == facets
+    policies = [*(PROJECT / "airflow_provider_modelmax").rglob("retry*.py")]
+    assert (rows["ships a retry policy (Airflow 3.3)"] != "no") == bool(policies)
+    assert rows["this one"] == __version__
