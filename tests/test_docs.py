@@ -11,10 +11,12 @@ import pytest
 
 from airflow_provider_modelmax import __version__, api, mp4, parameters, storage
 from airflow_provider_modelmax.get_provider_info import CONNECTION_FORM, get_provider_info
+from airflow_provider_modelmax.manifest import Manifest
 from airflow_provider_modelmax.operators import record
 from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
 from airflow_provider_modelmax.operators.submit import ModelMaxSubmitVideoOperator
+from airflow_provider_modelmax.progress import Progress
 from airflow_provider_modelmax.sensors.job import ModelMaxVideoSensor
 
 PROJECT = Path(__file__).parents[1]
@@ -129,6 +131,13 @@ def test_every_parameter_and_connection_field_is_described():
     assert all(f"| `{name}` |" in operators for name in parameters.VideoParameters.__annotations__)
     connection = (DOCS / "connection.md").read_text()
     assert all(f"`{name}`" in connection for name in CONNECTION_FORM["conn-fields"])
+
+
+def test_every_key_of_the_manifest_is_described():
+    job = api.Job.of({"model": "veo-3.1", "request_id": "1"})
+    section = (DOCS / "operators.md").read_text().partition("## The manifest")[2]
+    described = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| ([^|]+) \|", section, re.MULTILINE))))
+    assert described == set(Manifest(Progress(job), {}).as_dict())
 
 
 def test_the_changelog_begins_with_this_version():
