@@ -7,7 +7,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
 
-.PHONY: help demo standalone test test-fast chaos chaos-quick bench bench-quick lint format types constraints clean
+.PHONY: help demo standalone test test-fast chaos chaos-quick bench bench-quick docs lint format types constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -18,7 +18,7 @@ demo: .venv/.ready ## Make one video in a real Airflow, against the simulator: n
 standalone: .venv/.ready ## Airflow UI with all examples and the simulator, until Ctrl-C
 	@$(BIN)/python -m tests.stack standalone
 
-test: lint types ## Everything that must hold: lint, types, all tests, 90 % of all branches, a little chaos, two benchmarks
+test: lint types docs ## Everything that must hold: lint, types, a site without a warning, all tests, 90 % of all branches, a little chaos, two benchmarks
 	$(BIN)/pytest -r s --cov --cov-report=term:skip-covered --cov-fail-under=90
 	@$(MAKE) --no-print-directory chaos-quick
 	$(BIN)/python -m tests.bench --quick schedule download
@@ -38,6 +38,10 @@ bench: .venv/.bench ## Speed and cost against peers of the same run (about an ho
 bench-quick: .venv/.bench ## The same with fewer and shorter measurements
 	$(BIN)/python -m tests.bench --quick $(BENCH)
 
+docs: .venv/.docs ## The site of docs/ in .docs/html; a warning is an error
+	@$(BIN)/sphinx-build -q -W --keep-going -n -j auto -d .docs/doctrees docs .docs/html
+	@echo "The site: .docs/html/index.html"
+
 lint: .venv/.ready ## Style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,17 +55,21 @@ types: .venv/.ready ## mypy --strict
 
 constraints: .venv/.ready ## Resolve constraints.txt anew
 	$(UV) pip compile --quiet --universal --python-version 3.10 --no-emit-index-url --no-annotate \
-		--custom-compile-command "make constraints" --extra s3 --extra simulator --group dev --group bench \
+		--custom-compile-command "make constraints" --extra s3 --extra simulator --group dev --group bench --group docs \
 		pyproject.toml --output-file constraints.txt --upgrade
 
 clean: ## Remove the environment, caches and what demo and standalone made
-	rm -rf .venv .bench .demo .standalone .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .bench .docs .demo .standalone .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The peers, in the environment of the project; the AWS CLI in one of its own: it wants another botocore.
 .venv/.bench: .venv/.ready
 	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --group bench
 	@$(UV) venv --quiet --clear .venv/aws && $(UV) pip install --quiet --python .venv/aws/bin/python awscli
+	@touch $@
+
+.venv/.docs: .venv/.ready
+	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --group docs
 	@touch $@
 
 .venv/.ready: pyproject.toml constraints.txt

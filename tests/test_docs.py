@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
 from airflow_provider_modelmax import __version__, api, mp4, parameters, storage
-from airflow_provider_modelmax.get_provider_info import CONNECTION_FORM
+from airflow_provider_modelmax.get_provider_info import CONNECTION_FORM, get_provider_info
+from airflow_provider_modelmax.manifest import Manifest
 from airflow_provider_modelmax.operators import record
 from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
 from airflow_provider_modelmax.operators.submit import ModelMaxSubmitVideoOperator
+from airflow_provider_modelmax.progress import Progress
 from airflow_provider_modelmax.sensors.job import ModelMaxVideoSensor
 
 PROJECT = Path(__file__).parents[1]
-PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+DOCS = PROJECT / "docs"
+PAGES = [PROJECT / "README.md", *sorted(DOCS.rglob("*.md"))]
 LINK = re.compile(r"\]\(([^)]+)\)")
+TOCTREE = re.compile(r"```{toctree}\n(.*?)```", re.DOTALL)
+QUOTED = [*(PROJECT / "example_dags").glob("*.py"), *(PROJECT / "tests").rglob("*.py")]
 
 
 def anchors(page: Path) -> set[str]:
@@ -28,11 +33,21 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def name_of(page: Path) -> str:
+    return str(page.relative_to(PROJECT))
+
+
+def in_toctrees(page: Path) -> set[Path]:
+    """Return the pages that the site's menu leads to from ``page``."""
+    lines = "\n".join(TOCTREE.findall(page.read_text())).splitlines()
+    return {(page.parent / f"{line}.md").resolve() for line in lines if line and not line.startswith(":")}
+
+
 def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_link_leads_somewhere(page):
     for link in LINK.findall(page.read_text()):
         if link.startswith("https://"):
@@ -47,8 +62,12 @@ def test_every_page_and_picture_is_linked():
     linked = {
         (page.parent / link.partition("#")[0]).resolve() for page in PAGES for link in LINK.findall(page.read_text())
     }
-    there = {*PAGES[1:], *(PROJECT / "docs" / "images").iterdir()}
-    assert there - linked == set()
+    there = {*PAGES[1:], *(DOCS / "images").iterdir()}
+    assert there - linked.union(*map(in_toctrees, PAGES)) == set()
+
+
+def test_every_page_is_in_the_menu_of_the_site():
+    assert set(PAGES[1:]) - {DOCS / "index.md"} - set().union(*map(in_toctrees, PAGES)) == set()
 
 
 def test_the_ten_lines_of_the_readme_are_the_example():
@@ -57,23 +76,33 @@ def test_the_ten_lines_of_the_readme_are_the_example():
     assert example.endswith(ten_lines)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_snippet_is_python(page):
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_snippet_is_quoted_from_a_file_that_tests_run(page):
+    sources = [file.read_text() for file in QUOTED]
     for snippet in blocks(page, "python"):
-        ast.parse(snippet)
+        as_it_stands_in_a_block = indent(snippet, "    ")
+        assert any(snippet in source or as_it_stands_in_a_block in source for source in sources), snippet
 
 
 def test_every_error_has_its_line():
-    named = set(re.findall(r"`(\w+Error)`", (PROJECT / "docs" / "errors.md").read_text()))
+    named = set(re.findall(r"\b([A-Z]\w*Error)\b", (DOCS / "errors.md").read_text()))
     classes = {
         name
         for module in (api, storage, mp4, record)
         for name, cls in vars(module).items()
         if inspect.isclass(cls) and issubclass(cls, Exception) and cls.__module__ == module.__name__
     }
-    bases = {"ModelMaxError", "ServiceError"}
-    told_as_another = {"TooEarlyError", "RefusedError"}
-    assert named == {name for name in classes if name.endswith("Error")} - bases - told_as_another
+    named.discard("ValueError")  # Python's own
+    assert named == {name for name in classes if name.endswith("Error")}
+    titles = set(re.findall(r"^### (\w+Error)$", (DOCS / "errors.md").read_text(), re.MULTILINE))
+    assert titles == named - {"ModelMaxError"}
+
+
+def test_every_error_says_what_it_means_what_it_cost_and_what_to_do():
+    sections = re.split(r"^##+ ", (DOCS / "errors.md").read_text(), flags=re.MULTILINE)
+    for section in sections:
+        if re.match(r"\w+Error\n", section):
+            assert re.findall(r"^- \*\*(\w+):\*\*", section, re.MULTILINE) == ["Means", "Cost", "Do"], section
 
 
 @pytest.mark.parametrize(
@@ -86,7 +115,7 @@ def test_every_error_has_its_line():
     ],
 )
 def test_every_argument_is_described(operator):
-    page = (PROJECT / "docs" / "operators.md").read_text()
+    page = (DOCS / "operators.md").read_text()
     ours = {
         name
         for cls in operator.__mro__
@@ -98,12 +127,31 @@ def test_every_argument_is_described(operator):
 
 
 def test_every_parameter_and_connection_field_is_described():
-    operators = (PROJECT / "docs" / "operators.md").read_text()
+    operators = (DOCS / "operators.md").read_text()
     assert all(f"| `{name}` |" in operators for name in parameters.VideoParameters.__annotations__)
-    connection = (PROJECT / "docs" / "connection.md").read_text()
+    connection = (DOCS / "connection.md").read_text()
     assert all(f"`{name}`" in connection for name in CONNECTION_FORM["conn-fields"])
 
 
+def test_every_key_of_the_manifest_is_described():
+    job = api.Job.of({"model": "veo-3.1", "request_id": "1"})
+    section = (DOCS / "operators.md").read_text().partition("## The manifest")[2]
+    described = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| ([^|]+) \|", section, re.MULTILINE))))
+    assert described == set(Manifest(Progress(job), {}).as_dict())
+
+
 def test_the_changelog_begins_with_this_version():
-    text = (PROJECT / "docs" / "changelog.md").read_text()
+    text = (DOCS / "changelog.md").read_text()
     assert re.findall(r"^## (\S+)", text, re.MULTILINE)[0] == __version__
+
+
+def test_the_comparison_says_what_this_one_has():
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", (DOCS / "comparison.md").read_text(), re.MULTILINE))
+    info = get_provider_info()
+    assert (rows["extra links"] != "no") == ("extra-links" in info)
+    assert (rows["task decorators"] != "no") == ("task-decorators" in info)
+    facets = hasattr(ModelMaxGenerateVideoOperator, "get_openlineage_facets_on_complete")
+    assert ("facets" in rows["OpenLineage"]) == facets
+    policies = [*(PROJECT / "airflow_provider_modelmax").rglob("retry*.py")]
+    assert (rows["ships a retry policy (Airflow 3.3)"] != "no") == bool(policies)
+    assert rows["this one"] == __version__

@@ -7,6 +7,8 @@ from datetime import timedelta
 import pytest
 
 from airflow_provider_modelmax import api, edge
+from airflow_provider_modelmax.api import InsufficientBalanceError
+from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
 
 try:
     from airflow.sdk import RetryAction, RetryRule
@@ -61,6 +63,19 @@ def test_rules_of_ones_own_come_first():
     decision = policy.evaluate(api.InsufficientBalanceError("no", status=402), 1, 3)
     assert (decision.action, decision.retry_delay) == (RetryAction.RETRY, HOUR)
     assert policy.evaluate(api.UnauthorizedError("no", status=401), 1, 3).action is RetryAction.FAIL
+
+
+def test_a_task_takes_the_policy_with_a_rule_of_ones_own():
+    topped_up_by_then = RetryRule(InsufficientBalanceError, RetryAction.RETRY, timedelta(hours=1))
+
+    ModelMaxGenerateVideoOperator(
+        task_id="generate",
+        model="veo-3.1",
+        prompt="A lighthouse at dusk",
+        destination="/tmp/videos/",
+        retries=5,
+        retry_policy=ModelMaxRetryPolicy([topped_up_by_then]),
+    )
 
 
 def test_with_the_policy_an_operators_errors_reach_it_as_they_are():

@@ -37,7 +37,8 @@ class Content:
     """A video on its way.
 
     :param size: bytes as announced, None when the service did not say
-    :param chunks: the bytes; raises :class:`TransportError` when they stop before the announced size
+    :param chunks: the bytes; raises :class:`~airflow_provider_modelmax.api.TransportError` when they stop before the
+        announced size
     """
 
     size: int | None

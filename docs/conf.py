@@ -1,0 +1,62 @@
+"""How the site is built: `make docs`. Pages are Markdown that reads well on GitHub too; nothing is fetched."""
+
+import logging
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_modelmax import __version__
+
+# The reference imports the package, and with it Airflow: its home is not the reader's.
+_HOME = tempfile.TemporaryDirectory(prefix="modelmax-docs-")
+os.environ["AIRFLOW_HOME"] = _HOME.name
+logging.getLogger("airflow").setLevel(logging.WARNING)
+
+project = "airflow-provider-modelmax"
+author = "the authors of airflow-provider-modelmax"
+release = version = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
+
+myst_heading_anchors = 4
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+
+# Only references to names of ours are checked: pages of others are not fetched.
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!airflow_provider_modelmax\.).*"),
+    ("py:class", r"airflow_provider_modelmax\.simulator\.(faults\.Active|ledger\.Call)"),  # too little to have a page
+]
+
+highlight_language = "text"
+default_role = "code"  # as the simulator's docstrings mean it
+html_theme = "furo"
+html_title = f"ModelMax for Airflow {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_copyright = False
+html_show_sphinx = False
+copybutton_exclude = ".linenos, .gp"
+
+
+def _drop_missing_pages(_: Any, page: str, source: list[str]) -> None:
+    """Take those entries out of the toctrees of index.md whose pages are not there: they come with other changes."""
+    if page == "index":
+        here = Path(__file__).parent
+        blocks = re.compile(r"```{toctree}.*?```", re.DOTALL)
+        entry = re.compile(r"^([\w/-]+)\n", re.MULTILINE)
+        source[0] = blocks.sub(
+            lambda block: entry.sub(lambda line: line[0] if (here / f"{line[1]}.md").exists() else "", block[0]),
+            source[0],
+        )
+
+
+def setup(app: Any) -> None:
+    """Tell Sphinx what is ours."""
+    app.connect("source-read", _drop_missing_pages)

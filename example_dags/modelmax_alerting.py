@@ -1,0 +1,38 @@
+"""Alerting: a callback that says which task failed, why, and which job it was about."""
+
+import logging
+from typing import Any
+
+from airflow.sdk import DAG, Param
+
+from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
+
+log = logging.getLogger(__name__)
+
+
+def tell(message: str) -> None:
+    """Send the message; put your chat or pager here."""
+    log.error("%s", message)
+
+
+def tell_failure(context: Any) -> None:
+    """Run by Airflow when the task has failed for good; the provider's message names cost and next step."""
+    ti = context["ti"]
+    request_id = ti.xcom_pull(task_ids=ti.task_id, key="request_id", map_indexes=ti.map_index)
+    tell(f"{ti.dag_id}.{ti.task_id}, run {ti.run_id}, job {request_id or 'none yet'}: {context['exception']}")
+
+
+with DAG(
+    "modelmax_alerting",
+    schedule=None,
+    tags=["modelmax"],
+    params={"prompt": Param("A lighthouse at dusk, waves rolling in", type="string")},
+) as dag:
+    ModelMaxGenerateVideoOperator(
+        task_id="generate",
+        model="veo-3.1-fast",
+        prompt="{{ params.prompt }}",
+        parameters={"duration_seconds": 4},
+        destination="{{ var.value.get('videos', '/tmp/videos') }}/{{ dag_run.run_id }}/",
+        on_failure_callback=tell_failure,
+    )

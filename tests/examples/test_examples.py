@@ -1,0 +1,49 @@
+"""What the examples do when things go wrong; that they run well in a real Airflow is seen in the system tests."""
+
+from __future__ import annotations
+
+import runpy
+from typing import Any
+
+import pytest
+
+from tests.examples.test_without_account import DAGS, service  # noqa: F401 - a fixture
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _database() -> None:
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+def run(name: str, **conf: Any) -> Any:
+    return runpy.run_path(str(DAGS / f"{name}.py"))["dag"].test(run_conf=conf)
+
+
+def test_the_alert_names_task_job_and_reason(service, caplog):  # noqa: F811
+    done = run("modelmax_alerting", prompt="A duel [fail]")
+    assert done.state == "failed"
+    said = caplog.text
+    (request_id,) = service.ledger.jobs
+    assert f"modelmax_alerting.generate, run {done.run_id}, job {request_id}: " in said
+    assert "FAILED: content policy violation. Nothing is billed for it." in said
+
+
+def test_an_alert_before_there_is_a_job_says_so(service, caplog):  # noqa: F811
+    service.settings.balance = 0
+    run("modelmax_alerting")
+    assert "job none yet: " in caplog.text
+
+
+def test_more_than_the_budget_submits_nothing(service, capfd):  # noqa: F811
+    done = run("modelmax_cost_control", most_seconds=7)
+    assert done.state == "failed"
+    assert "8 s of video are asked for, and 7 s are allowed" in "".join(capfd.readouterr())
+    assert service.ledger.jobs == {}
+
+
+def test_the_sum_counts_what_was_billed_also_when_a_video_failed(service):  # noqa: F811
+    done = run("modelmax_cost_control", prompts=["A duel [fail]", "A red kite over dunes"])
+    assert len(service.ledger.bills) == 1
+    assert done.get_task_instance("add_up").xcom_pull(task_ids="add_up") == 4
