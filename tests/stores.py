@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
+
+import requests
 
 from tests.stack.s3 import SeaweedFS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.stack.azure import Azurite
+    from tests.stack.gcs import FakeGcs
 
 CONN_ID = "store"
 
@@ -20,6 +26,8 @@ class Store(Protocol):
     """A folder of its own for one test, and what a bystander finds in it."""
 
     kind: str
+    keeps_unfinished: bool
+    """Whether unfinished writes stay until someone removes them."""
 
     def uri(self, name: str) -> str:
         """Return the URI of a name in the folder; the name "" is the folder."""
@@ -34,7 +42,7 @@ class Store(Protocol):
         """Put an object there, as another program would."""
 
     def leftovers(self) -> list[str]:
-        """Return what unfinished writes left behind."""
+        """Return what unfinished writes left behind that nobody but we will remove."""
 
     def content_type(self, name: str) -> str | None:
         """Return the content type of an object; None where the store keeps none."""
@@ -49,6 +57,7 @@ class LocalStore:
 
     root: Path
     kind: str = "local"
+    keeps_unfinished: bool = True
 
     def uri(self, name: str) -> str:
         return f"file://{self.root}/{name}"
@@ -83,6 +92,7 @@ class S3Store:
     server: SeaweedFS
     prefix: str
     kind: str = "s3"
+    keeps_unfinished: bool = True
 
     def uri(self, name: str) -> str:
         return f"s3://{CONN_ID}@{self.server.bucket}/{self.prefix}/{name}"
@@ -115,6 +125,92 @@ class S3Store:
         return _client(self.server)
 
 
+@dataclass
+class GcsStore:
+    """A prefix in the bucket of a fake-gcs-server, seen through the JSON API of Google's documentation."""
+
+    server: FakeGcs
+    prefix: str
+    kind: str = "gcs"
+    keeps_unfinished: bool = False
+
+    def uri(self, name: str) -> str:
+        return f"gs://{CONN_ID}@{self.server.bucket}/{self.prefix}/{name}"
+
+    def names(self) -> list[str]:
+        found = self._get("", prefix=f"{self.prefix}/").json()
+        return sorted(item["name"].removeprefix(f"{self.prefix}/") for item in found.get("items", []))
+
+    def read(self, name: str) -> bytes:
+        return bytes(self._get(name, alt="media").content)
+
+    def put(self, name: str, data: bytes) -> None:
+        url = f"{self.server.url}/upload/storage/v1/b/{self.server.bucket}/o"
+        query = {"uploadType": "media", "name": f"{self.prefix}/{name}"}
+        requests.post(url, params=query, data=data, timeout=30).raise_for_status()
+
+    def leftovers(self) -> list[str]:
+        """Return nothing: the service forgets unfinished uploads after a week, and lists them to nobody."""
+        return []
+
+    def content_type(self, name: str) -> str | None:
+        return str(self._get(name).json()["contentType"])
+
+    def environment(self) -> dict[str, str]:
+        return {f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(self.server.connection), **self.server.environment}
+
+    def _get(self, name: str, **query: str) -> requests.Response:
+        key = f"/{quote(f'{self.prefix}/{name}', safe='')}" if name else ""
+        url = f"{self.server.url}/storage/v1/b/{self.server.bucket}/o{key}"
+        answer = requests.get(url, params=query, timeout=30)
+        answer.raise_for_status()
+        return answer
+
+
+@dataclass
+class AzureStore:
+    """A prefix in the container of an azurite, seen through Microsoft's own client."""
+
+    server: Azurite
+    prefix: str
+    kind: str = "azure"
+    keeps_unfinished: bool = False
+
+    def uri(self, name: str) -> str:
+        return f"abfs://{CONN_ID}@{self.server.container}/{self.prefix}/{name}"
+
+    def names(self) -> list[str]:
+        found = self._container.list_blob_names(name_starts_with=f"{self.prefix}/")
+        return sorted(name.removeprefix(f"{self.prefix}/") for name in found)
+
+    def read(self, name: str) -> bytes:
+        return bytes(self._blob(name).download_blob().readall())
+
+    def put(self, name: str, data: bytes) -> None:
+        self._blob(name).upload_blob(data, overwrite=True)
+
+    def leftovers(self) -> list[str]:
+        """Return nothing: the service discards blocks that were not committed after a week."""
+        return []
+
+    def uncommitted(self, name: str) -> int:
+        """Return how many blocks of a blob wait for a commit."""
+        return len(self._blob(name).get_block_list("all")[1])
+
+    def content_type(self, name: str) -> str | None:
+        return str(self._blob(name).get_blob_properties().content_settings.content_type)
+
+    def environment(self) -> dict[str, str]:
+        return {f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(self.server.connection)}
+
+    def _blob(self, name: str) -> Any:
+        return self._container.get_blob_client(f"{self.prefix}/{name}")
+
+    @cached_property
+    def _container(self) -> Any:
+        return self.server.client()
+
+
 @cache
 def _client(server: SeaweedFS) -> Any:
     """To make one takes longer than most tests."""
@@ -125,4 +221,6 @@ def _client(server: SeaweedFS) -> Any:
 STORES: dict[str, Callable[[Any, Path, str], Store]] = {
     "local": lambda _request, folder, _name: LocalStore(folder),
     "s3": lambda request, _folder, name: S3Store(request.getfixturevalue("seaweedfs"), name),
+    "gcs": lambda request, _folder, name: GcsStore(request.getfixturevalue("fake_gcs"), name),
+    "azure": lambda request, _folder, name: AzureStore(request.getfixturevalue("azurite"), name),
 }

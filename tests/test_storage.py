@@ -1,4 +1,4 @@
-"""Bytes become a checked object, all or nothing: on a local folder and on a real S3 server."""
+"""Bytes become a checked object, all or nothing: on a local folder, S3, Google Cloud Storage and Azure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import threading
 import tracemalloc
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +37,16 @@ from airflow_provider_modelmax.storage import (
     size_of,
 )
 from tests.mp4s import encode, padded
+from tests.stack import azure, gcs
 from tests.stack.processes import PROJECT, child_environment, free_port
 from tests.stack.s3 import READER, Identity, SeaweedFS
 from tests.stores import STORES, S3Store, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.stack.azure import Azurite
+    from tests.stack.gcs import FakeGcs
 
 # A file that fails when it is forgotten was not discarded in full.
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
@@ -70,6 +75,26 @@ NAMES = [
 def seaweedfs() -> Iterator[SeaweedFS]:
     with SeaweedFS() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def fake_gcs() -> Iterator[FakeGcs]:
+    need(gcs.NEEDS)
+    with gcs.FakeGcs() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    need(azure.NEEDS)
+    with azure.Azurite() as server:
+        yield server
+
+
+def need(modules: tuple[str, ...]) -> None:
+    """Skip where the libraries of a store are not installed."""
+    if missing := [name for name in modules if find_spec(name) is None]:
+        pytest.skip(f"{' and '.join(missing)} are not installed here; `make stores` runs this")
 
 
 @pytest.fixture(autouse=True)
