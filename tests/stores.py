@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import requests
 
-from tests.stack.s3 import SeaweedFS
+from tests.stack.s3 import Identity, SeaweedFS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +50,12 @@ class Store(Protocol):
     def environment(self) -> dict[str, str]:
         """Return what another process needs to reach the store."""
 
+    def strangers(self) -> list[dict[str, Any]]:
+        """Return connections with credentials that are wrong; none where nobody asks for any."""
+
+    def reader(self) -> dict[str, Any] | None:
+        """Return a connection that may only read; None where everybody may do everything."""
+
 
 @dataclass
 class LocalStore:
@@ -80,6 +86,12 @@ class LocalStore:
 
     def environment(self) -> dict[str, str]:
         return {}
+
+    def strangers(self) -> list[dict[str, Any]]:
+        return []
+
+    def reader(self) -> dict[str, Any] | None:
+        return None
 
     def _files(self) -> list[Path]:
         return [path for path in self.root.rglob("*") if not path.is_dir()]
@@ -116,6 +128,16 @@ class S3Store:
 
     def environment(self) -> dict[str, str]:
         return {f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(self.server.connection)}
+
+    def strangers(self) -> list[dict[str, Any]]:
+        return [self.server.connection_as(Identity(name, "wrong", ())) for name in ("owner", "nobody")]
+
+    def reader(self) -> dict[str, Any] | None:
+        return self.server.read_only_connection
+
+    def begin(self, name: str) -> None:
+        """Begin an upload and forget it."""
+        self._client.create_multipart_upload(**self._object(name))
 
     def _object(self, name: str) -> dict[str, str]:
         return {"Bucket": self.server.bucket, "Key": f"{self.prefix}/{name}"}
@@ -158,6 +180,12 @@ class GcsStore:
 
     def environment(self) -> dict[str, str]:
         return {f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(self.server.connection), **self.server.environment}
+
+    def strangers(self) -> list[dict[str, Any]]:
+        return []
+
+    def reader(self) -> dict[str, Any] | None:
+        return None
 
     def _get(self, name: str, **query: str) -> requests.Response:
         key = f"/{quote(f'{self.prefix}/{name}', safe='')}" if name else ""
@@ -202,6 +230,12 @@ class AzureStore:
 
     def environment(self) -> dict[str, str]:
         return {f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(self.server.connection)}
+
+    def strangers(self) -> list[dict[str, Any]]:
+        return [self.server.wrong_connection]
+
+    def reader(self) -> dict[str, Any] | None:
+        return self.server.read_only_connection
 
     def _blob(self, name: str) -> Any:
         return self._container.get_blob_client(f"{self.prefix}/{name}")

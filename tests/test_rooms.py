@@ -28,7 +28,8 @@ ROOMS: dict[str, set[str]] = {
     "local_file.py": set(),
     "read_ahead.py": set(),
     "s3_upload.py": set(),
-    "storage.py": {COMPAT, "airflow.sdk.io", ".local_file", ".mp4", ".read_ahead", ".s3_upload"},
+    "stores.py": {COMPAT, "airflow.sdk.io"},
+    "storage.py": {COMPAT, ".local_file", ".mp4", ".read_ahead", ".s3_upload", ".stores"},
     "progress.py": {".api", ".storage"},
     "manifest.py": {".api", ".progress", ".storage"},
     "edge.py": {"airflow", ".api", ".polling"},
@@ -161,7 +162,10 @@ FOR_DAGS = ("operators.submit", "operators.download", "operators.generate", "sen
                 "asgiref",
                 "airflow.triggers.base",
                 "airflow.sdk.lineage",
-                *(f"{NAME}.{each}" for each in ("triggers", "hooks", "storage", "manifest", "operators.landing")),
+                *(
+                    f"{NAME}.{each}"
+                    for each in ("triggers", "hooks", "stores", "storage", "manifest", "operators.landing")
+                ),
                 f"{NAME}.simulator",
             },
         ),

@@ -57,16 +57,12 @@ class Azurite(Server):
     @property
     def read_only_connection(self) -> dict[str, Any]:
         """An Airflow connection that may list and read, and nothing else."""
-        from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+        return self._connection(f"SharedAccessSignature={_signature(read=True, list=True)}")
 
-        signature = generate_account_sas(
-            ACCOUNT,
-            KEY,
-            ResourceTypes(service=True, container=True, object=True),
-            AccountSasPermissions(read=True, list=True),
-            datetime.now(timezone.utc) + timedelta(hours=1),
-        )
-        return self._connection(f"SharedAccessSignature={signature}")
+    @property
+    def write_only_connection(self) -> dict[str, Any]:
+        """An Airflow connection that may write blobs, and nothing else."""
+        return self._connection(f"SharedAccessSignature={_signature(write=True)}")
 
     @property
     def wrong_connection(self) -> dict[str, Any]:
@@ -87,6 +83,14 @@ class Azurite(Server):
     def _is_ready(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def _signature(**rights: bool) -> str:
+    from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+
+    everything = ResourceTypes(service=True, container=True, object=True)
+    until = datetime.now(timezone.utc) + timedelta(hours=1)
+    return str(generate_account_sas(ACCOUNT, KEY, everything, AccountSasPermissions(**rights), until))
 
 
 def _node() -> str:
