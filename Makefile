@@ -27,8 +27,8 @@ test: lint types ## Everything that must hold: lint, types, all tests, 90 % of a
 test-fast: .venv/.ready ## The tests that start no Airflow
 	$(BIN)/pytest -q -m "not system"
 
-stores: .venv/stores/.ready ## The storage tests with Google Cloud Storage and Azure as well (2 GB of libraries, once)
-	.venv/stores/bin/pytest -q -r s tests/test_storage.py
+stores: .venv/stores/.ready ## The tests of storage on Google Cloud Storage and Azure (2 GB of libraries, once)
+	.venv/stores/bin/pytest -r s tests/test_storage.py tests/operators/test_stores.py -k "gcs or azure or gs or abfs"
 
 chaos: .venv/.ready ## 300 videos while everything that can be killed is killed; CHAOS="--seed 7" repeats a run
 	$(BIN)/python -m tests.chaos $(CHAOS)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ import structlog
 from hypothesis import settings
 
 from airflow_provider_modelmax.simulator import Simulator
+from tests.stack import azure, gcs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,3 +63,23 @@ def log() -> Iterator[list[str]]:
 
     with structlog.testing.capture_logs(processors=[note]):
         yield lines
+
+
+@pytest.fixture(scope="session")
+def fake_gcs() -> Iterator[gcs.FakeGcs]:
+    _need(gcs.NEEDS)
+    with gcs.FakeGcs() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[azure.Azurite]:
+    _need(azure.NEEDS)
+    with azure.Azurite() as server:
+        yield server
+
+
+def _need(modules: tuple[str, ...]) -> None:
+    """Skip where the libraries of a store are not installed."""
+    if missing := [name for name in modules if find_spec(name) is None]:
+        pytest.skip(f"{' and '.join(missing)} are not installed here; `make stores` runs this")

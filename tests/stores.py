@@ -50,12 +50,6 @@ class Store(Protocol):
     def environment(self) -> dict[str, str]:
         """Return what another process needs to reach the store."""
 
-    def strangers(self) -> list[dict[str, Any]]:
-        """Return connections with credentials that are wrong; none where nobody asks for any."""
-
-    def reader(self) -> dict[str, Any] | None:
-        """Return a connection that may only read; None where everybody may do everything."""
-
 
 @dataclass
 class LocalStore:
@@ -86,12 +80,6 @@ class LocalStore:
 
     def environment(self) -> dict[str, str]:
         return {}
-
-    def strangers(self) -> list[dict[str, Any]]:
-        return []
-
-    def reader(self) -> dict[str, Any] | None:
-        return None
 
     def _files(self) -> list[Path]:
         return [path for path in self.root.rglob("*") if not path.is_dir()]
@@ -130,9 +118,11 @@ class S3Store:
         return {f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(self.server.connection)}
 
     def strangers(self) -> list[dict[str, Any]]:
+        """Return connections with credentials that are wrong."""
         return [self.server.connection_as(Identity(name, "wrong", ())) for name in ("owner", "nobody")]
 
-    def reader(self) -> dict[str, Any] | None:
+    def reader(self) -> dict[str, Any]:
+        """Return a connection that may only read."""
         return self.server.read_only_connection
 
     def begin(self, name: str) -> None:
@@ -181,12 +171,6 @@ class GcsStore:
     def environment(self) -> dict[str, str]:
         return {f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(self.server.connection), **self.server.environment}
 
-    def strangers(self) -> list[dict[str, Any]]:
-        return []
-
-    def reader(self) -> dict[str, Any] | None:
-        return None
-
     def _get(self, name: str, **query: str) -> requests.Response:
         key = f"/{quote(f'{self.prefix}/{name}', safe='')}" if name else ""
         url = f"{self.server.url}/storage/v1/b/{self.server.bucket}/o{key}"
@@ -232,9 +216,11 @@ class AzureStore:
         return {f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(self.server.connection)}
 
     def strangers(self) -> list[dict[str, Any]]:
+        """Return connections with credentials that are wrong."""
         return [self.server.wrong_connection]
 
-    def reader(self) -> dict[str, Any] | None:
+    def reader(self) -> dict[str, Any]:
+        """Return a connection that may only read."""
         return self.server.read_only_connection
 
     def _blob(self, name: str) -> Any:

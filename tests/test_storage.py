@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import itertools
@@ -14,7 +15,7 @@ import threading
 import tracemalloc
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,16 +40,12 @@ from airflow_provider_modelmax.storage import (
     size_of,
 )
 from tests.mp4s import encode, padded
-from tests.stack import azure, gcs
 from tests.stack.processes import PROJECT, child_environment, free_port
 from tests.stack.s3 import BUCKET, SeaweedFS
-from tests.stores import CONN_ID, STORES, AzureStore, S3Store, Store
+from tests.stores import CONN_ID, STORES, AzureStore, GcsStore, S3Store, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from tests.stack.azure import Azurite
-    from tests.stack.gcs import FakeGcs
 
 # A file that fails when it is forgotten was not discarded in full.
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
@@ -79,26 +76,6 @@ def seaweedfs() -> Iterator[SeaweedFS]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def fake_gcs() -> Iterator[FakeGcs]:
-    need(gcs.NEEDS)
-    with gcs.FakeGcs() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def azurite() -> Iterator[Azurite]:
-    need(azure.NEEDS)
-    with azure.Azurite() as server:
-        yield server
-
-
-def need(modules: tuple[str, ...]) -> None:
-    """Skip where the libraries of a store are not installed."""
-    if missing := [name for name in modules if find_spec(name) is None]:
-        pytest.skip(f"{' and '.join(missing)} are not installed here; `make stores` runs this")
-
-
 @pytest.fixture(autouse=True)
 def _no_connection_is_remembered() -> Iterator[None]:
     yield
@@ -113,12 +90,12 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return made
 
 
-@pytest.fixture
-def objects(store: Store) -> Store:
-    """A store that is no local folder."""
-    if store.kind == "local":
-        pytest.skip("local files have no buckets, content types and credentials")
-    return store
+def on(*kinds: str) -> pytest.MarkDecorator:
+    """Run a test on these stores only."""
+    return pytest.mark.parametrize("store", kinds, indirect=True)
+
+
+object_stores = on(*(kind for kind in STORES if kind != "local"))
 
 
 @pytest.fixture
@@ -153,6 +130,14 @@ def nothing_new(store: Store, old: bytes | None) -> bool:
     return store.names() == [] if old is None else store.names() == ["x.mp4"] and store.read("x.mp4") == old
 
 
+def bucket_of(store: Store) -> str:
+    return store.uri("").split(f"@{BUCKET}")[0] + f"@{BUCKET}"
+
+
+def missing_bucket(store: Store) -> str:
+    return bucket_of(store).replace(f"@{BUCKET}", "@no-such-bucket")
+
+
 # --- whole objects ---------------------------------------------------------------------------------------------------
 
 
@@ -170,13 +155,14 @@ def test_a_video_lands_whole_with_its_size_digest_and_content_type(store: Store,
     assert told == [*range(chunk, len(video), chunk), len(video)]
 
 
-def test_an_object_store_says_video_mp4(objects: Store) -> None:
+@object_stores
+def test_an_object_store_says_video_mp4(store: Store) -> None:
     for name, video in (("small.mp4", SMALL), ("big.mp4", padded(9 * MEBI))):
-        save_video(objects.uri(name), [video])
-        assert objects.content_type(name) == "video/mp4"
-    save_json(objects.uri("x.json"), {})
-    create_json(objects.uri("y.json"), {})
-    assert {objects.content_type("x.json"), objects.content_type("y.json")} == {"application/json"}
+        save_video(store.uri(name), [video])
+        assert store.content_type(name) == "video/mp4"
+    save_json(store.uri("x.json"), {})
+    create_json(store.uri("y.json"), {})
+    assert {store.content_type("x.json"), store.content_type("y.json")} == {"application/json"}
 
 
 def test_an_old_object_is_replaced(store: Store) -> None:
@@ -381,30 +367,33 @@ def test_a_living_writer_is_told_or_left_alone(store: Store, writer: subprocess.
     assert store.read("x.mp4") == SMALL
 
 
-def test_an_upload_that_another_writer_overtook_says_so(objects: Store) -> None:
-    """Of Google's uploads none knows of the other: both end well, and the later one stays."""
-    video = padded(20 * MEBI)
+def write_overtaken(store: Store, video: bytes) -> None:
+    """Write a video of 20 MiB while another writer puts SMALL in its place."""
 
     def overtake(written: int) -> None:
         if written < len(video):
-            save_video(objects.uri("x.mp4"), [SMALL])
+            save_video(store.uri("x.mp4"), [SMALL])
 
-    def write() -> None:
-        save_video(objects.uri("x.mp4"), [video[: 17 * MEBI], video[17 * MEBI :]], on_progress=overtake)
+    save_video(store.uri("x.mp4"), [video[: 17 * MEBI], video[17 * MEBI :]], on_progress=overtake)
 
-    if objects.kind == "gcs":
-        write()
-        assert nothing_new(objects, video)
-        return
+
+@on("s3", "azure")
+def test_an_upload_that_another_writer_aborted_says_so(store: Store) -> None:
     with pytest.raises(StorageError, match="another process writes the same object") as raised:
-        write()
+        write_overtaken(store, padded(20 * MEBI))
     assert not isinstance(raised.value, DestinationError)  # a retry is the remedy
-    assert nothing_new(objects, SMALL)
+    assert nothing_new(store, SMALL)
 
 
-def test_the_next_writer_discards_the_blocks_that_azure_keeps_of_an_unfinished_video(store: Store) -> None:
-    if not isinstance(store, AzureStore):
-        pytest.skip("the others have other leftovers")
+@on("gcs")
+def test_of_two_uploads_to_google_the_later_one_stays(store: Store) -> None:
+    video = padded(20 * MEBI)
+    write_overtaken(store, video)
+    assert nothing_new(store, video)
+
+
+@on("azure")
+def test_the_next_writer_discards_the_blocks_that_azure_keeps_of_an_unfinished_video(store: AzureStore) -> None:
     store.put("x.mp4", OLD)
     with pytest.raises(BrokenVideoError):
         save_video(store.uri("x.mp4"), [padded(20 * MEBI)[:-1]])
@@ -516,8 +505,9 @@ def test_a_check_leaves_not_even_a_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_check_passes_at_the_root_of_a_bucket(objects: Store) -> None:
-    bucket = bucket_of(objects)
+@object_stores
+def test_a_check_passes_at_the_root_of_a_bucket(store: Store) -> None:
+    bucket = bucket_of(store)
     check_writable(bucket)
     check_writable(f"{bucket}/")
     assert not [
@@ -525,22 +515,23 @@ def test_a_check_passes_at_the_root_of_a_bucket(objects: Store) -> None:
     ]
 
 
-def test_a_check_needs_no_right_to_list_or_delete(store: Store, connected: Callable[..., str]) -> None:
-    if not isinstance(store, AzureStore):
-        pytest.skip("only azurite knows rights as fine as these")
+@on("azure")
+def test_a_check_needs_no_right_to_list_or_delete(store: AzureStore, connected: Callable[..., str]) -> None:
     writer = connected(store.server.write_only_connection)
     check_writable(store.uri("").replace(f"{CONN_ID}@", f"{writer}@"))
     assert store.names() == []
 
 
-def test_a_check_names_the_bucket_that_does_not_exist(objects: Store) -> None:
-    missing = missing_bucket(objects)
+@object_stores
+def test_a_check_names_the_bucket_that_does_not_exist(store: Store) -> None:
+    missing = missing_bucket(store)
     with pytest.raises(DestinationError, match=rf"{missing}/v: the bucket .* does not exist(?s:.)*Create it"):
         check_writable(f"{missing}/v")
 
 
-def test_a_video_for_a_bucket_that_does_not_exist_says_so(objects: Store) -> None:
-    missing = missing_bucket(objects)
+@object_stores
+def test_a_video_for_a_bucket_that_does_not_exist_says_so(store: Store) -> None:
+    missing = missing_bucket(store)
     for video in (SMALL, padded(9 * MEBI), padded(16 * MEBI)):
         with pytest.raises(DestinationError, match=r"the bucket .* does not exist"):
             save_video(f"{missing}/x.mp4", [video])
@@ -548,19 +539,10 @@ def test_a_video_for_a_bucket_that_does_not_exist_says_so(objects: Store) -> Non
     assert load_json(f"{missing}/x.json") is None
 
 
-def bucket_of(store: Store) -> str:
-    return store.uri("").split(f"@{BUCKET}")[0] + f"@{BUCKET}"
-
-
-def missing_bucket(store: Store) -> str:
-    return bucket_of(store).replace(f"@{BUCKET}", "@no-such-bucket")
-
-
-def test_a_connection_that_may_only_read_is_refused(objects: Store, connected: Callable[..., str]) -> None:
-    if not (reader := objects.reader()):
-        pytest.skip("fake-gcs-server lets everybody do everything")
-    objects.put("x.json", b"{}")
-    folder = objects.uri("").rstrip("/").replace(f"{CONN_ID}@", f"{connected(reader)}@")
+@on("s3", "azure")
+def test_a_connection_that_may_only_read_is_refused(store: Store, connected: Callable[..., str]) -> None:
+    store.put("x.json", b"{}")
+    folder = store.uri("").rstrip("/").replace(f"{CONN_ID}@", f"{connected(store.reader())}@")
     assert load_json(f"{folder}/x.json") == {}
     calls: list[Callable[[], object]] = [
         lambda: check_writable(folder),
@@ -572,15 +554,14 @@ def test_a_connection_that_may_only_read_is_refused(objects: Store, connected: C
     for call in calls:
         with pytest.raises(DestinationError, match=r"access denied (?s:.)* give their user the right"):
             call()
-    assert objects.names() == ["x.json"]
+    assert store.names() == ["x.json"]
 
 
-def test_wrong_credentials_are_refused_by_every_call(objects: Store, connected: Callable[..., str]) -> None:
-    if not (strangers := objects.strangers()):
-        pytest.skip("fake-gcs-server asks for no credentials")
-    objects.put("x.json", b"{}")
-    for stranger in strangers:
-        folder = objects.uri("").rstrip("/").replace(f"{CONN_ID}@", f"{connected(stranger)}@")
+@on("s3", "azure")
+def test_wrong_credentials_are_refused_by_every_call(store: Store, connected: Callable[..., str]) -> None:
+    store.put("x.json", b"{}")
+    for stranger in store.strangers():
+        folder = store.uri("").rstrip("/").replace(f"{CONN_ID}@", f"{connected(stranger)}@")
         calls: list[Callable[[], object]] = [
             lambda: check_writable(folder),  # noqa: B023 - called before the next folder
             lambda: size_of(f"{folder}/x.json"),  # noqa: B023
@@ -594,7 +575,54 @@ def test_wrong_credentials_are_refused_by_every_call(objects: Store, connected: 
             assert "wrong" not in str(raised.value)
         with pytest.raises(StorageError, match="cannot be read: "):
             read_bytes(f"{folder}/x.json", 10)
-    assert objects.names() == ["x.json"]
+    assert store.names() == ["x.json"]
+
+
+@on("gcs")
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_by_google_is_access_denied(store: GcsStore, connected: Callable[..., str], status: int) -> None:
+    """What fake-gcs-server never says, in the words of Google's documentation."""
+    body = {"error": {"code": status, "message": "robot does not have storage.objects.create access", "errors": []}}
+    with refusing(status, json.dumps(body).encode()) as url:
+        connection = store.server.connection
+        connection["extra"]["gcs.endpoint"] = url
+        folder = f"gs://{connected(connection)}@videos/v"
+        calls: list[Callable[[], object]] = [
+            lambda: check_writable(folder),
+            lambda: size_of(f"{folder}/x.json"),
+            lambda: load_json(f"{folder}/x.json"),
+            lambda: save_json(f"{folder}/y.json", {}),
+            lambda: create_json(f"{folder}/y.json", {}),
+            lambda: save_video(f"{folder}/x.mp4", [padded(9 * MEBI)]),
+        ]
+        for call in calls:
+            with pytest.raises(DestinationError, match=r"access denied (?s:.)*storage\.objects\.create access"):
+                call()
+
+
+@contextlib.contextmanager
+def refusing(status: int, body: bytes) -> Iterator[str]:
+    """Run a server that answers every request alike."""
+
+    class Refusal(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815 - the name that the library looks for
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusal) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def test_a_store_that_cannot_be_reached_is_no_mistake_of_the_destination(
@@ -630,6 +658,12 @@ def test_an_unknown_connection_never_becomes_the_machines_own_credentials(
         with pytest.raises(DestinationError, match=r"names the connection .*, which does not exist\. Create it"):
             call()
     check_writable(f"s3://{s3.server.bucket}/{s3.prefix}")  # whoever leaves it out asks for them
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "abfs"])
+def test_an_unknown_connection_is_refused_on_every_store(scheme: str) -> None:
+    with pytest.raises(DestinationError, match=r"names the connection 'nobody', which does not exist\. Create it"):
+        check_writable(f"{scheme}://nobody@videos/x.mp4")
 
 
 @pytest.mark.parametrize("conn_id", ["my.conn-2", "my@conn", "my_Conn", "my conn", "MY%40CONN", "my:conn"])
@@ -698,10 +732,9 @@ def test_any_name_is_found_again_under_exactly_that_name(store: Store, name: str
     assert store.leftovers() == []
 
 
+@on("local", "s3")
 @pytest.mark.parametrize("name", NAMES)
 def test_unfinished_writes_of_any_name_are_cleared(store: Store, name: str) -> None:
-    if not store.keeps_unfinished:
-        pytest.skip("this store clears up by itself")
     if isinstance(store, S3Store):
         store.begin(f"{name}.mp4")
     else:
@@ -758,10 +791,11 @@ def test_something_else_in_the_way_of_a_local_file_is_named(tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file", "folder.mp4"]
 
 
-def test_a_folder_of_an_object_store_is_no_object(objects: Store) -> None:
-    objects.put("x.mp4/y", OLD)
-    assert size_of(objects.uri("x.mp4")) is None
-    assert load_json(objects.uri("x.mp4")) is None
+@object_stores
+def test_a_folder_of_an_object_store_is_no_object(store: Store) -> None:
+    store.put("x.mp4/y", OLD)
+    assert size_of(store.uri("x.mp4")) is None
+    assert load_json(store.uri("x.mp4")) is None
 
 
 def test_a_listing_made_before_hides_nothing_written_since(store: Store) -> None:
@@ -849,9 +883,10 @@ def test_a_folder_that_knows_no_hard_links_takes_a_document_once(
     assert [path.name for path in tmp_path.iterdir()] == ["claim.json"]
 
 
-def test_a_document_cannot_be_created_in_a_bucket_that_does_not_exist(objects: Store) -> None:
+@object_stores
+def test_a_document_cannot_be_created_in_a_bucket_that_does_not_exist(store: Store) -> None:
     with pytest.raises(DestinationError, match="does not exist"):
-        create_json(f"{missing_bucket(objects)}/x.json", {})
+        create_json(f"{missing_bucket(store)}/x.json", {})
 
 
 def test_a_name_as_long_as_the_file_system_allows_is_written(tmp_path: Path) -> None:
