@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import tempfile
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -67,19 +66,11 @@ def log() -> Iterator[list[str]]:
 
 @pytest.fixture(scope="session")
 def fake_gcs() -> Iterator[gcs.FakeGcs]:
-    _need(gcs.NEEDS)
     with gcs.FakeGcs() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def azurite() -> Iterator[azure.Azurite]:
-    _need(azure.NEEDS)
     with azure.Azurite() as server:
         yield server
-
-
-def _need(modules: tuple[str, ...]) -> None:
-    """Skip where the libraries of a store are not installed."""
-    if missing := [name for name in modules if find_spec(name) is None]:
-        pytest.skip(f"{' and '.join(missing)} are not installed here; `make stores` runs this")

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
+import pytest
 import requests
 
+from tests.stack import azure, gcs
 from tests.stack.s3 import Identity, SeaweedFS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from tests.stack.azure import Azurite
-    from tests.stack.gcs import FakeGcs
 
 CONN_ID = "store"
 
@@ -141,7 +141,7 @@ class S3Store:
 class GcsStore:
     """A prefix in the bucket of a fake-gcs-server, seen through the JSON API of Google's documentation."""
 
-    server: FakeGcs
+    server: gcs.FakeGcs
     prefix: str
     kind: str = "gcs"
     keeps_unfinished: bool = False
@@ -183,7 +183,7 @@ class GcsStore:
 class AzureStore:
     """A prefix in the container of an azurite, seen through Microsoft's own client."""
 
-    server: Azurite
+    server: azure.Azurite
     prefix: str
     kind: str = "azure"
     keeps_unfinished: bool = False
@@ -237,10 +237,22 @@ def _client(server: SeaweedFS) -> Any:
     return server.client()
 
 
-# One line a store.
-STORES: dict[str, Callable[[Any, Path, str], Store]] = {
+MAKERS: dict[str, Callable[[Any, Path, str], Store]] = {
     "local": lambda _request, folder, _name: LocalStore(folder),
     "s3": lambda request, _folder, name: S3Store(request.getfixturevalue("seaweedfs"), name),
     "gcs": lambda request, _folder, name: GcsStore(request.getfixturevalue("fake_gcs"), name),
     "azure": lambda request, _folder, name: AzureStore(request.getfixturevalue("azurite"), name),
 }
+
+NEEDS = {"gcs": gcs.NEEDS, "azure": azure.NEEDS}
+MISSING = sorted(name for names in NEEDS.values() for name in names if find_spec(name) is None)
+ELSEWHERE = f"not installed here: {', '.join(MISSING)}; `make stores` runs this on Google Cloud Storage and Azure"
+STORES = [kind for kind in MAKERS if not set(NEEDS.get(kind, ())) & set(MISSING)]
+
+
+def on(*kinds: str) -> pytest.MarkDecorator:
+    """Run a test on these stores only, as far as they are here."""
+    here = [kind for kind in kinds if kind in STORES]
+    return pytest.mark.parametrize(
+        "store", here or [pytest.param(kinds[0], marks=pytest.mark.skip(ELSEWHERE))], indirect=True
+    )

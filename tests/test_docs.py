@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_modelmax import __version__, api, mp4, parameters, storage
+from airflow_provider_modelmax import __version__, api, mp4, parameters, stores
 from airflow_provider_modelmax.get_provider_info import CONNECTION_FORM
 from airflow_provider_modelmax.operators import record
 from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
@@ -67,7 +67,7 @@ def test_every_error_has_its_line():
     named = set(re.findall(r"`(\w+Error)`", (PROJECT / "docs" / "errors.md").read_text()))
     classes = {
         name
-        for module in (api, storage, mp4, record)
+        for module in (api, stores, mp4, record)
         for name, cls in vars(module).items()
         if inspect.isclass(cls) and issubclass(cls, Exception) and cls.__module__ == module.__name__
     }

@@ -10,19 +10,20 @@ from typing import Any
 import pytest
 
 from airflow_provider_modelmax import stores
-from tests.stores import STORES
+from tests.stores import MAKERS, on
 
 CALLS = ("submit", "result", "content")
 
 pytestmark = [
     pytest.mark.usefixtures("modelmax_conn", "triggers_fire_at_once", "short_pauses"),
     pytest.mark.parametrize("way", ["deferrable", "inline"]),
+    on("gcs", "azure"),
 ]
 
 
-@pytest.fixture(params=["gcs", "azure"])
+@pytest.fixture
 def store(request, tmp_path, monkeypatch):
-    made = STORES[request.param](request, tmp_path, uuid.uuid4().hex)
+    made = MAKERS[request.param](request, tmp_path, uuid.uuid4().hex)
     for name, value in made.environment().items():
         monkeypatch.setenv(name, value)
     yield made
