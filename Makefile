@@ -19,8 +19,9 @@ demo: .venv/.ready ## Make one video in a real Airflow, against the simulator: n
 standalone: .venv/.ready ## Airflow UI with all examples and the simulator, until Ctrl-C
 	@$(BIN)/python -m tests.stack standalone
 
-test: lint types ## Everything that must hold: lint, types, all tests, 90 % of all branches, a little chaos, two benchmarks
+test: lint types ## Everything that must hold: lint, types, all tests, 90 % of all branches, all stores, a little chaos, two benchmarks
 	$(BIN)/pytest -r s --cov --cov-report=term:skip-covered --cov-fail-under=90
+	@$(MAKE) --no-print-directory stores
 	@$(MAKE) --no-print-directory chaos-quick
 	$(BIN)/python -m tests.bench --quick schedule download
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,8 @@ _OVERTAKEN = {"NoSuchUpload", "InvalidBlockList"}
 """What S3 and Azure answer when the parts of an upload are gone."""
 
 _DENIED = {"401", "403"}
+
+_CHATTY = logging.getLogger("azure.core.pipeline.policies.http_logging_policy")
 
 
 class StorageError(Exception):
@@ -153,6 +156,8 @@ def _open_store(uri: str, scheme: str) -> ObjectStoragePath:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise DestinationError(f"{uri} cannot be opened ({reason}). {_remedy(scheme, error)}") from error
+    if EXTRAS[scheme] == "azure" and _CHATTY.level == logging.NOTSET:
+        _CHATTY.setLevel(logging.WARNING)  # or every request puts 25 lines of headers into the task's log
     return path
 
 

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from tests.stack import azure, gcs
-from tests.stack.s3 import Identity, SeaweedFS
+from tests.stack.s3 import WRITER, Identity, SeaweedFS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,6 +125,10 @@ class S3Store:
         """Return a connection that may only read."""
         return self.server.read_only_connection
 
+    def writer(self) -> dict[str, Any]:
+        """Return a connection that may list, read and write."""
+        return self.server.connection_as(WRITER)
+
     def begin(self, name: str) -> None:
         """Begin an upload and forget it."""
         self._client.create_multipart_upload(**self._object(name))
@@ -221,7 +225,11 @@ class AzureStore:
 
     def reader(self) -> dict[str, Any]:
         """Return a connection that may only read."""
-        return self.server.read_only_connection
+        return self.server.connection_with(list=True, read=True)
+
+    def writer(self) -> dict[str, Any]:
+        """Return a connection that may list, read and write."""
+        return self.server.connection_with(list=True, read=True, write=True)
 
     def _blob(self, name: str) -> Any:
         return self._container.get_blob_client(f"{self.prefix}/{name}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 from pathlib import Path
 
@@ -61,6 +62,12 @@ def test_the_ten_lines_of_the_readme_are_the_example():
 def test_every_snippet_is_python(page):
     for snippet in blocks(page, "python"):
         ast.parse(snippet)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_json_snippet_is_json(page):
+    for snippet in blocks(page, "json"):
+        json.loads(snippet)
 
 
 def test_every_error_has_its_line():

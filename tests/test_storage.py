@@ -305,6 +305,16 @@ def test_a_json_document_that_cannot_be_written_leaves_the_old_one(store: Store)
     assert nothing_new(store, old)
 
 
+@on("azure")
+def test_the_log_is_not_filled_with_the_headers_of_every_request(
+    store: AzureStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    uri = store.uri("x.mp4")
+    with caplog.at_level("INFO"):
+        save_video(uri, [padded(9 * MEBI)])
+    assert [record.name for record in caplog.records if record.name.startswith("azure")] == []
+
+
 # --- killed writers, several writers ---------------------------------------------------------------------------------
 
 WRITER = """
@@ -517,7 +527,7 @@ def test_a_check_passes_at_the_root_of_a_bucket(store: Store) -> None:
 
 @on("azure")
 def test_a_check_needs_no_right_to_list_or_delete(store: AzureStore, connected: Callable[..., str]) -> None:
-    writer = connected(store.server.write_only_connection)
+    writer = connected(store.server.connection_with(write=True))
     check_writable(store.uri("").replace(f"{CONN_ID}@", f"{writer}@"))
     assert store.names() == []
 
@@ -537,6 +547,24 @@ def test_a_video_for_a_bucket_that_does_not_exist_says_so(store: Store) -> None:
             save_video(f"{missing}/x.mp4", [video])
     assert size_of(f"{missing}/x.mp4") is None
     assert load_json(f"{missing}/x.json") is None
+
+
+@on("s3", "azure")
+def test_rights_to_list_read_and_write_are_enough(store: S3Store | AzureStore, connected: Callable[..., str]) -> None:
+    folder = store.uri("").rstrip("/").replace(f"{CONN_ID}@", f"{connected(store.writer())}@")
+    video = padded(9 * MEBI)
+    check_writable(folder)
+    assert load_json(f"{folder}/x.json") is None
+    assert create_json(f"{folder}/x.json", {})
+    save_json(f"{folder}/x.json", {"more": 1})
+    with pytest.raises(BrokenVideoError):
+        save_video(f"{folder}/x.mp4", [video[:-1]])
+    assert size_of(f"{folder}/x.mp4") is None
+    save_video(f"{folder}/x.mp4", [video], size=len(video))
+    assert load_json(f"{folder}/x.json") == {"more": 1}
+    assert read_bytes(f"{folder}/x.mp4", 10) == video[:10]
+    assert store.names() == ["x.json", "x.mp4"]
+    assert store.leftovers() == []
 
 
 @on("s3", "azure")

@@ -54,15 +54,9 @@ class Azurite(Server):
         """The Airflow connection of the account's owner."""
         return self._connection(f"AccountKey={KEY}")
 
-    @property
-    def read_only_connection(self) -> dict[str, Any]:
-        """An Airflow connection that may list and read, and nothing else."""
-        return self._connection(f"SharedAccessSignature={_signature(read=True, list=True)}")
-
-    @property
-    def write_only_connection(self) -> dict[str, Any]:
-        """An Airflow connection that may write blobs, and nothing else."""
-        return self._connection(f"SharedAccessSignature={_signature(write=True)}")
+    def connection_with(self, **rights: bool) -> dict[str, Any]:
+        """Return an Airflow connection that has these rights, by their names in a SAS, and no others."""
+        return self._connection(f"SharedAccessSignature={_signature(**rights)}")
 
     @property
     def wrong_connection(self) -> dict[str, Any]:
