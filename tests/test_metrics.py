@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout, Stats
 
 from airflow_provider_modelmax import api, metrics
 from airflow_provider_modelmax.mp4 import BrokenVideoError
-from airflow_provider_modelmax.storage import DestinationError
+from airflow_provider_modelmax.stores import DestinationError
 from tests.stack.processes import wait_until
 from tests.stack.statsd import Statsd
 

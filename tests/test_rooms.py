@@ -28,14 +28,15 @@ ROOMS: dict[str, set[str]] = {
     "local_file.py": set(),
     "read_ahead.py": set(),
     "s3_upload.py": set(),
-    "storage.py": {COMPAT, "airflow.sdk.io", ".local_file", ".mp4", ".read_ahead", ".s3_upload"},
+    "stores.py": {COMPAT, "airflow.sdk.io"},
+    "storage.py": {COMPAT, ".local_file", ".mp4", ".read_ahead", ".s3_upload", ".stores"},
     "progress.py": {".api", ".storage"},
     "manifest.py": {".api", ".progress", ".storage"},
     "edge.py": {"airflow", ".api", ".metrics", ".polling"},
     "metrics.py": {COMPAT, ".api"},
     "retry_policy.py": {"airflow.sdk", ".api", ".edge"},
-    "links.py": {COMPAT, "airflow.sdk.types", ".api", ".storage"},
-    "lineage.py": {COMPAT, "airflow.sdk", ".storage"},
+    "links.py": {COMPAT, "airflow.sdk.types", ".api", ".stores"},
+    "lineage.py": {COMPAT, "airflow.sdk", ".stores"},
     "facets.py": {
         "airflow.providers.openlineage",
         "attrs",
@@ -179,7 +180,10 @@ FOR_DAGS = ("operators.submit", "operators.download", "operators.generate", "sen
                 "asgiref",
                 "airflow.triggers.base",
                 "airflow.sdk.lineage",
-                *(f"{NAME}.{each}" for each in ("triggers", "hooks", "storage", "manifest", "operators.landing")),
+                *(
+                    f"{NAME}.{each}"
+                    for each in ("triggers", "hooks", "stores", "storage", "manifest", "operators.landing")
+                ),
                 f"{NAME}.simulator",
             },
         ),

@@ -32,6 +32,7 @@ class Identity:
 
 
 OWNER = Identity("owner", "secret-of-the-owner", ("Admin", "Read", "Write", "List", "Tagging"))
+WRITER = Identity("writer", "secret-of-the-writer", (f"Read:{BUCKET}", f"List:{BUCKET}", f"Write:{BUCKET}"))
 READER = Identity("reader", "secret-of-the-reader", (f"Read:{BUCKET}", f"List:{BUCKET}"))
 
 
@@ -47,7 +48,7 @@ class SeaweedFS(Server):
         self.url = f"http://127.0.0.1:{self.port}"
         self._home = Path(tempfile.mkdtemp(prefix="modelmax-s3-"))
         (self._home / "data").mkdir()
-        (self._home / "identities.json").write_text(_identities(OWNER, READER))
+        (self._home / "identities.json").write_text(_identities(OWNER, WRITER, READER))
         self._ports = {name: free_port(GRPC_OFFSET) for name in ("master", "volume", "filer", "admin")}
         self.service = Service("seaweedfs", self._command(), child_environment({}), self._home / "weed.log")
 

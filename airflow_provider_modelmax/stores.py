@@ -1,0 +1,167 @@
+"""What a store is: its URIs, its extra, its connection, and what its errors mean. Writes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, ObjectStoragePath
+from airflow.sdk.io import has_fs
+
+LOCAL = "local"
+
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "abfs": "azure", "abfss": "azure"}
+"""Scheme: the extra that brings its library, and the name of the store here."""
+
+_OVERTAKEN = {"NoSuchUpload", "InvalidBlockList"}
+"""What S3 and Azure answer when the parts of an upload are gone."""
+
+_DENIED = {"401", "403"}
+
+_CHATTY = logging.getLogger("azure.core.pipeline.policies.http_logging_policy")
+
+
+class StorageError(Exception):
+    """The store failed. What was paid for is kept; a retry goes on from there."""
+
+
+class DestinationError(StorageError, ValueError):
+    """The destination cannot be used. Found before anything was spent; the message says what to correct."""
+
+
+def connect(uri: str) -> ObjectStoragePath:
+    """Return the path of ``uri`` with a working filesystem behind it.
+
+    A URI is read as ObjectStoragePath reads it, so that others find the object under the same name: literally, with
+    ``#``, ``?`` and ``%`` as part of the name.
+
+    :param uri: ``s3://conn_id@bucket/key``, ``gs://…``, ``abfs://…``, ``file:///…`` or a local path
+    :raises DestinationError: when scheme, bucket, connection or the library for it is missing
+    """
+    scheme, netloc = _split(uri)
+    if scheme in {"", "file"}:
+        return ObjectStoragePath(f"file://{_local(uri)}")
+    if scheme not in EXTRAS:
+        raise DestinationError(f"{uri}: {scheme}:// is not supported. Use one of file, {', '.join(EXTRAS)}.")
+    conn_id, at, bucket = netloc.rpartition("@")
+    if not bucket:
+        raise DestinationError(f"{uri} names no bucket. Write {scheme}://conn_id@bucket/folder.")
+    if at:
+        _require_connection(uri, conn_id)
+    path = _open_store(uri, scheme)
+    path.fs.invalidate_cache()  # who listed this folder before us left what was there then
+    return path
+
+
+def store_of(path: ObjectStoragePath) -> str:
+    """Return which store a path is in: ``local``, ``s3``, ``gcs`` or ``azure``."""
+    return EXTRAS.get(path.protocol, LOCAL)
+
+
+def content_type(path: ObjectStoragePath, value: str) -> dict[str, Any]:
+    """Return what the store's own library calls the content type of an object."""
+    arguments: dict[str, dict[str, Any]] = {
+        "s3": {"ContentType": value},
+        "gcs": {"content_type": value},
+        "azure": {"content_settings": {"content_type": value}},
+    }
+    return arguments[store_of(path)]
+
+
+@contextlib.contextmanager
+def named(uri: str) -> Iterator[None]:
+    """Turn what filesystems raise into errors that name the object and the next step."""
+    try:
+        yield
+    except Exception as error:
+        raise _meaning(uri, error) from error
+
+
+def answered(error: BaseException) -> set[str]:
+    """Return status and code of the store's answer, as far as its library kept them."""
+    found = set()
+    for each in filter(None, (error, error.__cause__)):
+        response = getattr(each, "response", None)
+        if isinstance(response, Mapping):  # S3
+            found.add(str(response.get("Error", {}).get("Code")))
+        for field in ("status_code", "error_code", "code"):  # Azure, Azure, Google
+            value = getattr(each, field, None)
+            found.add(str(getattr(value, "value", value)))
+    if type(error) is OSError and str(error).startswith("Forbidden: "):
+        found.add("403")  # gcsfs keeps nothing else
+    return found
+
+
+def _meaning(uri: str, error: Exception) -> StorageError:
+    answer = answered(error)
+    if answer & _OVERTAKEN:
+        return StorageError(f"{uri}: the upload was aborted, as another process writes the same object.")
+    if isinstance(error, FileNotFoundError) or "404" in answer:
+        return DestinationError(f"{uri}: the bucket or folder does not exist ({error}). Create it first.")
+    if isinstance(error, (FileExistsError, IsADirectoryError, NotADirectoryError)):
+        return DestinationError(
+            f"{uri}: something else is in the way ({error}). Move it, or choose another destination."
+        )
+    if isinstance(error, PermissionError) or answer & _DENIED:
+        # S3 also answers so when asked for an object that is not there by someone who may not list
+        return DestinationError(
+            f"{uri}: access denied ({error}). Look at the credentials, and give their user the right to list, read and "
+            "write objects there."
+        )
+    return StorageError(f"{uri}: the store failed ({type(error).__name__}: {error}).")
+
+
+def _split(uri: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise DestinationError(f"{uri} is no URI: {error}.") from error
+    return parts.scheme, parts.netloc
+
+
+def _local(uri: str) -> Path:
+    scheme, host = _split(uri)
+    if scheme and host:
+        raise DestinationError(f"{uri} names the host {host!r}. Write file:/// and the path from the root.")
+    path = Path(uri[len(scheme) + 1 :].removeprefix("//") if scheme else uri).expanduser().absolute()
+    return Path("/", *path.parts[1:])  # two slashes at the start would make the first folder a host again
+
+
+def _require_connection(uri: str, conn_id: str) -> None:
+    """Without this check an unknown connection would silently become the machine's own credentials."""
+    try:
+        _look_up(conn_id)
+    except AirflowNotFoundException:
+        raise DestinationError(
+            f"{uri} names the connection {conn_id!r}, which does not exist. Create it, or leave out {conn_id}@ to use "
+            "the worker's own credentials."
+        ) from None
+
+
+@lru_cache
+def _look_up(conn_id: str) -> None:
+    """Ask once per process: a look-up is a call to the API server, and one video opens half a dozen objects."""
+    BaseHook.get_connection(conn_id)
+
+
+def _open_store(uri: str, scheme: str) -> ObjectStoragePath:
+    try:
+        path = ObjectStoragePath(uri)
+        _ = path.fs
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DestinationError(f"{uri} cannot be opened ({reason}). {_remedy(scheme, error)}") from error
+    if EXTRAS[scheme] == "azure" and _CHATTY.level == logging.NOTSET:
+        _CHATTY.setLevel(logging.WARNING)  # or every request puts 25 lines of headers into the task's log
+    return path
+
+
+def _remedy(scheme: str, error: Exception) -> str:
+    if isinstance(error, ImportError) or not has_fs(scheme):
+        return f"Install what {scheme}:// needs: pip install 'airflow-provider-modelmax[{EXTRAS[scheme]}]'"
+    return "Correct the connection."

