@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from airflow.providers.common.compat.sdk import ObjectStoragePath
-
 from airflow_provider_modelmax import local_file
 from airflow_provider_modelmax.mp4 import BrokenVideoError, Mp4Check
 from airflow_provider_modelmax.read_ahead import read_ahead
@@ -25,12 +23,12 @@ from airflow_provider_modelmax.s3_upload import PART, S3Upload
 from airflow_provider_modelmax.stores import (
     LOCAL,
     DestinationError,
+    Place,
     StorageError,
     answered,
     connect,
     content_type,
     named,
-    store_of,
 )
 
 __all__ = [
@@ -85,9 +83,9 @@ def check_writable(uri: str) -> None:
     """
     probe = connect(f"{uri.rstrip('/')}/.write-check-{uuid.uuid4().hex}")
     with named(uri):
-        if store_of(probe) == LOCAL:
+        if probe.store == LOCAL:
             local_file.try_out(Path(probe.path))
-        elif store_of(probe) == "azure":
+        elif probe.store == "azure":
             _try_out_azure(probe)
         else:
             _try_out(probe)
@@ -105,14 +103,14 @@ def save_video(
     :raises BrokenVideoError: when the bytes are no whole MP4
     :raises StorageError: when the store fails
     """
-    path, digest, check, written = connect(uri), hashlib.sha256(), Mp4Check(), 0
+    place, digest, check, written = connect(uri), hashlib.sha256(), Mp4Check(), 0
     source: contextlib.AbstractContextManager[Iterable[bytes]] = contextlib.nullcontext(chunks)
-    if store_of(path) != LOCAL and (size is None or size >= PART):
-        if store_of(path) == "s3":
-            _abort_leftovers(path)
+    if place.store != LOCAL and (size is None or size >= PART):
+        if place.store == "s3":
+            _abort_leftovers(place)
         else:
             source = read_ahead(chunks, AHEAD)
-    with source as ready, _published(path, uri, "video/mp4") as write:
+    with source as ready, _published(place, uri, "video/mp4") as write:
         for chunk in ready:
             check.feed(chunk)
             digest.update(chunk)
@@ -127,8 +125,8 @@ def save_video(
 
 def save_json(uri: str, document: Mapping[str, Any]) -> None:
     """Write a JSON document, all or nothing."""
-    path = connect(uri)
-    with _published(path, uri, _JSON) as write:
+    place = connect(uri)
+    with _published(place, uri, _JSON) as write:
         write(_encoded(document))
 
 
@@ -140,13 +138,13 @@ def create_json(uri: str, document: Mapping[str, Any]) -> bool:
 
     :returns: False when something is there already
     """
-    path, data = connect(uri), _encoded(document)
+    place, data = connect(uri), _encoded(document)
     with named(uri):
         try:
-            if store_of(path) == LOCAL:
-                local_file.create(Path(path.path), data)
+            if place.store == LOCAL:
+                local_file.create(Path(place.path), data)
             else:
-                path.fs.pipe_file(path.path, data, mode="create", **content_type(path, _JSON))
+                place.fs.pipe_file(place.path, data, mode="create", **content_type(place, _JSON))
         except FileExistsError:
             return False
         except Exception as error:
@@ -161,10 +159,10 @@ def load_json(uri: str) -> dict[str, Any] | None:
 
     :raises DestinationError: when something else is there
     """
-    path = connect(uri)
+    place = connect(uri)
     with named(uri):
         try:
-            text = path.fs.cat_file(path.path)
+            text = place.fs.cat_file(place.path)
         except FileNotFoundError:
             return None
     try:
@@ -183,15 +181,15 @@ def size_of(uri: str) -> int | None:
 
     :raises DestinationError: when a folder is in its place
     """
-    path = connect(uri)
+    place = connect(uri)
     with named(uri):
         try:
-            info = path.fs.info(path.path)
+            info = place.fs.info(place.path)
         except FileNotFoundError:
             return None
     if info["type"] == "file":
         return int(info["size"])
-    if store_of(path) == LOCAL:  # in an object store a folder and an object can have one name
+    if place.store == LOCAL:  # in an object store a folder and an object can have one name
         raise DestinationError(f"{uri} is in the way: it should be a file. Move it, or choose another destination.")
     return None
 
@@ -202,9 +200,9 @@ def read_bytes(uri: str, limit: int) -> bytes:
     :raises FileNotFoundError: when there is none
     :raises StorageError: when the store fails
     """
-    path = connect(uri)
+    place = connect(uri)
     try:
-        with path.fs.open(path.path, "rb") as file:
+        with place.fs.open(place.path, "rb") as file:
             return bytes(file.read(limit))
     except FileNotFoundError:
         raise
@@ -213,12 +211,12 @@ def read_bytes(uri: str, limit: int) -> bytes:
 
 
 @contextlib.contextmanager
-def _published(path: ObjectStoragePath, uri: str, kind: str) -> Iterator[Callable[[bytes], object]]:
-    """Yield a ``write``; what was written stands at ``path`` only when the block ends well."""
+def _published(place: Place, uri: str, kind: str) -> Iterator[Callable[[bytes], object]]:
+    """Yield a ``write``; what was written stands at ``place`` only when the block ends well."""
     with contextlib.ExitStack() as stack:
         with named(uri):
             file = stack.enter_context(
-                local_file.writing(Path(path.path)) if store_of(path) == LOCAL else _object(path, kind)
+                local_file.writing(Path(place.path)) if place.store == LOCAL else _object(place, kind)
             )
 
         def write(data: bytes) -> None:
@@ -231,12 +229,12 @@ def _published(path: ObjectStoragePath, uri: str, kind: str) -> Iterator[Callabl
 
 
 @contextlib.contextmanager
-def _object(path: ObjectStoragePath, kind: str) -> Iterator[BinaryIO | S3Upload]:
-    attributes = content_type(path, kind)
+def _object(place: Place, kind: str) -> Iterator[BinaryIO | S3Upload]:
+    attributes = content_type(place, kind)
     file = (
-        S3Upload(path.fs, path.path, attributes)
-        if store_of(path) == "s3"
-        else path.fs.open(path.path, "wb", block_size=BLOCK, **attributes)
+        S3Upload(place.fs, place.path, attributes)
+        if place.store == "s3"
+        else place.fs.open(place.path, "wb", block_size=BLOCK, **attributes)
     )
     try:
         yield file
@@ -246,9 +244,9 @@ def _object(path: ObjectStoragePath, kind: str) -> Iterator[BinaryIO | S3Upload]
         raise
 
 
-def _try_out(path: ObjectStoragePath) -> None:
+def _try_out(place: Place) -> None:
     """Begin an upload and discard it."""
-    file = path.fs.open(path.path, "wb", autocommit=False)
+    file = place.fs.open(place.path, "wb", autocommit=False)
     try:
         file.write(b".")
         file.flush(force=True)
@@ -256,10 +254,10 @@ def _try_out(path: ObjectStoragePath) -> None:
         _discard(file)
 
 
-def _try_out_azure(path: ObjectStoragePath) -> None:
+def _try_out_azure(place: Place) -> None:
     """Ask for a write that must be refused, as it is to replace what is not there: Azure can discard none."""
     try:
-        path.fs.pipe_file(path.path, b".", headers={"If-Match": '"0x0"'})
+        place.fs.pipe_file(place.path, b".", headers={"If-Match": '"0x0"'})
     except Exception as error:
         if "412" not in answered(error):  # so far it comes only who may write, to a container that is there
             raise
@@ -279,13 +277,13 @@ def _discard(file: Any) -> None:
         file.closed = True  # or its __del__ would publish it
 
 
-def _abort_leftovers(path: ObjectStoragePath) -> None:
+def _abort_leftovers(place: Place) -> None:
     """Abort what a killed try left of this object: S3 keeps, and charges for, invisible unfinished uploads."""
-    bucket, _, key = path.path.partition("/")
+    bucket, _, key = place.path.partition("/")
     try:
-        found = path.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=key)
+        found = place.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=key)
         for upload in found.get("Uploads", []):
             if upload["Key"] == key:
-                path.fs.abort_mpu(bucket, key, upload["UploadId"])
+                place.fs.abort_mpu(bucket, key, upload["UploadId"])
     except Exception as error:
-        log.info("Unfinished uploads of %s could not be looked for: %s: %s", path.path, type(error).__name__, error)
+        log.info("Unfinished uploads of %s could not be looked for: %s: %s", place.path, type(error).__name__, error)

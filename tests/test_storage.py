@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.exceptions import AirflowTaskTimeout
+from airflow.sdk import ObjectStoragePath
 from airflow.sdk.io import has_fs
 from fsspec.spec import AbstractBufferedFile
 from s3fs import S3FileSystem
@@ -756,7 +757,7 @@ def test_any_name_is_found_again_under_exactly_that_name(store: Store, name: str
     assert size_of(store.uri(video)) == len(SMALL)
     assert read_bytes(store.uri(video), 10) == SMALL[:10]
     assert load_json(store.uri(document)) == {"name": name}
-    assert storage.ObjectStoragePath(store.uri(video)).read_bytes() == SMALL
+    assert ObjectStoragePath(store.uri(video)).read_bytes() == SMALL
     assert store.leftovers() == []
 
 
@@ -828,7 +829,7 @@ def test_a_folder_of_an_object_store_is_no_object(store: Store) -> None:
 
 def test_a_listing_made_before_hides_nothing_written_since(store: Store) -> None:
     store.put("v/a.json", b"{}")
-    listed = [path.name for path in storage.ObjectStoragePath(store.uri("v")).iterdir()]
+    listed = [path.name for path in ObjectStoragePath(store.uri("v")).iterdir()]
     store.put("v/x.json", b'{"bytes": 1}')
     store.put("v/a.json", b'{"longer": true}')
     assert listed == ["a.json"]
