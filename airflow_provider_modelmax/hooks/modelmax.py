@@ -270,9 +270,8 @@ async def _open_async(endpoint: Endpoint) -> AsyncTransport:
 
 
 def _masked(endpoint: Endpoint) -> Endpoint:
-    mask_secret(endpoint.key)
-    if endpoint.proxy:
-        mask_secret(endpoint.proxy)
+    for secret in endpoint.secrets:
+        mask_secret(secret)
     return endpoint
 
 

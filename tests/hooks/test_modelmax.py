@@ -736,5 +736,5 @@ def test_key_and_proxy_are_masked_in_logs(connect, simulator, monkeypatch):
     masked = []
     monkeypatch.setattr(modelmax, "mask_secret", masked.append)
     with pytest.raises(api.TransportError):
-        asyncio.run(connect(simulator.url, "sk-1", proxy="http://me:pw@127.0.0.1:9").aget_status(NONE))
-    assert masked == ["sk-1", "http://me:pw@127.0.0.1:9"]
+        asyncio.run(connect(simulator.url, "sk-1", proxy="http://me:p%40w@127.0.0.1:9").aget_status(NONE))
+    assert masked == ["sk-1", "http://me:p%40w@127.0.0.1:9", "p%40w", "p@w"]
