@@ -103,7 +103,7 @@ class CleanRoom:
         """Run a program of the environment and return what it prints; show all of it when it fails."""
         command = [str(self.bin / program), *arguments]
         done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=300
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=180
         )
         if done.returncode:
             raise RuntimeError(f"{program} {arguments}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")

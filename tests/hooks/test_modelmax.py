@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import ConnectionResult, GetConnection
 
 from airflow_provider_modelmax import api, polling
 from airflow_provider_modelmax.hooks import modelmax
@@ -730,6 +731,16 @@ def test_in_a_loop_secrets_are_masked_from_another_thread(connect, simulator, mo
 
     assert asyncio.run(look_up()) not in threads
     assert len(threads) >= 2
+
+
+def test_a_connection_of_the_database_is_found_where_dag_test_runs_the_trigger(simulator, monkeypatch):
+    rest = dict.fromkeys(("login", "schema", "port", "extra"))
+    about = {"conn_id": "stored", "conn_type": "modelmax", "host": simulator.url, "password": simulator.key}
+    found = ConnectionResult(**about, **rest)
+    inline = SimpleNamespace(send=lambda message: found if isinstance(message, GetConnection) else None)
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", inline, raising=False)
+    with pytest.raises(api.BadRequestError, match="no such request"):
+        asyncio.run(ModelMaxHook("stored").aget_status(NONE))
 
 
 def test_key_and_proxy_are_masked_in_logs(connect, simulator, monkeypatch):
