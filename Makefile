@@ -8,7 +8,8 @@ export UV_PROJECT_ENVIRONMENT := .venv
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
 
-.PHONY: help demo standalone test test-fast stores chaos chaos-quick bench bench-quick docs lint format types constraints clean
+.PHONY: help demo standalone test test-fast stores chaos chaos-quick bench bench-quick docs lint format types dist constraints
+.PHONY: clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,6 +58,9 @@ format: .venv/.ready ## Correct style and format
 
 types: .venv/.ready ## mypy --strict
 	$(BIN)/mypy
+
+dist: .venv/.ready ## Wheel and sdist in dist/, checked; then a video made with nothing but the wheel (a few minutes)
+	@$(BIN)/python -m tests.dist
 
 constraints: .venv/.ready ## Resolve constraints.txt anew
 	$(UV) pip compile --quiet --universal --python-version 3.10 --no-emit-index-url --no-annotate \

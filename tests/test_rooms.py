@@ -54,7 +54,9 @@ ROOMS: dict[str, set[str]] = {
     "hooks/async_transport.py": {"aiohttp", "multidict", "yarl", "requests.utils", "", ".api", ".hooks"},
     "hooks/modelmax.py": {
         COMPAT,
+        "airflow.sdk",
         "airflow.sdk.log",
+        "airflow.sdk.execution_time",
         "asgiref",
         ".api",
         ".polling",

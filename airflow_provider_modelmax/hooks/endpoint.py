@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from airflow_provider_modelmax.api import DEFAULT_BASE_URL, ConnectionSetupError
 
@@ -33,6 +34,12 @@ class Endpoint:
     proxy: str | None = field(default=None, repr=False)
 
     @property
+    def secrets(self) -> list[str]:
+        """What no log may show: the key, the proxy's URL, and its password as a URL and as a header spell it."""
+        password = urlsplit(self.proxy or "").password
+        return [each for each in (self.key, self.proxy, password, unquote(password or "")) if each]
+
+    @property
     def connect_timeout(self) -> float:
         """Seconds that a connection may take to come about."""
         return min(CONNECT_TIMEOUT, self.timeout)
@@ -54,10 +61,7 @@ def read_connection(connection: Connection) -> Endpoint:
 
     :raises ConnectionSetupError: when something is missing or unusable; the message names the field, never the key
     """
-    conn_id = connection.conn_id
-    extra = connection.extra_dejson
-    if not isinstance(extra, Mapping):
-        raise ConnectionSetupError(f"The extra of connection {conn_id!r} must be a JSON object, not {extra!r:.60}.")
+    conn_id, extra = connection.conn_id, _extra(connection)
     return Endpoint(
         base_url=_base_url(connection),
         key=_key(conn_id, connection.password),
@@ -81,7 +85,25 @@ def _key(conn_id: str, password: str | None) -> str:
     return key
 
 
+def _extra(connection: Connection) -> Mapping[str, Any]:
+    try:
+        json.loads(connection.extra or "{}")  # Airflow reads {} from what is no JSON, and logs an error
+        extra = connection.extra_dejson
+    except ValueError:
+        extra = None
+    if isinstance(extra, Mapping):
+        return extra
+    raise ConnectionSetupError(  # without what it holds: that may be a proxy's password
+        f'The extra of connection {connection.conn_id!r} must be a JSON object, for example {{"timeout": 30}}.'
+    )
+
+
 def _base_url(connection: Connection) -> str:
+    if connection.schema and connection.schema not in {"http", "https"}:
+        raise ConnectionSetupError(
+            f"Connection {connection.conn_id!r} has the schema {connection.schema!r}, which is no part of a base URL. "
+            f"In a URI, write the base URL whole before the ? and write its slashes as %2F, its colons as %3A."
+        )
     host = (connection.host or "").strip().rstrip("/")
     if not host:
         return DEFAULT_BASE_URL
@@ -103,6 +125,14 @@ def _base_url(connection: Connection) -> str:
             f"The host of connection {connection.conn_id!r} must be a base URL: no spaces, user, query or fragment. "
             "The API key belongs into the password field."
         )
+    if "v1" in parts.path.split("/"):
+        raise ConnectionSetupError(
+            f"The host of connection {connection.conn_id!r} must end before /v1: every call begins with it."
+        )
+    if parts.scheme == "http" and parts.hostname == urlsplit(DEFAULT_BASE_URL).hostname:
+        raise ConnectionSetupError(
+            f"The host of connection {connection.conn_id!r} would send the key unencrypted: write {DEFAULT_BASE_URL}."
+        )
     name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{name}{f':{port}' if port else ''}{parts.path}"
 
@@ -117,7 +147,7 @@ def _timeout(conn_id: str, extra: Mapping[str, Any]) -> float:
         seconds = 0.0
     if not 0 < seconds <= 3600:
         raise ConnectionSetupError(
-            f"The extra 'timeout' of connection {conn_id!r} is {value!r}, but must be a number of seconds above 0."
+            f"The extra 'timeout' of connection {conn_id!r} is {value!r}; it must be a number of seconds up to 3600."
         )
     return seconds
 

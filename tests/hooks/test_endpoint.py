@@ -27,11 +27,29 @@ def connection(host: str | None = None, password: str | None = KEY, **fields: ob
         (f"modelmax://:{KEY}@127.0.0.1:8765/http", "http://127.0.0.1:8765"),
         (f"modelmax://https://:{KEY}@gw.example", "https://gw.example"),
         (f"modelmax://http://:{KEY}@127.0.0.1:8765", "http://127.0.0.1:8765"),
+        (f"modelmax://:{KEY}@http%3A%2F%2F127.0.0.1%3A8765", "http://127.0.0.1:8765"),
+        (f"modelmax://:{KEY}@https%3A%2F%2Fgw.example%3A8443%2Fbase/?timeout=30", "https://gw.example:8443/base"),
     ],
 )
 def test_a_connection_can_be_a_uri(uri, base_url):
     endpoint = read_connection(Connection.from_uri(uri, conn_id="mm"))
     assert (endpoint.base_url, endpoint.key) == (base_url, KEY)
+
+
+@pytest.mark.parametrize("host", [None, "https://gw.example:8443/base", "http://127.0.0.1:8765"])
+def test_the_uri_that_airflow_makes_of_a_connection_leads_to_the_same_endpoint(host):
+    first = connection(
+        host, password="sk-+/=@:?#", extra='{"timeout": 5, "verify": false, "proxy": "http://me:pw@p:1"}'
+    )
+    again = Connection.from_uri(first.get_uri(), conn_id="mm")
+    assert read_connection(again) == read_connection(first)
+
+
+@pytest.mark.parametrize("uri", ["modelmax://https://:sk-secret@gw.example/base", "modelmax://:sk-secret@/https/base"])
+def test_a_path_that_airflow_takes_for_a_schema_is_refused_instead_of_dropped(uri):
+    with pytest.raises(api.ConnectionSetupError, match=r"has the schema '.*base'.* write its slashes as %2F") as caught:
+        read_connection(Connection.from_uri(uri, conn_id="mm"))
+    assert "secret" not in str(caught.value)
 
 
 def test_a_connection_can_be_json():
@@ -83,6 +101,11 @@ def test_a_host_is_read_to_a_base_url(host, fields, base_url):
         ("https://gw example", "must be a base URL"),
         ("https://evil\\gw.example", "must be a base URL"),
         ("https://gw.example/a\nb", "must be a base URL"),
+        ("https://api.modelmax.io/v1", "must end before /v1"),
+        ("https://gw.example/base/v1/", "must end before /v1"),
+        ("https://api.modelmax.io/v1/queue", "must end before /v1"),
+        ("http://api.modelmax.io", "would send the key unencrypted: write https://api.modelmax.io"),
+        ("HTTP://API.ModelMax.io:80", "would send the key unencrypted"),
     ],
 )
 def test_a_host_that_is_no_base_url_is_refused(host, words):
@@ -135,7 +158,7 @@ def test_an_extra_is_read(extra, field, value):
     assert getattr(endpoint, field) == value
 
 
-FIELDS = SimpleNamespace(conn_id="mm", host=None, port=None, schema=None, password=KEY)
+FIELDS = SimpleNamespace(conn_id="mm", host=None, port=None, schema=None, password=KEY, extra=None)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +179,7 @@ FIELDS = SimpleNamespace(conn_id="mm", host=None, port=None, schema=None, passwo
                 True,
             )
         ),
-        *((value, "extra of connection 'mm' must be a JSON object") for value in ([1], "x", 5)),
+        *((value, "extra of connection 'mm' must be a JSON object") for value in (["pw"], "pw", 5)),
     ],
 )
 def test_an_extra_that_cannot_be_used_is_refused_and_named(extra, words):
@@ -165,6 +188,20 @@ def test_an_extra_that_cannot_be_used_is_refused_and_named(extra, words):
     assert words in str(caught.value)
     assert "'mm'" in str(caught.value)
     assert "pw" not in str(caught.value)
+
+
+@pytest.mark.parametrize("extra", ['{"verify": false', "timeout=30", "{'proxy': 'http://me:pw@p:1'}"])
+def test_an_extra_that_is_not_json_is_refused_instead_of_ignored(extra):
+    with pytest.raises(api.ConnectionSetupError, match="extra of connection 'mm' must be a JSON object") as caught:
+        read_connection(connection(extra=extra))
+    assert "pw" not in str(caught.value)
+
+
+def test_what_the_form_saves_is_read():
+    empty = connection(extra='{"timeout": null, "verify": null, "proxy": null}')
+    assert read_connection(empty) == Endpoint("https://api.modelmax.io", KEY)
+    filled = connection(extra='{"timeout": 30, "verify": "false", "proxy": "http://p:1"}')
+    assert read_connection(filled) == Endpoint("https://api.modelmax.io", KEY, 30, verify=False, proxy="http://p:1")
 
 
 ECHO = b'{"url": "/v1/queue/veo-3.1", "sent": "Bearer sk-secret"}'

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import ConnectionResult, GetConnection
 
 from airflow_provider_modelmax import api, polling
 from airflow_provider_modelmax.hooks import modelmax
@@ -732,9 +733,19 @@ def test_in_a_loop_secrets_are_masked_from_another_thread(connect, simulator, mo
     assert len(threads) >= 2
 
 
+def test_a_connection_of_the_database_is_found_where_dag_test_runs_the_trigger(simulator, monkeypatch):
+    rest = dict.fromkeys(("login", "schema", "port", "extra"))
+    about = {"conn_id": "stored", "conn_type": "modelmax", "host": simulator.url, "password": simulator.key}
+    found = ConnectionResult(**about, **rest)
+    inline = SimpleNamespace(send=lambda message: found if isinstance(message, GetConnection) else None)
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", inline, raising=False)
+    with pytest.raises(api.BadRequestError, match="no such request"):
+        asyncio.run(ModelMaxHook("stored").aget_status(NONE))
+
+
 def test_key_and_proxy_are_masked_in_logs(connect, simulator, monkeypatch):
     masked = []
     monkeypatch.setattr(modelmax, "mask_secret", masked.append)
     with pytest.raises(api.TransportError):
-        asyncio.run(connect(simulator.url, "sk-1", proxy="http://me:pw@127.0.0.1:9").aget_status(NONE))
-    assert masked == ["sk-1", "http://me:pw@127.0.0.1:9"]
+        asyncio.run(connect(simulator.url, "sk-1", proxy="http://me:p%40w@127.0.0.1:9").aget_status(NONE))
+    assert masked == ["sk-1", "http://me:p%40w@127.0.0.1:9", "p%40w", "p@w"]

@@ -1,0 +1,1 @@
+"""Wheel and sdist: what is in them, and that the wheel alone makes a video."""
