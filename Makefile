@@ -7,7 +7,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
 
-.PHONY: help demo standalone test test-fast chaos chaos-quick bench bench-quick lint format types constraints clean
+.PHONY: help demo standalone test test-fast matrix chaos chaos-quick bench bench-quick lint format types constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,12 +19,15 @@ standalone: .venv/.ready ## Airflow UI with all examples and the simulator, unti
 	@$(BIN)/python -m tests.stack standalone
 
 test: lint types ## Everything that must hold: lint, types, all tests, 90 % of all branches, a little chaos, two benchmarks
-	$(BIN)/pytest -r s --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/pytest -r s -m "not matrix" --cov --cov-report=term:skip-covered --cov-fail-under=90
 	@$(MAKE) --no-print-directory chaos-quick
 	$(BIN)/python -m tests.bench --quick schedule download
 
 test-fast: .venv/.ready ## The tests that start no Airflow
 	$(BIN)/pytest -q -m "not system"
+
+matrix: .venv/.ready ## All tests on Airflow 3.1 to 3.3 and Python 3.10 to 3.13, as a table; MATRIX="3.1 --fast" chooses
+	@$(BIN)/python -m tests.matrix $(MATRIX)
 
 chaos: .venv/.ready ## 300 videos while everything that can be killed is killed; CHAOS="--seed 7" repeats a run
 	$(BIN)/python -m tests.chaos $(CHAOS)
@@ -55,7 +58,7 @@ constraints: .venv/.ready ## Resolve constraints.txt anew
 		pyproject.toml --output-file constraints.txt --upgrade
 
 clean: ## Remove the environment, caches and what demo and standalone made
-	rm -rf .venv .bench .demo .standalone .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .matrix .bench .demo .standalone .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The peers, in the environment of the project; the AWS CLI in one of its own: it wants another botocore.
