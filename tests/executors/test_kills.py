@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.airflow_versions import needs_task_state
 from tests.stack.processes import wait_until
 
 if TYPE_CHECKING:
@@ -86,9 +85,8 @@ def test_a_triggerer_and_a_worker_that_die_during_waits_cost_nothing(examples: E
 
 
 @celery_only
-@needs_task_state
 @pytest.mark.usefixtures("_stuck_halfway", "_whole")
-def test_a_worker_that_dies_in_a_download_costs_no_second_submit(examples: Examples, home: Path) -> None:
+def test_a_worker_that_dies_in_a_download_costs_no_second_submit_or_bill(examples: Examples, home: Path) -> None:
     examples.land_in(str(home / "one_task"))
     run = examples.start("modelmax_text_to_video")
     kill_the_worker(examples, "modelmax_text_to_video", run, "generate")
@@ -113,7 +111,9 @@ def test_a_worker_that_dies_in_the_download_of_a_submitted_job_costs_no_second_b
     tasks = {task["task_id"]: task for task in examples.succeeded("modelmax_wait_and_download", run)}
     assert tasks["video.download"]["try_number"] == 2
     assert examples.submits() == 1
-    assert examples.spent() == [(1, 3, 1)]  # two samples, and the first of them twice
+    ((results, contents, bills),) = examples.spent()
+    assert (results, bills) == (1, 1)
+    assert contents in {3, 4}  # two samples: the first twice, the second perhaps
 
 
 def kill_the_worker(examples: Examples, dag_id: str, run: str, task_id: str, map_index: int = -1) -> None:
