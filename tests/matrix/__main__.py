@@ -26,7 +26,7 @@ def main() -> int:
     outcomes = []
     for row in [row for row in ROWS if row.name in chosen.rows]:
         say(f"{row.name}: Airflow {row.airflow}, Python {row.python}; logs in {row.logs.relative_to(PROJECT)}")
-        outcomes.append(_outcome(row, chosen.fast))
+        outcomes.append(_outcome(row, chosen))
         say(f"{row.name}: {_verdict(outcomes[-1])}")
     drawn = table(outcomes)
     (FOLDER / "table.txt").write_text(f"{drawn}\n")
@@ -39,6 +39,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="row", help=f"of {', '.join(names)} (default: all)")
     parser.add_argument("--fast", action="store_true", help="only the tests that start no Airflow")
+    parser.add_argument("--only", metavar="NAMES", default="", help="only the tests that pytest's -k chooses by this")
     chosen = parser.parse_args()
     if unknown := set(chosen.rows) - set(names):
         parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
@@ -46,7 +47,7 @@ def _arguments() -> argparse.Namespace:
     return chosen
 
 
-def _outcome(row: Row, fast: bool) -> Outcome:
+def _outcome(row: Row, chosen: argparse.Namespace) -> Outcome:
     try:
         make(row)
     except NotRunError as error:
@@ -54,7 +55,7 @@ def _outcome(row: Row, fast: bool) -> Outcome:
     started = time.monotonic()
     report = row.logs / "report.xml"
     report.unlink(missing_ok=True)
-    code = _pytest(row, WITHOUT_AIRFLOW_PROCESSES if fast else row.tests)
+    code = _pytest(row, "-m", WITHOUT_AIRFLOW_PROCESSES if chosen.fast else row.tests, "-k", chosen.only)
     outcome = Outcome(row, seconds=time.monotonic() - started)
     if report.exists():
         outcome.cells = read(report)
@@ -63,11 +64,11 @@ def _outcome(row: Row, fast: bool) -> Outcome:
     return outcome
 
 
-def _pytest(row: Row, tests: str) -> int:
+def _pytest(row: Row, *choice: str) -> int:
     """Run the tests in the environment of the row; what is deprecated and ours is an error."""
     errors = "\n".join(f"error::{kind}:{OURS}" for kind in KINDS)
-    command = [str(row.interpreter), "-m", "pytest", "-r", "fEs", "-m", tests, "-o", f"filterwarnings={errors}"]
-    command += ["-p", "no:cacheprovider", f"--junitxml={row.logs / 'report.xml'}"]
+    command = [str(row.interpreter), "-m", "pytest", "-r", "fEs", *choice, "-o", f"filterwarnings={errors}"]
+    command += ["-p", "no:cacheprovider", f"--junitxml={row.logs / 'report.xml'}", f"--basetemp={row.logs / 'files'}"]
     with (row.logs / "pytest.log").open("w") as output:
         done = subprocess.run(
             command, cwd=PROJECT, env=child_environment({}), stdout=output, stderr=subprocess.STDOUT, check=False

@@ -22,7 +22,7 @@ REPORT = """<testsuites><testsuite>
 <testcase classname="tests.test_storage" name="test_cut[gcs]"/>
 <testcase classname="tests.test_storage" name="test_whole[azure]"><skipped message="no Azurite here"/></testcase>
 <testcase classname="tests.test_storage" name="test_cut[azure]"><skipped message="no Azurite here"/></testcase>
-<testcase classname="tests.executors.test_examples" name="test_once[CeleryExecutor-s3]"><error/></testcase>
+<testcase classname="tests.executors.test_kills" name="test_once[CeleryExecutor]"><error/></testcase>
 </testsuite></testsuites>"""
 
 
@@ -58,7 +58,7 @@ def test_a_cell_says_pass_or_fail_or_skipped_with_numbers(outcome):
 def test_what_failed_and_what_was_not_run_is_named(outcome):
     drawn = table([outcome])
     assert "3.9: tests.test_storage::test_whole[gcs]" in drawn
-    assert "3.9: tests.executors.test_examples::test_once[CeleryExecutor-s3]" in drawn
+    assert "3.9: tests.executors.test_kills::test_once[CeleryExecutor]" in drawn
     assert "3.9: 2 skipped: no Azurite here" in drawn
     assert "s3: no test has this store" in drawn
     assert not outcome.is_good
