@@ -8,8 +8,8 @@ export UV_PROJECT_ENVIRONMENT := .venv
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
 
-.PHONY: help demo standalone test test-fast stores chaos chaos-quick bench bench-quick docs lint format types dist constraints
-.PHONY: clean
+.PHONY: help demo standalone test test-fast stores matrix chaos chaos-quick bench bench-quick docs lint format types dist
+.PHONY: constraints clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,7 +21,7 @@ standalone: .venv/.ready ## Airflow UI with all examples and the simulator, unti
 	@$(BIN)/python -m tests.stack standalone
 
 test: lint types docs ## Everything that must hold: lint, types, the site, all tests, 90 % of all branches, all stores, a little chaos, two benchmarks
-	$(BIN)/pytest -r s --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/pytest -r s -m "not matrix" --cov --cov-report=term:skip-covered --cov-fail-under=90
 	@$(MAKE) --no-print-directory stores
 	@$(MAKE) --no-print-directory chaos-quick
 	$(BIN)/python -m tests.bench --quick schedule download
@@ -31,6 +31,9 @@ test-fast: .venv/.ready ## The tests that start no Airflow
 
 stores: .venv/stores/.ready ## The tests of storage on Google Cloud Storage and Azure (2 GB of libraries, once)
 	.venv/stores/bin/pytest -r s tests/test_storage.py tests/operators/test_stores.py -k "gcs or azure or all_stores"
+
+matrix: .venv/.ready ## All tests on Airflow 3.1 to 3.3 and Python 3.10 to 3.13, as a table; MATRIX="3.1 --fast" chooses
+	@$(BIN)/python -m tests.matrix $(MATRIX)
 
 chaos: .venv/.ready ## 300 videos while everything that can be killed is killed; CHAOS="--seed 7" repeats a run
 	$(BIN)/python -m tests.chaos $(CHAOS)
@@ -69,7 +72,7 @@ constraints: .venv/.ready ## Resolve constraints.txt anew
 		pyproject.toml --output-file constraints.txt --upgrade
 
 clean: ## Remove the environment, caches and what demo and standalone made
-	rm -rf .venv .bench .docs .demo .standalone .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .matrix .bench .docs .demo .standalone .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # All extras, and the servers, in an environment of their own: nobody who tries or tests the rest should wait for them.

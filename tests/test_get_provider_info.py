@@ -13,12 +13,12 @@ import airflow
 import jsonschema
 import pytest
 from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, BaseSensorOperator
-from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
 from airflow.triggers.base import BaseTrigger
 
 from airflow_provider_modelmax import __version__
 from airflow_provider_modelmax.get_provider_info import get_provider_info
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+from tests.airflow_versions import ProvidersManager
 
 INFO = get_provider_info()
 CONNECTION = INFO["connection-types"][0]
@@ -85,5 +85,5 @@ def test_the_form_takes_what_the_connection_takes(field, value, fine):
 
 
 def test_airflow_discovers_the_connection_type():
-    hook = ProvidersManagerTaskRuntime().hooks["modelmax"]
+    hook = ProvidersManager().hooks["modelmax"]
     assert (hook.hook_name, hook.connection_id_attribute_name) == ("ModelMax", ModelMaxHook.conn_name_attr)

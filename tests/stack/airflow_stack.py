@@ -1,4 +1,4 @@
-"""A whole Airflow on this machine: migrated database, api-server, scheduler, dag-processor and triggerer.
+"""A whole Airflow on this machine: migrated database, api-server, scheduler, dag-processor, triggerers, workers.
 
 Each component is the `airflow` command as a process of its own, as in production; settings come through the
 environment only, so that no file of the user is read or written outside `home`.
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tests.stack import workers
 from tests.stack.airflow_settings import settings
 from tests.stack.client import AirflowClient
+from tests.stack.executors import LocalExecutor
 from tests.stack.processes import Service, child_environment, free_port, stop, wait_until
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import psutil
     from typing_extensions import Self
 
+    from tests.stack.executors import Executor
     from tests.stack.postgres import Database
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -45,15 +47,19 @@ class AirflowStack(AirflowClient):
         *,
         connections: Mapping[str, str | dict[str, Any]] | None = None,
         environment: Mapping[str, str] | None = None,
+        executor: Executor | None = None,
+        triggerers: int = 1,
         port: int | None = None,
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Describe it; entering the context starts it.
 
         `dags` is a folder, or several by name, each a DAG bundle. `connections` reach every component through
-        AIRFLOW_CONN_<ID>. `environment` adds or overrides settings. `progress` is told what happens.
+        AIRFLOW_CONN_<ID>. `environment` adds or overrides settings. The second of several
+        `triggerers` is called `triggerer-2`. `progress` is told what happens.
         """
         port = port or free_port()
+        executor = executor or LocalExecutor()
         super().__init__(f"http://127.0.0.1:{port}")
         self.home = home.resolve()
         self.database = database
@@ -62,11 +68,19 @@ class AirflowStack(AirflowClient):
         self.environment = child_environment(
             {
                 **settings(self.home, folders, database, port),
+                **executor.settings(database),
                 **{f"AIRFLOW_CONN_{name.upper()}": _text(value) for name, value in (connections or {}).items()},
                 **(environment or {}),
             }
         )
         self.services = {name: self._service(name, [name]) for name in COMPONENTS}
+        self.triggerers = ["triggerer", *(f"triggerer-{number}" for number in range(2, triggerers + 1))]
+        self.services |= {name: self._another_triggerer(name) for name in self.triggerers[1:]}
+        workers_ = executor.workers(self.home)
+        self.workers = list(workers_)
+        self.jobs: dict[str, int] = {}
+        """The row of each running component in Airflow's table `job`."""
+        self.services |= {name: self._service(name, command) for name, command in workers_.items()}
 
     def __enter__(self) -> Self:
         """Migrate, start all components and wait until they are healthy."""
@@ -94,6 +108,11 @@ class AirflowStack(AirflowClient):
     def _service(self, name: str, command: list[str]) -> Service:
         return Service(name, [*AIRFLOW, *command], self.environment, self.home / "processes" / f"{name}.log")
 
+    def _another_triggerer(self, name: str) -> Service:
+        service = self._service(name, ["triggerer"])
+        service.environment["AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT"] = str(free_port())
+        return service
+
     def _migrate(self) -> None:
         started = time.monotonic()
         migration = self._service("migrate", ["db", "migrate"])
@@ -118,13 +137,40 @@ class AirflowStack(AirflowClient):
                 self.services[name].start()
             self._wait_for_job(name, before[name], started)
         self._wait_for_api(started)
+        for name in (*self.triggerers[1:], *self.workers):
+            self._start_one(name)
 
     def _wait_for_job(self, name: str, before: int, started: float) -> None:
         def has_job() -> bool:
             self.services[name].check()
-            return self._latest_job(name) > before
+            self.jobs[name] = self._latest_job(name)
+            return self.jobs[name] > before
 
         wait_until(has_job, 90, f"{name} at work", self.services[name].tail)
+        self.progress(f"{name} up ({time.monotonic() - started:.0f} s)")
+
+    def _start_one(self, name: str) -> None:
+        """Start a component (again) and wait until the new process is at work."""
+        started = time.monotonic()
+        service = self.services[name]
+        if name == "api-server":
+            service.start()
+            self._wait_for_api(started)
+        elif name in self.workers:
+            written = service.log.stat().st_size if service.log.exists() else 0
+            service.start()
+            self._wait_for_worker(name, written, started)
+        else:
+            before = self._latest_job(name)
+            service.start()
+            self._wait_for_job(name, before, started)
+
+    def _wait_for_worker(self, name: str, written: int, started: float) -> None:
+        def is_ready() -> bool:
+            self.services[name].check()
+            return b" ready." in self.services[name].log.read_bytes()[written:]
+
+        wait_until(is_ready, 90, f"{name} ready", self.services[name].tail)
         self.progress(f"{name} up ({time.monotonic() - started:.0f} s)")
 
     def _wait_for_api(self, started: float) -> None:
@@ -140,7 +186,7 @@ class AirflowStack(AirflowClient):
 
     def _latest_job(self, name: str) -> int:
         query = "SELECT COALESCE(MAX(id), 0) AS latest FROM job WHERE job_type = :job_type"
-        return int(self.rows(query, job_type=JOB_TYPES[name])[0]["latest"])
+        return int(self.rows(query, job_type=_job_type(name))[0]["latest"])
 
     def wait_healthy(self, timeout: float = 120) -> None:
         """Wait until the api-server calls every component healthy; show the log of one that ended."""
@@ -169,25 +215,26 @@ class AirflowStack(AirflowClient):
     def restart(self, component: str) -> None:
         """Start a component (again) and wait until the new process is at work."""
         stop([self.services[component]])
-        started = time.monotonic()
-        if component == "api-server":
-            self.services[component].start()
-            self._wait_for_api(started)
-        else:
-            before = self._latest_job(component)
-            self.services[component].start()
-            self._wait_for_job(component, before, started)
+        self._start_one(component)
 
     # Evidence
 
     def worker_processes(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> list[psutil.Process]:
         """Return the processes that execute a task instance right now."""
         instance = self.task_instance(dag_id, run_id, task_id, map_index)
-        return workers.of(self.services["scheduler"].family(), instance["id"])
+        return workers.of(self._hosts(), instance["id"])
 
     def busy_workers(self) -> list[psutil.Process]:
         """Return the processes that execute any task."""
-        return workers.busy(self.services["scheduler"].family())
+        return workers.busy(self._hosts())
+
+    def worker_of(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str | None:
+        """Name the Celery worker that executes a task instance right now."""
+        instance = self.task_instance(dag_id, run_id, task_id, map_index)
+        return next((name for name in self.workers if workers.of(self.services[name].family(), instance["id"])), None)
+
+    def _hosts(self) -> list[psutil.Process]:
+        return [process for name in self.workers or ["scheduler"] for process in self.services[name].family()]
 
     def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
         """Run a SQL query on the metadata database."""
@@ -201,3 +248,7 @@ class AirflowStack(AirflowClient):
 
 def _text(connection: str | dict[str, Any]) -> str:
     return connection if isinstance(connection, str) else json.dumps(connection)
+
+
+def _job_type(name: str) -> str:
+    return next(kind for component, kind in JOB_TYPES.items() if name.startswith(component))

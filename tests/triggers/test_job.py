@@ -11,9 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.serde import deserialize, serialize
-from airflow.serialization.decoders import smart_decode_trigger_kwargs
-from airflow.serialization.encoders import encode_trigger
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_modelmax import api, polling
@@ -22,6 +19,7 @@ from airflow_provider_modelmax.pace import Experience
 from airflow_provider_modelmax.simulator import Simulator
 from airflow_provider_modelmax.triggers import job as module
 from airflow_provider_modelmax.triggers.job import FIRST_EVENT, JobEvent, ModelMaxJobTrigger
+from tests.airflow_versions import deserialize, encode_trigger, serialize, smart_decode_trigger_kwargs
 
 PROMPT = "a very secret boat"
 

@@ -1,0 +1,33 @@
+"""Where each version of Airflow keeps what the tests look into, and what a version lacks."""
+
+from __future__ import annotations
+
+import airflow
+import pytest
+
+AIRFLOW = tuple(int(part) for part in airflow.__version__.split(".")[:2])
+KEEPS_TASK_STATE = AIRFLOW >= (3, 3)
+
+if AIRFLOW >= (3, 2):
+    from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime as ProvidersManager
+    from airflow.sdk.serde import deserialize, serialize
+    from airflow.serialization.decoders import smart_decode_trigger_kwargs
+    from airflow.serialization.encoders import encode_trigger
+else:
+    from airflow.providers_manager import ProvidersManager
+    from airflow.serialization.serde import deserialize, serialize
+    from airflow.serialization.serialized_objects import _encode_trigger as encode_trigger
+    from airflow.serialization.serialized_objects import smart_decode_trigger_kwargs
+
+needs_task_state = pytest.mark.skipif(not KEEPS_TASK_STATE, reason="Airflow keeps the state of a task since 3.3")
+
+__all__ = [
+    "AIRFLOW",
+    "KEEPS_TASK_STATE",
+    "ProvidersManager",
+    "deserialize",
+    "encode_trigger",
+    "needs_task_state",
+    "serialize",
+    "smart_decode_trigger_kwargs",
+]

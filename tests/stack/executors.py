@@ -1,0 +1,104 @@
+"""Who runs the tasks: processes of the scheduler, or workers of Celery. Says what differs; starts nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import redis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tests.stack.postgres import Database
+
+BROKER = "redis://127.0.0.1:6379/0"
+
+
+class Executor(Protocol):
+    """One way to run tasks."""
+
+    name: str
+
+    def settings(self, database: Database) -> dict[str, str]:
+        """Say what differs from the settings of the stack."""
+
+    def workers(self, home: Path) -> Mapping[str, list[str]]:
+        """Return the `airflow` command of each worker by the name of its service."""
+
+
+@dataclass(frozen=True)
+class LocalExecutor:
+    """The scheduler runs tasks in processes of its own."""
+
+    name: str = "LocalExecutor"
+
+    def settings(self, database: Database) -> dict[str, str]:
+        """Nothing differs."""
+        return {}
+
+    def workers(self, home: Path) -> Mapping[str, list[str]]:
+        """There are none."""
+        return {}
+
+
+@dataclass(frozen=True)
+class CeleryExecutor:
+    """Workers take tasks from a queue of this run's own, in a Redis that others may use as well."""
+
+    broker: str
+    count: int = 2
+    name: str = "CeleryExecutor"
+    queue: str = field(default_factory=lambda: f"modelmax-{uuid.uuid4().hex[:12]}")
+
+    def settings(self, database: Database) -> dict[str, str]:
+        """Name the broker, the queue, and the database that keeps results."""
+        return {
+            "AIRFLOW__CORE__EXECUTOR": self.name,
+            "AIRFLOW__CELERY__BROKER_URL": self.broker,
+            "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{database.url}",
+            "AIRFLOW__CELERY__WORKER_CONCURRENCY": "3",
+            # The default of a second is too short for a busy machine.
+            "AIRFLOW__CELERY__OPERATION_TIMEOUT": "10",
+            "AIRFLOW__OPERATORS__DEFAULT_QUEUE": self.queue,
+            "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__GLOBAL_KEYPREFIX": f"{self.queue}:",
+            "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "3600",
+        }
+
+    def workers(self, home: Path) -> Mapping[str, list[str]]:
+        """Return the commands of so many workers; the api-server reads their logs from the common folder."""
+        return {name: self._command(home, name) for name in (f"worker-{n}" for n in range(1, self.count + 1))}
+
+    def _command(self, home: Path, name: str) -> list[str]:
+        options = ["--celery-hostname", f"{name}@{self.queue}", "--queues", self.queue]
+        options += ["--pid", str(home / "processes" / f"{name}.pid")]
+        return ["celery", "worker", *options, "--skip-serve-logs", "--without-gossip", "--without-mingle"]
+
+
+@contextlib.contextmanager
+def celery() -> Iterator[CeleryExecutor | None]:
+    """Give a queue for one run and remove it afterwards; None where no Redis answers.
+
+    `MODELMAX_TEST_REDIS` names the server.
+    """
+    with redis.Redis.from_url(os.environ.get("MODELMAX_TEST_REDIS", BROKER), socket_connect_timeout=3) as server:
+        if not _answers(server):
+            yield None
+            return
+        executor = CeleryExecutor(os.environ.get("MODELMAX_TEST_REDIS", BROKER))
+        try:
+            yield executor
+        finally:
+            for key in server.scan_iter(f"{executor.queue}:*"):
+                server.delete(key)
+
+
+def _answers(server: redis.Redis) -> bool:
+    try:
+        return bool(server.ping())
+    except redis.RedisError:
+        return False
