@@ -42,6 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.system)
             item.add_marker(pytest.mark.matrix)
+            item.add_marker(pytest.mark.timeout(600))  # the first of them starts an Airflow
 
 
 @pytest.fixture(scope="package", params=["LocalExecutor", "CeleryExecutor"])
