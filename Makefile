@@ -48,7 +48,7 @@ bench-quick: .venv/.bench ## The same with fewer and shorter measurements
 	$(BIN)/python -m tests.bench --quick $(BENCH)
 
 docs: .venv/.docs ## The site of docs/ in .docs/html; a warning is an error
-	@$(BIN)/sphinx-build -q -W --keep-going -n -j auto -d .docs/doctrees docs .docs/html
+	@$(BIN)/sphinx-build -q -E -W --keep-going -n -j auto -d .docs/doctrees docs .docs/html
 	@echo "The site: .docs/html/index.html"
 
 lint: .venv/.ready ## Style and format

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,16 @@ def test_https_goes_through_a_tunnel_and_the_proxy_never_sees_the_key(ask, conne
         ask(connect("https://modelmax.invalid", "sk-1", proxy=listener.url))
     assert listener.requests[0].startswith("CONNECT modelmax.invalid:443 ")
     assert "sk-1" not in "".join(listener.requests)
+
+
+@pytest.mark.parametrize("host", ["https://modelmax.invalid", "http://modelmax.invalid"])
+def test_a_proxy_that_refuses_its_password_does_not_make_it_known(ask, connect, listener, host):
+    listener.answer = answer(b"no", "407 Proxy Authentication Required")
+    key, proxy = "sk-12345", f"http://me:s3cr%21t@127.0.0.1:{listener.port}"
+    with pytest.raises(api.ModelMaxError) as caught:
+        ask(connect(host, key, proxy=proxy))
+    shown = "".join(traceback.format_exception(caught.value))
+    assert not any(secret in shown for secret in ("s3cr", "bWU6", key))
 
 
 def test_netrc_does_not_replace_the_key(ask, connect, listener, monkeypatch, tmp_path):
