@@ -76,7 +76,7 @@ class CeleryExecutor:
         return {name: self._command(home, name) for name in (f"worker-{n}" for n in range(1, self.count + 1))}
 
     def _command(self, home: Path, name: str) -> list[str]:
-        # No --celery-hostname: with it a worker of Airflow 3.1 may receive tasks and never run them (apache/airflow#59707).
+        # No --celery-hostname: with it a worker of Airflow 3.1 may receive tasks and run none (apache/airflow#59707).
         options = ["--queues", self.queue, "--pid", str(home / "processes" / f"{name}.pid")]
         return ["celery", "worker", *options, "--skip-serve-logs", "--without-gossip", "--without-mingle"]
 
