@@ -62,6 +62,8 @@ class CeleryExecutor:
             "AIRFLOW__CELERY__BROKER_URL": self.broker,
             "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{database.url}",
             "AIRFLOW__CELERY__WORKER_CONCURRENCY": "3",
+            # So that two workers on one machine may have one name.
+            "AIRFLOW__CELERY__WORKER_ENABLE_REMOTE_CONTROL": "False",
             # The default of a second is too short for a busy machine.
             "AIRFLOW__CELERY__OPERATION_TIMEOUT": "10",
             "AIRFLOW__OPERATORS__DEFAULT_QUEUE": self.queue,
@@ -74,8 +76,8 @@ class CeleryExecutor:
         return {name: self._command(home, name) for name in (f"worker-{n}" for n in range(1, self.count + 1))}
 
     def _command(self, home: Path, name: str) -> list[str]:
-        options = ["--celery-hostname", f"{name}@{self.queue}", "--queues", self.queue]
-        options += ["--pid", str(home / "processes" / f"{name}.pid")]
+        # No --celery-hostname: with it a worker of Airflow 3.1 may receive tasks and run none (apache/airflow#59707).
+        options = ["--queues", self.queue, "--pid", str(home / "processes" / f"{name}.pid")]
         return ["celery", "worker", *options, "--skip-serve-logs", "--without-gossip", "--without-mingle"]
 
 
