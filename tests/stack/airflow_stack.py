@@ -203,6 +203,13 @@ class AirflowStack(AirflowClient):
         """Return the ends of all component logs."""
         return "\n".join(service.tail() for service in self.services.values())
 
+    def command(self, name: str, *arguments: str) -> str:
+        """Run the `airflow` command and return what it says; raise when it fails."""
+        service = self._service(name, list(arguments))
+        if service.run():
+            raise RuntimeError(f"airflow {' '.join(arguments)} failed\n{service.tail()}")
+        return service.log.read_text(errors="replace")
+
     # Chaos
 
     def kill(self, component: str, number: signal.Signals = signal.SIGKILL) -> None:

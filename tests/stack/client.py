@@ -31,12 +31,12 @@ class AirflowClient:
         self._session = requests.Session()
         self._session.trust_env = False
 
-    def call(self, method: str, path: str, **arguments: Any) -> Any:
-        """Send one request to `/api/v2` and return the JSON; raise an error answer with what it says."""
+    def call(self, method: str, path: str, *, base: str = "api/v2", **arguments: Any) -> Any:
+        """Send one request and return the JSON; raise an error answer with what it says."""
         if "Authorization" not in self._session.headers:
             token = self._session.get(f"{self.url}/auth/token", timeout=10).json()["access_token"]
             self._session.headers["Authorization"] = f"Bearer {token}"
-        answer = self._session.request(method, f"{self.url}/api/v2/{path}", timeout=30, **arguments)
+        answer = self._session.request(method, f"{self.url}/{base}/{path}", timeout=30, **arguments)
         if not answer.ok:
             raise requests.HTTPError(f"{method} {path}: {answer.status_code} {answer.text}", response=answer)
         return answer.json() if answer.content else None

@@ -26,6 +26,7 @@ BUNDLES = {
     "chaos": PROJECT / "tests" / "chaos" / "dags",
 }
 USED = pytest.StashKey[str]()
+OTHER_KEY = "sk-of-another-account-that-must-not-be-mixed-up"
 WRONG_KEY = "sk-wrong-key-that-must-appear-nowhere-either"
 VARIABLES = {"AIRFLOW_VAR_VIDEOS": "s3://store@videos/examples"}
 
@@ -64,9 +65,9 @@ def simulator(home: Path) -> Iterator[Simulator]:
 
 @pytest.fixture(scope="session")
 def big_simulator(home: Path) -> Iterator[Simulator]:
-    """Run another that serves 20 MB, at once."""
+    """Run another that serves 20 MB, at once, and knows another key: jobs of both wait in one triggerer."""
     options = ("--queue-seconds", "0", "--run-seconds", "0", "--filler-bytes", str(20_000_000), "--plain-videos")
-    with Simulator(home / "big", *options) as running:
+    with Simulator(home / "big", *options, key=OTHER_KEY) as running:
         yield running
 
 
@@ -115,8 +116,12 @@ def stack(
         "store": s3.connection,
         "store_reader": s3.read_only_connection,
     }
+    vault = home / "vault.json"
+    vault.write_text(json.dumps({"modelmax_vault": simulator.connection}))
     environment = {
         **VARIABLES,
+        "AIRFLOW__SECRETS__BACKEND": "airflow.secrets.local_filesystem.LocalFilesystemBackend",
+        "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps({"connections_file_path": str(vault)}),
         **statsd.settings,
         "PYTHONPATH": str(PROJECT),
         "MODELMAX_CHAOS_CRASHES": str(home / "crashes"),

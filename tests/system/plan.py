@@ -32,6 +32,11 @@ def plan(stranger: str) -> dict[str, Case]:
         "denied": Case(conf={"destination": "s3://store_reader@videos/denied/"}),
         "no_bucket": Case(conf={"destination": "s3://store@no-such-bucket/folder/"}),
         "no_connection": Case(conf={"destination": "s3://nobody@videos/no_connection/"}),
+        # connections
+        "account_one": Case(faults=(takes(1, 15),)),
+        "account_two": Case("big", (takes(1, 15),)),
+        "modelmax_vault": Case("modelmax_vault", (takes(1, 20),)),
+        "modelmax_saved": Case("modelmax_saved", (takes(1, 20),)),
         # clears
         "cleared": Case(faults=(AT_ONCE,)),
         "cleared_object": Case(faults=(AT_ONCE,)),

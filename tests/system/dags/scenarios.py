@@ -63,6 +63,10 @@ with scenario("retried"):
 with scenario("big"):
     ModelMaxGenerateVideoOperator(task_id="generate", **ORDER, modelmax_conn_id="modelmax_big")
 
+for conn_id in ("modelmax_vault", "modelmax_saved"):
+    with scenario(conn_id):
+        ModelMaxGenerateVideoOperator(task_id="generate", **ORDER, modelmax_conn_id=conn_id)
+
 with scenario("wrong_key"):
     ModelMaxGenerateVideoOperator(task_id="generate", **ORDER, **RETRIED, modelmax_conn_id="modelmax_wrong_key")
 
