@@ -8,7 +8,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
 
-.PHONY: help demo standalone test test-fast stores matrix chaos chaos-quick bench bench-quick docs lint format types dist
+.PHONY: help demo standalone test test-fast stores stores-quick matrix chaos chaos-quick bench bench-quick docs lint format types dist
 .PHONY: constraints clean
 
 help: ## Show the targets
@@ -20,14 +20,18 @@ demo: .venv/.ready ## Make one video in a real Airflow, against the simulator: n
 standalone: .venv/.ready ## Airflow UI with all examples and the simulator, until Ctrl-C
 	@$(BIN)/python -m tests.stack standalone
 
-test: lint types docs ## Everything that must hold: lint, types, the site, all tests, 90 % of all branches, all stores, a little chaos, two benchmarks
+test: lint types docs ## Everything that must hold: lint, types, the site, all tests, 90 % of all branches, some on all stores, a little chaos, two benchmarks
 	$(BIN)/pytest -r s -m "not matrix" --cov --cov-report=term:skip-covered --cov-fail-under=90
-	@$(MAKE) --no-print-directory stores
+	@$(MAKE) --no-print-directory stores-quick
 	@$(MAKE) --no-print-directory chaos-quick
 	$(BIN)/python -m tests.bench --quick schedule download
 
 test-fast: .venv/.ready ## The tests that start no Airflow
 	$(BIN)/pytest -q -m "not system"
+
+stores-quick: .venv/stores/.ready ## Some of them
+	.venv/stores/bin/pytest -q -r s tests/test_storage.py \
+		-k "(gcs or azure) and (lands_whole or document or check or killed or leaves_the_old or credentials)"
 
 stores: .venv/stores/.ready ## The tests of storage on Google Cloud Storage and Azure (2 GB of libraries, once)
 	.venv/stores/bin/pytest -r s tests/test_storage.py tests/operators/test_stores.py -k "gcs or azure or all_stores"

@@ -203,9 +203,10 @@ class AirflowStack(AirflowClient):
         """Return the ends of all component logs."""
         return "\n".join(service.tail() for service in self.services.values())
 
-    def command(self, name: str, *arguments: str) -> str:
-        """Run the `airflow` command and return what it says; raise when it fails."""
+    def command(self, name: str, *arguments: str, **environment: str) -> str:
+        """Run the `airflow` command, with more in its environment, and return what it says; raise when it fails."""
         service = self._service(name, list(arguments))
+        service.environment = {**service.environment, **environment}
         if service.run():
             raise RuntimeError(f"airflow {' '.join(arguments)} failed\n{service.tail()}")
         return service.log.read_text(errors="replace")

@@ -93,19 +93,12 @@ def statsd() -> Iterator[Statsd]:
 
 
 @pytest.fixture(scope="session")
-def lineage_file(home: Path) -> Path:
-    """Return where OpenLineage's events of the DAG `seen` are written."""
-    return home / "lineage.json"
-
-
-@pytest.fixture(scope="session")
 def stack(
     home: Path,
     simulator: Simulator,
     big_simulator: Simulator,
     s3: SeaweedFS,
     statsd: Statsd,
-    lineage_file: Path,
     pytestconfig: pytest.Config,
 ) -> Iterator[AirflowStack]:
     """Run Airflow, connected to both: `modelmax_default`, `store` and, with read-only rights, `store_reader`."""
@@ -125,10 +118,6 @@ def stack(
         **statsd.settings,
         "PYTHONPATH": str(PROJECT),
         "MODELMAX_CHAOS_CRASHES": str(home / "crashes"),
-        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
-            {"type": "file", "log_file_path": str(lineage_file), "append": True}
-        ),
-        "AIRFLOW__OPENLINEAGE__SELECTIVE_ENABLE": "True",
     }
     with (
         database(home) as metadata,

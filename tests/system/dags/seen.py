@@ -1,10 +1,9 @@
-"""What others see of a video: asset events, OpenLineage (for this DAG alone), a retry policy where Airflow has them."""
+"""What others see of a video: asset events, OpenLineage, a retry policy where Airflow has them."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.providers.openlineage.utils.selective_enable import enable_lineage
 from airflow.sdk import DAG, Asset, AssetAlias
 
 from airflow_provider_modelmax.api import InsufficientBalanceError
@@ -18,10 +17,8 @@ ORDER = {
     "poll_interval": 1,
 }
 
-with DAG("seen", schedule=None, render_template_as_native_obj=True) as seen:
+with DAG("seen", schedule=None, render_template_as_native_obj=True):
     ModelMaxGenerateVideoOperator(task_id="generate", **ORDER, outlets=[Asset("seen_videos"), AssetAlias("seen_each")])
-
-enable_lineage(seen)
 
 try:
     from airflow.sdk import RetryAction, RetryRule
