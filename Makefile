@@ -20,11 +20,10 @@ demo: .venv/.ready ## Make one video in a real Airflow, against the simulator: n
 standalone: .venv/.ready ## Airflow UI with all examples and the simulator, until Ctrl-C
 	@$(BIN)/python -m tests.stack standalone
 
-test: lint types docs ## Everything that must hold: lint, types, the site, all tests, 90 % of all branches, some on all stores, a little chaos, two benchmarks
+test: lint types docs ## Everything that must hold: lint, types, the site, all tests, 90 % of all branches, a little chaos, a benchmark
 	$(BIN)/pytest -r s -m "not matrix" --cov --cov-report=term:skip-covered --cov-fail-under=90
-	@$(MAKE) --no-print-directory stores-quick
 	@$(MAKE) --no-print-directory chaos-quick
-	$(BIN)/python -m tests.bench --quick schedule download
+	$(BIN)/python -m tests.bench --quick schedule
 
 test-fast: .venv/.ready ## The tests that start no Airflow
 	$(BIN)/pytest -q -m "not system"
