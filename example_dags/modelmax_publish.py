@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from airflow.sdk import DAG, Asset, AssetAlias, task
+from airflow.sdk import DAG, Asset, task
 
 LANDED = Asset("modelmax_landed")
 
@@ -19,15 +19,5 @@ def publish(triggering_asset_events: Any = None) -> list[str]:
     return [uri for event in events for uri in event.extra["uris"]]
 
 
-@task
-def catalogue(triggering_asset_events: Any = None) -> list[str]:
-    """Tell of each video that an alias stands for; its asset is the object, without the connection that opens it."""
-    events = [event for of_one in triggering_asset_events.values() for event in of_one]
-    return [f"{event.asset.uri} is a video of job {event.extra['request_id']}" for event in events]
-
-
 with DAG("modelmax_publish", schedule=[LANDED], tags=["modelmax"]):
     publish()
-
-with DAG("modelmax_catalogue", schedule=[AssetAlias("modelmax_videos")], tags=["modelmax"]):
-    catalogue()

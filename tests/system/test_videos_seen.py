@@ -18,34 +18,37 @@ if TYPE_CHECKING:
     from tests.stack.airflow_stack import AirflowStack
     from tests.stack.simulator import Simulator
     from tests.stack.statsd import Statsd
-    from tests.system.cases import Run
+    from tests.system.cases import Run, Start
 
     Cases = Mapping[str, Run]
 
 USAGE = {"video_seconds": 1, "video_resolution": "720p", "video_has_audio": True}
 
 
-@pytest.mark.cases("seen")
+@pytest.fixture(scope="session")
+def seen(start: Start) -> Run:
+    """Start the video that others see."""
+    return start(["seen"])["seen"]
+
+
 def test_the_dashboard_is_one_click_away_while_a_task_waits(
-    stack: AirflowStack, simulator: Simulator, cases: Cases
+    stack: AirflowStack, simulator: Simulator, seen: Run
 ) -> None:
-    run = cases["seen"]
+    run = seen
     stack.wait_for_task_state(run.dag_id, run.run_id, "generate", "deferred")
     links = wait_until(lambda: _links(stack, run), 15, "the link is pushed")
     assert links == {"ModelMax dashboard": f"{simulator.url}/", "Video manifest": None}
 
 
-@pytest.mark.cases("seen")
-def test_rendered_templates_show_the_prompt_and_name_the_image(stack: AirflowStack, cases: Cases) -> None:
-    run = cases["seen"].succeeded()
+def test_rendered_templates_show_the_prompt_and_name_the_image(stack: AirflowStack, seen: Run) -> None:
+    run = seen.succeeded()
     fields = stack.rendered_fields(run.dag_id, run.run_id, "generate")
     assert fields["prompt"] == "(seen) waves"
     assert fields["parameters"] == {"duration_seconds": 1, "image": str(PICTURE)}
 
 
-@pytest.mark.cases("seen")
-def test_asset_events_say_what_was_made_and_what_it_cost(stack: AirflowStack, cases: Cases) -> None:
-    run = cases["seen"].succeeded()
+def test_asset_events_say_what_was_made_and_what_it_cost(stack: AirflowStack, seen: Run) -> None:
+    run = seen.succeeded()
     (uri,) = run.xcom()
     made = {
         "request_id": run.only_job()["request_id"],
@@ -94,9 +97,9 @@ def test_openlineage_hears_of_order_job_bill_and_objects_and_not_of_the_prompt(
     assert order["prompt"] not in json.dumps(facet) + json.dumps(done["outputs"])
 
 
-@pytest.mark.cases("seen", "job_failed", "balance_empty", "past_deadline")
-def test_metrics_count_jobs_bills_videos_and_failures(statsd: Statsd, cases: Cases) -> None:
-    cases["seen"].succeeded()
+@pytest.mark.cases("job_failed", "balance_empty", "past_deadline")
+def test_metrics_count_jobs_bills_videos_and_failures(statsd: Statsd, cases: Cases, seen: Run) -> None:
+    seen.succeeded()
     for name in ("job_failed", "balance_empty", "past_deadline"):
         cases[name].failed()
     assert set(statsd.values("modelmax.submitted")) == {1}
