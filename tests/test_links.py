@@ -41,6 +41,7 @@ def test_without_a_usable_connection_there_is_no_link():
             "gs://store@videos/a b/x.json",
             "https://console.cloud.google.com/storage/browser/_details/videos/a%20b/x.json",
         ),
+        ("gs://store@videos/a@b.json", "https://console.cloud.google.com/storage/browser/_details/videos/a%40b.json"),
         ("abfs://store@videos/x.json", ""),
         ("/tmp/videos/x.json", ""),
         ("file:///tmp/videos/x.json", ""),

@@ -37,7 +37,7 @@ ROOMS: dict[str, set[str]] = {
     "edge.py": {"airflow", ".api", ".metrics", ".polling"},
     "metrics.py": {COMPAT, ".api"},
     "retry_policy.py": {"airflow.sdk", ".api", ".edge"},
-    "links.py": {COMPAT, "airflow.sdk.types", ".api", ".stores"},
+    "links.py": {COMPAT, "airflow.sdk.types", ".api", ".lineage", ".stores"},
     "lineage.py": {COMPAT, "airflow.sdk", "airflow.sdk.plugins_manager", ".stores"},
     "facets.py": {
         "airflow.providers.openlineage",
