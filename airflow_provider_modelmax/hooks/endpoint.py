@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from airflow_provider_modelmax.api import DEFAULT_BASE_URL, ConnectionSetupError
 
@@ -114,27 +114,24 @@ def _base_url(connection: Connection) -> str:
         port = parts.port or connection.port
     except ValueError as error:
         raise ConnectionSetupError(f"The host of connection {connection.conn_id!r} is no URL: {error}.") from None
+    if complaint := _complaint(host, parts):
+        raise ConnectionSetupError(f"The host of connection {connection.conn_id!r} {complaint}")
+    name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{name}{f':{port}' if port else ''}{parts.path}"
+
+
+def _complaint(host: str, parts: SplitResult) -> str | None:
+    """Return what is wrong with a base URL."""
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConnectionSetupError(
-            f"The host of connection {connection.conn_id!r} has no scheme: write the base URL, "
-            f"for example {DEFAULT_BASE_URL} or http://127.0.0.1:8765."
-        )
+        return f"has no scheme: write the base URL, for example {DEFAULT_BASE_URL} or http://127.0.0.1:8765."
     odd = any(char.isspace() or char == "\\" for char in host)
     if odd or parts.username is not None or parts.query or parts.fragment:
-        raise ConnectionSetupError(
-            f"The host of connection {connection.conn_id!r} must be a base URL: no spaces, user, query or fragment. "
-            "The API key belongs into the password field."
-        )
+        return "must be a base URL: no spaces, user, query or fragment. The API key belongs into the password field."
     if "v1" in parts.path.split("/"):
-        raise ConnectionSetupError(
-            f"The host of connection {connection.conn_id!r} must end before /v1: every call begins with it."
-        )
+        return "must end before /v1: every call begins with it."
     if parts.scheme == "http" and parts.hostname == urlsplit(DEFAULT_BASE_URL).hostname:
-        raise ConnectionSetupError(
-            f"The host of connection {connection.conn_id!r} would send the key unencrypted: write {DEFAULT_BASE_URL}."
-        )
-    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{name}{f':{port}' if port else ''}{parts.path}"
+        return f"would send the key unencrypted: write {DEFAULT_BASE_URL}."
+    return None
 
 
 def _timeout(conn_id: str, extra: Mapping[str, Any]) -> float:
