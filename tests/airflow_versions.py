@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import airflow
-import pytest
 
 AIRFLOW = tuple(int(part) for part in airflow.__version__.split(".")[:2])
 KEEPS_TASK_STATE = AIRFLOW >= (3, 3)
@@ -19,15 +18,12 @@ else:
     from airflow.serialization.serialized_objects import _encode_trigger as encode_trigger
     from airflow.serialization.serialized_objects import smart_decode_trigger_kwargs
 
-needs_task_state = pytest.mark.skipif(not KEEPS_TASK_STATE, reason="Airflow keeps the state of a task since 3.3")
-
 __all__ = [
     "AIRFLOW",
     "KEEPS_TASK_STATE",
     "ProvidersManager",
     "deserialize",
     "encode_trigger",
-    "needs_task_state",
     "serialize",
     "smart_decode_trigger_kwargs",
 ]

@@ -11,13 +11,12 @@ from email import message_from_string
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.stack.processes import PROJECT
+from tests.stack.processes import PROJECT, UV
 
 if TYPE_CHECKING:
     from email.message import Message
 
 SIMULATOR_EXTRA = "simulator"
-UV = [str(Path(sys.executable).with_name("uv"))]
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Archives:
 
 def build(out: Path) -> Archives:
     """Build the sdist from the tree and the wheel from the sdist, so that the sdist is known to be enough."""
-    subprocess.run([*UV, "build", "--quiet", "--out-dir", str(out), str(PROJECT)], check=True)
+    subprocess.run([UV, "build", "--quiet", "--out-dir", str(out), str(PROJECT)], check=True)
     (wheel,), (sdist,) = out.glob("*.whl"), out.glob("*.tar.gz")
     return Archives(wheel, sdist)
 

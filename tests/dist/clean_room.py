@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.dist.archives import UV, Archives
-from tests.stack.processes import PROJECT, Service, child_environment
+from tests.dist.archives import Archives
+from tests.stack.processes import PROJECT, UV, Service, child_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,10 +55,10 @@ class CleanRoom:
     def install(self, archives: Archives, extra: str = "") -> None:
         """Install the wheel, from an empty environment the first time."""
         if not self.bin.exists():
-            subprocess.run([*UV, "venv", "--quiet", "--python", sys.executable, self.bin.parent], check=True)
+            subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, self.bin.parent], check=True)
         what = f"{archives.wheel}[{extra}]" if extra else str(archives.wheel)
         constraints = ["--constraint", str(PROJECT / "constraints.txt")]
-        install = [*UV, "pip", "install", "--quiet", "--python", str(self.bin / "python"), *constraints, what]
+        install = [UV, "pip", "install", "--quiet", "--python", str(self.bin / "python"), *constraints, what]
         subprocess.run(install, check=True)
         self.say(f"installed {archives.wheel.name}{f' with [{extra}]' if extra else ', without extras'}")
 

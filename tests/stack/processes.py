@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 PROJECT = Path(__file__).resolve().parents[2]
 TAG = "MODELMAX_STACK_PROCESS"
+UV = shutil.which("uv", path=os.path.dirname(sys.executable)) or "uv"  # noqa: PTH120
 _handed_out: set[int] = set()
 
 
