@@ -152,6 +152,12 @@ def start(
 
 
 @pytest.fixture(scope="session")
+def timed(start: Start) -> dict[str, Run]:
+    """Start the cases whose end is timed; not with all the others, behind which their last segment would queue."""
+    return start(["past_deadline", "past_execution_timeout", "sensors_stuck"])
+
+
+@pytest.fixture(scope="session")
 def cases(request: pytest.FixtureRequest, start: Start) -> dict[str, Run]:
     """Start the cases of all tests that were chosen: each waits for seconds, and they can wait together."""
     wanted = {name for item in request.session.items for mark in item.iter_markers("cases") for name in mark.args}

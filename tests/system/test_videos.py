@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     Cases = Mapping[str, Run]
 
 ONCE = (1, 1, 1)  # result calls, content calls, bills
-STILL_RUNNING = "may still be running"
 
 
 @pytest.fixture(scope="session")
@@ -206,17 +204,6 @@ def test_what_no_retry_can_mend_fails_in_the_first_try(cases: Cases, name: str, 
     assert [bills for _, _, bills in run.spent()] == [0] * jobs
 
 
-@pytest.mark.cases("past_deadline", "past_execution_timeout")
-@pytest.mark.parametrize("name", ["past_deadline", "past_execution_timeout"])
-def test_a_deferred_task_ends_at_its_deadline(cases: Cases, name: str) -> None:
-    run = cases[name].failed()
-    log = run.log()
-    assert STILL_RUNNING in log
-    assert run.only_job()["request_id"] in log
-    assert -1 < _late(run) < 20
-    assert run.spent() == [(0, 0, 0)]
-
-
 # Sensors
 
 
@@ -242,17 +229,6 @@ def test_a_sensor_of_a_failed_job_fails_at_once_or_is_skipped(cases: Cases) -> N
 
 
 _TWICE = {"deferrable": "failed", "deferrable_soft": "skipped", "reschedule": "failed", "reschedule_soft": "skipped"}
-
-
-@pytest.mark.cases("sensors_stuck")
-def test_a_sensor_ends_at_its_timeout(cases: Cases) -> None:
-    run = cases["sensors_stuck"].failed()
-    wanted = {"deferrable": "failed", "deferrable_soft": "skipped", "reschedule": "failed"}
-    assert {each: run.task(each)["state"] for each in wanted} == wanted
-    for task_id in wanted:
-        task = run.task(task_id)
-        assert 19 < task["duration"] < 45 or task_id == "reschedule", task
-    assert STILL_RUNNING in run.log("deferrable")
 
 
 # The race of the scheduler with a trigger that fires early
@@ -291,11 +267,3 @@ def _landed(stack: AirflowStack) -> dict[str, list[str]]:
 def _one_video(run: Run) -> str:
     (name,) = run.videos()
     return name
-
-
-def _late(run: Run) -> float:
-    """Return how many seconds after the deadline that its log names a task ended."""
-    until = re.search(r"without a worker slot, until (\S+ \S+) UTC at most", run.log())
-    assert until, run.log()
-    ended = datetime.fromisoformat(run.task()["end_date"])
-    return (ended - datetime.fromisoformat(f"{until[1]}+00:00")).total_seconds()

@@ -10,8 +10,6 @@ import pytest
 from tests.system.conftest import OTHER_KEY, WRONG_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tests.stack.airflow_stack import AirflowStack
     from tests.stack.simulator import Simulator
     from tests.system.cases import Run, Start
@@ -66,13 +64,12 @@ def test_a_connection_of_a_secrets_backend_works_in_worker_and_triggerer(start: 
     _makes_a_video(start(["modelmax_vault"])["modelmax_vault"])
 
 
-@pytest.mark.cases("account_one", "account_two")
 def test_two_accounts_wait_in_one_triggerer_each_with_its_own_key(
-    cases: Mapping[str, Run], simulator: Simulator, big_simulator: Simulator
+    start: Start, simulator: Simulator, big_simulator: Simulator
 ) -> None:
     assert simulator.key != big_simulator.key == OTHER_KEY
-    for name in ("account_one", "account_two"):
-        _makes_a_video(cases[name])
+    for run in start(["account_one", "account_two"]).values():
+        _makes_a_video(run)
 
 
 def _makes_a_video(run: Run) -> None:

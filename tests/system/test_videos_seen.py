@@ -97,11 +97,11 @@ def test_openlineage_hears_of_order_job_bill_and_objects_and_not_of_the_prompt(
     assert order["prompt"] not in json.dumps(facet) + json.dumps(done["outputs"])
 
 
-@pytest.mark.cases("job_failed", "balance_empty", "past_deadline")
-def test_metrics_count_jobs_bills_videos_and_failures(statsd: Statsd, cases: Cases, seen: Run) -> None:
+@pytest.mark.cases("job_failed", "balance_empty")
+def test_metrics_count_jobs_bills_videos_and_failures(statsd: Statsd, cases: Cases, timed: Cases, seen: Run) -> None:
     seen.succeeded()
-    for name in ("job_failed", "balance_empty", "past_deadline"):
-        cases[name].failed()
+    for run in (cases["job_failed"], cases["balance_empty"], timed["past_deadline"]):
+        run.failed()
     assert set(statsd.values("modelmax.submitted")) == {1}
     assert len(statsd.values("modelmax.completed")) == len(statsd.values("modelmax.video_seconds_billed"))
     assert {"modelmax.failed.job_failed", "modelmax.failed.insufficient_balance", "modelmax.failed.job_not_over"} <= (
@@ -115,34 +115,30 @@ def test_metrics_count_jobs_bills_videos_and_failures(statsd: Statsd, cases: Cas
 # Retry policies: Airflow 3.3 and later
 
 
-@pytest.fixture
-def policed(stack: AirflowStack) -> None:
+@pytest.fixture(scope="session")
+def policed(stack: AirflowStack, start: Start) -> Cases:
+    """Start what has a policy; not with all the others, whose ends are timed."""
     if "policed" not in {dag["dag_id"] for dag in stack.pages("dags", "dags")}:
         pytest.skip("this Airflow has no retry policies")
+    return start(["policed_key", "policed_job", "policed_gateway", "topped_up"])
 
 
-@pytest.mark.usefixtures("policed")
-@pytest.mark.cases("policed_key", "policed_job")
 @pytest.mark.parametrize("name", ["policed_key", "policed_job"])
-def test_with_the_policy_a_wrong_key_and_a_refused_prompt_fail_in_the_first_try(cases: Cases, name: str) -> None:
-    run = cases[name].failed()
+def test_with_the_policy_a_wrong_key_and_a_refused_prompt_fail_in_the_first_try(policed: Cases, name: str) -> None:
+    run = policed[name].failed()
     assert (run.task()["try_number"], run.task()["max_tries"]) == (1, 2)
     assert [bills for _, _, bills in run.spent()] == [0] * len(run.jobs())
     assert len(run.jobs()) <= 1
 
 
-@pytest.mark.usefixtures("policed")
-@pytest.mark.cases("policed_gateway")
-def test_with_the_policy_a_bad_gateway_is_retried(cases: Cases) -> None:
-    run = cases["policed_gateway"].succeeded()
+def test_with_the_policy_a_bad_gateway_is_retried(policed: Cases) -> None:
+    run = policed["policed_gateway"].succeeded()
     assert run.task()["try_number"] == 2  # five calls are made within a try
     assert run.spent() == [(1, 1, 1)]
 
 
-@pytest.mark.usefixtures("policed")
-@pytest.mark.cases("topped_up")
-def test_a_rule_of_ones_own_retries_what_would_fail_at_once(cases: Cases) -> None:
-    run = cases["topped_up"].succeeded()
+def test_a_rule_of_ones_own_retries_what_would_fail_at_once(policed: Cases) -> None:
+    run = policed["topped_up"].succeeded()
     assert run.task()["try_number"] == 2
     assert run.spent() == [(1, 1, 1)]
 
