@@ -19,7 +19,8 @@ def tell_failure(context: Any) -> None:
     """Run by Airflow when the task has failed for good; the provider's message names cost and next step."""
     ti = context["ti"]
     request_id = ti.xcom_pull(task_ids=ti.task_id, key="request_id", map_indexes=ti.map_index)
-    tell(f"{ti.dag_id}.{ti.task_id}, run {ti.run_id}, job {request_id or 'none yet'}: {context['exception']}")
+    reason = context.get("exception") or "see its log"  # e.g. when its worker died
+    tell(f"{ti.dag_id}.{ti.task_id}, run {ti.run_id}, job {request_id or 'none yet'}: {reason}")
 
 
 with DAG(

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.airflow_versions import AIRFLOW
 from tests.examples.test_without_account import DAGS, service  # noqa: F401 - a fixture
+
+TELLS_WHY = AIRFLOW >= (3, 2)  # `DAG.test` of 3.1 gives callbacks no exception
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,7 +30,7 @@ def test_the_alert_names_task_job_and_reason(service, caplog):  # noqa: F811
     said = caplog.text
     (request_id,) = service.ledger.jobs
     assert f"modelmax_alerting.generate, run {done.run_id}, job {request_id}: " in said
-    assert "FAILED: content policy violation. Nothing is billed for it." in said
+    assert ("FAILED: content policy violation. Nothing is billed for it." if TELLS_WHY else "see its log") in said
 
 
 def test_an_alert_before_there_is_a_job_says_so(service, caplog):  # noqa: F811
