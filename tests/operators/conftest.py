@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pendulum
 import pytest
 
 from tests.airflow_versions import KEEPS_TASK_STATE
@@ -73,6 +74,7 @@ class Clear:
             dag_run = self._dag_run(done, session)
             dag_run.conf = {**dag_run.conf, **conf}
             clear_task_instances(list(dag_run.task_instances), session)
+            dag_run.start_date = pendulum.now("UTC")  # as the scheduler does when it takes the run up
         return self._run(done)
 
     def retry(self, done: Run) -> Run:
