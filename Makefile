@@ -35,7 +35,7 @@ stores-quick: .venv/stores/.ready ## Some of them
 stores: .venv/stores/.ready ## The tests of storage on Google Cloud Storage and Azure (2 GB of libraries, once)
 	.venv/stores/bin/pytest -r s tests/test_storage.py tests/operators/test_stores.py -k "gcs or azure or all_stores"
 
-matrix: .venv/.ready ## All tests on Airflow 3.1 to 3.3 and Python 3.10 to 3.13, as a table; MATRIX="3.1 --fast" chooses
+matrix: .venv/stores/.ready ## All tests on Airflow 3.1 to 3.3 and Python 3.10 to 3.13, as a table; MATRIX="3.1 --fast" chooses
 	@$(BIN)/python -m tests.matrix $(MATRIX)
 
 chaos: .venv/.ready ## 300 videos while everything that can be killed is killed; CHAOS="--seed 7" repeats a run

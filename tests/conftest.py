@@ -15,6 +15,7 @@ from hypothesis import settings
 
 from airflow_provider_modelmax.simulator import Simulator
 from tests.stack import azure, gcs
+from tests.stack.s3 import SeaweedFS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +63,12 @@ def log() -> Iterator[list[str]]:
 
     with structlog.testing.capture_logs(processors=[note]):
         yield lines
+
+
+@pytest.fixture(scope="session")
+def seaweedfs() -> Iterator[SeaweedFS]:
+    with SeaweedFS() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

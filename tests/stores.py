@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -45,7 +46,7 @@ class Store(Protocol):
         """Return what unfinished writes left behind that nobody but we will remove."""
 
     def content_type(self, name: str) -> str | None:
-        """Return the content type of an object; None where the store keeps none."""
+        """Return the content type of an object; None where the store keeps none, or its library cannot say it."""
 
     def environment(self) -> dict[str, str]:
         """Return what another process needs to reach the store."""
@@ -91,11 +92,12 @@ class S3Store:
 
     server: SeaweedFS
     prefix: str
+    conn_id: str = CONN_ID
     kind: str = "s3"
     keeps_unfinished: bool = True
 
     def uri(self, name: str) -> str:
-        return f"s3://{CONN_ID}@{self.server.bucket}/{self.prefix}/{name}"
+        return f"s3://{self.conn_id}@{self.server.bucket}/{self.prefix}/{name}"
 
     def names(self) -> list[str]:
         found = self._client.list_objects_v2(Bucket=self.server.bucket, Prefix=f"{self.prefix}/")
@@ -115,7 +117,7 @@ class S3Store:
         return str(self._client.head_object(**self._object(name))["ContentType"])
 
     def environment(self) -> dict[str, str]:
-        return {f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(self.server.connection)}
+        return {f"AIRFLOW_CONN_{self.conn_id.upper()}": json.dumps(self.server.connection)}
 
     def strangers(self) -> list[dict[str, Any]]:
         """Return connections with credentials that are wrong."""
@@ -147,11 +149,12 @@ class GcsStore:
 
     server: gcs.FakeGcs
     prefix: str
+    conn_id: str = CONN_ID
     kind: str = "gcs"
     keeps_unfinished: bool = False
 
     def uri(self, name: str) -> str:
-        return f"gs://{CONN_ID}@{self.server.bucket}/{self.prefix}/{name}"
+        return f"gs://{self.conn_id}@{self.server.bucket}/{self.prefix}/{name}"
 
     def names(self) -> list[str]:
         found = self._get("", prefix=f"{self.prefix}/").json()
@@ -173,7 +176,7 @@ class GcsStore:
         return str(self._get(name).json()["contentType"])
 
     def environment(self) -> dict[str, str]:
-        return {f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(self.server.connection), **self.server.environment}
+        return {f"AIRFLOW_CONN_{self.conn_id.upper()}": json.dumps(self.server.connection), **self.server.environment}
 
     def _get(self, name: str, **query: str) -> requests.Response:
         key = f"/{quote(f'{self.prefix}/{name}', safe='')}" if name else ""
@@ -189,11 +192,12 @@ class AzureStore:
 
     server: azure.Azurite
     prefix: str
+    conn_id: str = CONN_ID
     kind: str = "azure"
     keeps_unfinished: bool = False
 
     def uri(self, name: str) -> str:
-        return f"abfs://{CONN_ID}@{self.server.container}/{self.prefix}/{name}"
+        return f"abfs://{self.conn_id}@{self.server.container}/{self.prefix}/{name}"
 
     def names(self) -> list[str]:
         found = self._container.list_blob_names(name_starts_with=f"{self.prefix}/")
@@ -214,10 +218,11 @@ class AzureStore:
         return len(self._blob(name).get_block_list("all")[1])
 
     def content_type(self, name: str) -> str | None:
-        return str(self._blob(name).get_blob_properties().content_settings.content_type)
+        found = str(self._blob(name).get_blob_properties().content_settings.content_type)
+        return None if found == "application/octet-stream" and _adlfs() < (2026, 8) else found
 
     def environment(self) -> dict[str, str]:
-        return {f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(self.server.connection)}
+        return {f"AIRFLOW_CONN_{self.conn_id.upper()}": json.dumps(self.server.connection)}
 
     def strangers(self) -> list[dict[str, Any]]:
         """Return connections with credentials that are wrong."""
@@ -239,23 +244,31 @@ class AzureStore:
         return self.server.client()
 
 
+def _adlfs() -> tuple[int, ...]:
+    """Return its version: the files of older ones take no content type."""
+    return tuple(int(part) for part in version("adlfs").split("."))
+
+
 @cache
 def _client(server: SeaweedFS) -> Any:
     """To make one takes longer than most tests."""
     return server.client()
 
 
-MAKERS: dict[str, Callable[[Any, Path, str], Store]] = {
-    "local": lambda _request, folder, _name: LocalStore(folder),
-    "s3": lambda request, _folder, name: S3Store(request.getfixturevalue("seaweedfs"), name),
-    "gcs": lambda request, _folder, name: GcsStore(request.getfixturevalue("fake_gcs"), name),
-    "azure": lambda request, _folder, name: AzureStore(request.getfixturevalue("azurite"), name),
+MAKERS: dict[str, Callable[..., Store]] = {
+    "local": lambda _request, folder, _name, _conn_id="": LocalStore(folder),
+    "s3": lambda request, _folder, *place: S3Store(request.getfixturevalue("seaweedfs"), *place),
+    "gcs": lambda request, _folder, *place: GcsStore(request.getfixturevalue("fake_gcs"), *place),
+    "azure": lambda request, _folder, *place: AzureStore(request.getfixturevalue("azurite"), *place),
 }
+"""Of the request of a fixture, a local folder, a prefix and perhaps a connection's id."""
 
 NEEDS = {"gcs": gcs.NEEDS, "azure": azure.NEEDS}
 MISSING = sorted(name for names in NEEDS.values() for name in names if find_spec(name) is None)
 ELSEWHERE = f"not installed here: {', '.join(MISSING)}; `make stores` runs this on Google Cloud Storage and Azure"
 STORES = [kind for kind in MAKERS if not set(NEEDS.get(kind, ())) & set(MISSING)]
+EVERY_STORE = [kind if kind in STORES else pytest.param(kind, marks=pytest.mark.skip(ELSEWHERE)) for kind in MAKERS]
+"""For `parametrize`: those that are not here are skipped by name."""
 
 
 def on(*kinds: str) -> pytest.MarkDecorator:

@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "local_file.py": set(),
     "read_ahead.py": set(),
     "s3_upload.py": set(),
-    "stores.py": {COMPAT, "airflow.sdk.io", "fsspec"},
+    "stores.py": {COMPAT, "airflow.sdk.io", "azure.storage.blob", "fsspec"},
     "storage.py": {".local_file", ".mp4", ".read_ahead", ".s3_upload", ".stores"},
     "progress.py": {".api", ".storage"},
     "manifest.py": {".api", ".progress", ".storage"},

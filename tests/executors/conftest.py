@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,13 @@ from tests.stack.airflow_stack import AirflowStack
 from tests.stack.executors import Executor, LocalExecutor, celery
 from tests.stack.postgres import Database, database
 from tests.stack.processes import PROJECT
-from tests.stack.s3 import SeaweedFS
 from tests.stack.simulator import Simulator
+from tests.stores import MAKERS, STORES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.stores import Store
 
 ENVIRONMENT = {
     # What died with a worker is missed after seconds, not after minutes, and tried again.
@@ -80,23 +83,22 @@ def service(home: Path) -> Iterator[Simulator]:
 
 
 @pytest.fixture(scope="package")
-def s3() -> Iterator[SeaweedFS]:
-    """Run an S3 server with the bucket `videos`."""
-    with SeaweedFS() as running:
-        yield running
+def stores(request: pytest.FixtureRequest, home: Path, executor: Executor) -> dict[str, Store]:
+    """Return a folder in each store that can be run here; its connection is called as the store is."""
+    return {kind: MAKERS[kind](request, home / "videos", executor.name, kind) for kind in STORES}
 
 
 @pytest.fixture(scope="package")
 def stack(
-    home: Path, executor: Executor, metadata: Database, service: Simulator, s3: SeaweedFS
+    home: Path, executor: Executor, metadata: Database, service: Simulator, stores: dict[str, Store]
 ) -> Iterator[AirflowStack]:
-    """Run Airflow with the examples, connected to both."""
+    """Run Airflow with the examples, connected to service and stores."""
     with AirflowStack(
         home,
         PROJECT / "example_dags",
         metadata,
-        connections={"modelmax_default": service.connection, "store": s3.connection},
-        environment=ENVIRONMENT,
+        connections={"modelmax_default": service.connection},
+        environment={**ENVIRONMENT, **ChainMap(*(store.environment() for store in stores.values()))},
         executor=executor,
         triggerers=2,
     ) as running:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.stores import EVERY_STORE
+
 if TYPE_CHECKING:
     from tests.executors.story import Examples
-    from tests.stack.s3 import SeaweedFS
+    from tests.stores import Store
 
 BEGUN_BY_HAND = ("modelmax_text_to_video", "modelmax_image_to_video", "modelmax_many_prompts", "modelmax_submit")
 BEGUN_BY_AN_ASSET = ("modelmax_wait_and_download", "modelmax_publish")
@@ -17,19 +18,14 @@ JOBS = 6  # of which three are of the many prompts
 VIDEOS = 7  # the submitted job has two samples
 
 
-def sizes(store: str, folder: str, s3: SeaweedFS) -> list[int]:
+def sizes(store: Store) -> list[int]:
     """Return the size of each MP4 in the store."""
-    if store == "s3":
-        found = s3.list_objects(f"{folder}/")
-    else:
-        found = {str(path): path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()}
-    return sorted(size for name, size in found.items() if name.endswith(".mp4"))
+    return sorted(len(store.read(name)) for name in store.names() if name.endswith(".mp4"))
 
 
-@pytest.mark.parametrize("store", ["local", "s3"])
-def test_every_example_makes_its_videos_once(store: str, examples: Examples, s3: SeaweedFS, home: Path) -> None:
-    folder = str(home / "videos") if store == "local" else "examples"
-    examples.land_in(folder if store == "local" else f"s3://store@videos/{folder}")
+@pytest.mark.parametrize("store", EVERY_STORE)
+def test_every_example_makes_its_videos_once(store: str, examples: Examples, stores: dict[str, Store]) -> None:
+    examples.land_in(stores[store].uri("").removesuffix("/"))
     for dag_id in BEGUN_BY_AN_ASSET:
         examples.remember(dag_id)
 
@@ -42,4 +38,4 @@ def test_every_example_makes_its_videos_once(store: str, examples: Examples, s3:
     assert examples.submits() == JOBS
     assert sorted(examples.spent()) == [(1, 1, 1)] * (JOBS - 1) + [(1, 2, 1)]
     assert len(examples.ordered_bytes()) == VIDEOS
-    assert sizes(store, folder, s3) == examples.ordered_bytes()
+    assert sizes(stores[store]) == examples.ordered_bytes()

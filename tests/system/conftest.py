@@ -79,13 +79,6 @@ def stranger(home: Path) -> Iterator[Simulator]:
 
 
 @pytest.fixture(scope="session")
-def s3() -> Iterator[SeaweedFS]:
-    """Run a S3 server with the bucket `videos`."""
-    with SeaweedFS() as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
 def statsd() -> Iterator[Statsd]:
     """Run a statsd server that hears all of Airflow."""
     with Statsd() as running:
@@ -97,7 +90,7 @@ def stack(
     home: Path,
     simulator: Simulator,
     big_simulator: Simulator,
-    s3: SeaweedFS,
+    seaweedfs: SeaweedFS,
     statsd: Statsd,
     pytestconfig: pytest.Config,
 ) -> Iterator[AirflowStack]:
@@ -106,8 +99,8 @@ def stack(
         "modelmax_default": simulator.connection,
         "modelmax_big": big_simulator.connection,
         "modelmax_wrong_key": {**simulator.connection, "password": WRONG_KEY},
-        "store": s3.connection,
-        "store_reader": s3.read_only_connection,
+        "store": seaweedfs.connection,
+        "store_reader": seaweedfs.read_only_connection,
     }
     vault = home / "vault.json"
     vault.write_text(json.dumps({"modelmax_vault": simulator.connection}))
@@ -129,7 +122,7 @@ def stack(
 
 @pytest.fixture(scope="session")
 def start(
-    stack: AirflowStack, simulator: Simulator, big_simulator: Simulator, stranger: Simulator, s3: SeaweedFS
+    stack: AirflowStack, simulator: Simulator, big_simulator: Simulator, stranger: Simulator, seaweedfs: SeaweedFS
 ) -> Start:
     """Return a function that starts cases by name, all at once."""
     planned = plan(stranger.url)
@@ -145,7 +138,7 @@ def start(
                 service.fault(**each, prompt=f"({name})")
             conf = {"prompt": f"({name}) waves", "destination": f"s3://store@videos/{name}/", **case.conf}
             stack.trigger(case.dag_id, conf, run_id=name)
-            started[name] = Run(stack, service, s3, name, case.dag_id, run_id=name)
+            started[name] = Run(stack, service, seaweedfs, name, case.dag_id, run_id=name)
         return started
 
     return start

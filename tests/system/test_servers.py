@@ -48,24 +48,24 @@ def test_a_killed_session_leaves_no_service(tmp_path: Path) -> None:
     wait_until(lambda: not stray.is_running() or stray.status() == psutil.STATUS_ZOMBIE, 10, "the stray is gone")
 
 
-def test_the_reader_reads_and_cannot_write(s3: SeaweedFS) -> None:
-    s3.client().put_object(Bucket=s3.bucket, Key="reader/object", Body=b"bytes")
-    reader = s3.client(READER)
-    assert reader.get_object(Bucket=s3.bucket, Key="reader/object")["Body"].read() == b"bytes"
+def test_the_reader_reads_and_cannot_write(seaweedfs: SeaweedFS) -> None:
+    seaweedfs.client().put_object(Bucket=seaweedfs.bucket, Key="reader/object", Body=b"bytes")
+    reader = seaweedfs.client(READER)
+    assert reader.get_object(Bucket=seaweedfs.bucket, Key="reader/object")["Body"].read() == b"bytes"
     with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
-        reader.put_object(Bucket=s3.bucket, Key="reader/other", Body=b"")
+        reader.put_object(Bucket=seaweedfs.bucket, Key="reader/other", Body=b"")
     with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
-        reader.create_multipart_upload(Bucket=s3.bucket, Key="reader/other")
-    assert s3.list_objects("reader/") == {"reader/object": 5}
+        reader.create_multipart_upload(Bucket=seaweedfs.bucket, Key="reader/other")
+    assert seaweedfs.list_objects("reader/") == {"reader/object": 5}
 
 
-def test_objects_and_unfinished_uploads_survive_a_kill_of_the_server(s3: SeaweedFS) -> None:
-    s3.client().put_object(Bucket=s3.bucket, Key="kill/object", Body=b"bytes")
-    s3.client().create_multipart_upload(Bucket=s3.bucket, Key="kill/unfinished")
-    s3.kill()
-    s3.start()
-    assert s3.read("kill/object") == b"bytes"
-    assert s3.list_multipart_uploads("kill/") == ["kill/unfinished"]
+def test_objects_and_unfinished_uploads_survive_a_kill_of_the_server(seaweedfs: SeaweedFS) -> None:
+    seaweedfs.client().put_object(Bucket=seaweedfs.bucket, Key="kill/object", Body=b"bytes")
+    seaweedfs.client().create_multipart_upload(Bucket=seaweedfs.bucket, Key="kill/unfinished")
+    seaweedfs.kill()
+    seaweedfs.start()
+    assert seaweedfs.read("kill/object") == b"bytes"
+    assert seaweedfs.list_multipart_uploads("kill/") == ["kill/unfinished"]
 
 
 def test_the_simulator_is_steered_from_outside(simulator: Simulator) -> None:

@@ -83,7 +83,7 @@ def test_the_log_of_a_video_reads_well(cases: Cases) -> None:
 
 
 def test_every_example_runs_and_pays_once_for_each_video(
-    stack: AirflowStack, simulator: Simulator, s3: SeaweedFS, examples: dict[str, str]
+    stack: AirflowStack, simulator: Simulator, seaweedfs: SeaweedFS, examples: dict[str, str]
 ) -> None:
     for dag_id, run_id in examples.items():
         assert stack.wait_for_run(dag_id, run_id, 200) == "success", dag_id
@@ -98,7 +98,7 @@ def test_every_example_runs_and_pays_once_for_each_video(
         assert job["calls"]["result"] == job["bills"] == 1
         assert job["calls"]["content"] == job["sample_count"] == len(landed[request_id])
         for uri in landed[request_id]:
-            assert probe(s3.read(uri.removeprefix("s3://store@videos/"))) == ordered(job)
+            assert probe(seaweedfs.read(uri.removeprefix("s3://store@videos/"))) == ordered(job)
     assert len(jobs) == 10
 
 
@@ -107,28 +107,30 @@ def test_every_example_runs_and_pays_once_for_each_video(
 
 @pytest.mark.cases("whole", "large")
 @pytest.mark.parametrize("name", ["whole", "large"])
-def test_objects_on_s3_are_what_the_service_sent(s3: SeaweedFS, cases: Cases, name: str) -> None:
+def test_objects_on_s3_are_what_the_service_sent(seaweedfs: SeaweedFS, cases: Cases, name: str) -> None:
     run = cases[name].succeeded()
     job = run.only_job()
     uris = run.xcom()
     sums = []
     for uri in uris:
         key = uri.removeprefix("s3://store@videos/")
-        data, head = s3.read(key), s3.client().head_object(Bucket=s3.bucket, Key=key)
+        data, head = seaweedfs.read(key), seaweedfs.client().head_object(Bucket=seaweedfs.bucket, Key=key)
         assert (head["ContentType"], head["ContentLength"]) == ("video/mp4", len(data))
         assert probe(data) == ordered(job)
         sums.append((len(data), hashlib.sha256(data).hexdigest()))
     assert sums == [(video["bytes"], video["sha256"]) for video in job["videos"]]
     assert run.spent() == [(1, len(uris), 1)]
     assert sorted(run.videos()) == sorted(uri.rpartition("/")[2] for uri in uris)
-    assert s3.list_multipart_uploads(f"{name}/") == []
+    assert seaweedfs.list_multipart_uploads(f"{name}/") == []
 
 
 @pytest.mark.cases("cut")
-def test_a_cut_body_leaves_nothing_and_is_paid_once(s3: SeaweedFS, big_simulator: Simulator, cases: Cases) -> None:
+def test_a_cut_body_leaves_nothing_and_is_paid_once(
+    seaweedfs: SeaweedFS, big_simulator: Simulator, cases: Cases
+) -> None:
     run = cases["cut"].failed()
     assert run.videos() == []
-    assert s3.list_multipart_uploads("cut/") == []
+    assert seaweedfs.list_multipart_uploads("cut/") == []
     ((asked, fetched, bills),) = run.spent()
     assert (asked, bills) == (1, 1)
     assert fetched > 1  # it was tried again in line
@@ -170,10 +172,10 @@ def test_a_cleared_success_makes_no_call(cases: Cases) -> None:
 
 
 @pytest.mark.cases("cleared_object")
-def test_a_cleared_task_whose_video_was_deleted_fetches_only_the_video(s3: SeaweedFS, cases: Cases) -> None:
+def test_a_cleared_task_whose_video_was_deleted_fetches_only_the_video(seaweedfs: SeaweedFS, cases: Cases) -> None:
     run = cases["cleared_object"].succeeded()
     job, name = run.only_job(), _one_video(run)
-    s3.client().delete_object(Bucket=s3.bucket, Key=f"cleared_object/{name}")
+    seaweedfs.client().delete_object(Bucket=seaweedfs.bucket, Key=f"cleared_object/{name}")
     run.clear().succeeded()
     assert run.only_job()["calls"] == {**job["calls"], "content": 2}
     assert run.only_job()["bills"] == 1

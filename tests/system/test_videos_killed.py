@@ -40,7 +40,7 @@ def test_a_kill_of_the_triggerer_costs_nothing(stack: AirflowStack, killed: Mapp
 
 
 def test_a_download_that_is_killed_is_taken_up_by_the_retry(
-    stack: AirflowStack, s3: SeaweedFS, simulator: Simulator, killed: Mapping[str, Run]
+    stack: AirflowStack, seaweedfs: SeaweedFS, simulator: Simulator, killed: Mapping[str, Run]
 ) -> None:
     run = killed["killed_download"]
     wait_until(lambda: run.jobs() and run.only_job()["calls"]["content"], 60, "the download has begun")
@@ -55,4 +55,4 @@ def test_a_download_that_is_killed_is_taken_up_by_the_retry(
     assert run.spent() == [(1, 2, 1)]
     (name,) = run.videos()
     assert run.objects()[name] == run.only_job()["videos"][0]["bytes"]
-    assert s3.list_multipart_uploads("killed_download/") == []
+    assert seaweedfs.list_multipart_uploads("killed_download/") == []

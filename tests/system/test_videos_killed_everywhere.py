@@ -78,7 +78,7 @@ def test_a_kill_costs_what_the_table_says(
 
 @pytest.mark.parametrize("dag_id", COSTS)
 def test_every_video_lands_whole_and_once(
-    simulator: Simulator, s3: SeaweedFS, runs: Mapping[str, str], dag_id: str
+    simulator: Simulator, seaweedfs: SeaweedFS, runs: Mapping[str, str], dag_id: str
 ) -> None:
     assert runs[dag_id] == "success"
     served = {
@@ -87,7 +87,7 @@ def test_every_video_lands_whole_and_once(
         if job["prompt"].startswith(f"({dag_id}) ")
         for video in job["videos"]
     }
-    sizes = [size for key, size in s3.list_objects(f"{dag_id}/run/").items() if key.endswith(".mp4")]
+    sizes = [size for key, size in seaweedfs.list_objects(f"{dag_id}/run/").items() if key.endswith(".mp4")]
     assert len(sizes) == VIDEOS
     assert set(sizes) <= served
-    assert s3.list_multipart_uploads(f"{dag_id}/") == []
+    assert seaweedfs.list_multipart_uploads(f"{dag_id}/") == []
