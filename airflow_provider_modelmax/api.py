@@ -8,14 +8,14 @@ Everything that can go wrong is one tree; each class says what its user does nex
     ├── TransportError               no whole answer came: nobody listened, reset, timeout, cut
     │   └── BusyError                not sent: too many calls were waiting for answers already
     ├── AnswerError                  an answer came, but not one of the contract
-    │   ├── ForeignUrlError          it points at another host: the key is not sent there
+    │   ├── ForeignUrlError          it points at another host, or at none: the key is not sent there
     │   ├── TooEarlyError            a result that is not there yet: not billed, ask again
-    │   └── UnusableResultError      the result came, was paid for and cannot be used: do not ask again
+    │   └── UnusableResultError      the result came, was paid for and cannot be used (wholly): do not ask again
     ├── ServiceError                 the service said no (any other 4xx)
     │   ├── BadRequestError          400: correct the request
     │   ├── UnauthorizedError        401: correct the key
     │   ├── InsufficientBalanceError 402: top up; nothing was charged
-    │   ├── NotFoundError            404 of the service itself: check the id, and the connection's host
+    │   ├── NotFoundError            410, or 404 of the service itself: check the id, and the connection's host
     │   └── TemporaryError           408, 425, 429, 5xx, a gateway's 404: ask again later
     ├── RefusedError                 the same, told by a trigger: the message says what to correct
     ├── JobFailedError               the job is over and FAILED; nothing is billed for it
@@ -40,6 +40,9 @@ IN_QUEUE, IN_PROGRESS, COMPLETED, FAILED = "IN_QUEUE", "IN_PROGRESS", "COMPLETED
 STATUSES = frozenset({IN_QUEUE, IN_PROGRESS, COMPLETED, FAILED})
 FINAL = frozenset({COMPLETED, FAILED})
 
+_MOST_PATIENCE = 86_400.0
+"""Seconds. More than this is not what a ``Retry-After`` means."""
+
 MAX_RETRY_AFTER = 60.0
 """Seconds. A longer wait is not slept through on a worker: the error is raised and Airflow's retry takes over."""
 
@@ -50,13 +53,17 @@ ATTEMPTS_WHEN_IT_MAY_BILL = 3
 
 _ATTEMPTS = 5
 
-_MAX_REASON = 1000
+_MAX_NAME, _MAX_REASON, _MAX_PAID = 100, 1000, 10_000
+"""Characters of a word, a sentence and a paid answer that are shown."""
 
 T = TypeVar("T")
 
 
 class ModelMaxError(Exception):
     """The root of everything that this provider raises about the service."""
+
+    retry_after: float | None = None
+    """Seconds to wait, where the service's answer asked for that."""
 
 
 class InvalidInputError(ModelMaxError, ValueError):
@@ -102,7 +109,7 @@ class AnswerError(ModelMaxError):
 
 
 class ForeignUrlError(AnswerError):
-    """A URL or redirect leads away from the connection's own origin. The key is not sent there."""
+    """A URL or redirect leads away from the connection's own origin, or nowhere. Nothing is sent there, nor billed."""
 
 
 class TooEarlyError(AnswerError):
@@ -142,7 +149,7 @@ class InsufficientBalanceError(ServiceError):
 
 
 class NotFoundError(ServiceError):
-    """404 in the service's own words: it does not know this, or no longer."""
+    """410, or 404 in the service's own words: it does not know this, or no longer."""
 
 
 class TemporaryError(ServiceError):
@@ -250,7 +257,10 @@ class JobStatus:
 
 @dataclass(frozen=True)
 class Result:
-    """An answer to *result* for a COMPLETED job: what was paid for."""
+    """An answer to *result* for a COMPLETED job: what was paid for.
+
+    :param urls: one for each video; empty where the service gave none that can be used
+    """
 
     request_id: str
     model: str
@@ -287,20 +297,21 @@ class Call(Generic[T]):
     replayable: bool = True
 
     def __str__(self) -> str:
-        return f"{self.method} {self.path}"
+        return f"{self.method} {self.path.partition('?')[0]}"  # a query can be a signature
 
 
 def submit(model: str, prompt: str, parameters: Mapping[str, Any] | None = None) -> Call[Job]:
-    """``POST /v1/queue/{model}``. Free of charge, so a lost answer is asked for again; not one that cannot be used.
+    """``POST /v1/queue/{model}``. Free of charge, so a lost or unusable answer is asked for again.
 
-    That one was for a job, and the next would be for another: each attempt leaves a job that nobody waits for.
+    Each attempt may leave a job that nobody waits for, so only the id is insisted on.
     """
     body: dict[str, Any] = {"prompt": prompt}
     if parameters:
         body["parameters"] = dict(parameters)
 
     def read(answer: Mapping[str, Any]) -> Job:
-        return Job(_text(answer, "request_id"), model, _text(answer, "status_url"), _text(answer, "response_url"))
+        urls = {key: answer[key] for key in ("status_url", "response_url") if isinstance(answer.get(key), str)}
+        return Job.of({"request_id": _text(answer, "request_id"), "model": model, **urls})
 
     return Call("POST", f"/v1/queue/{_segment('model', model)}", read, json=body)
 
@@ -309,7 +320,7 @@ def status(job: Job) -> Call[JobStatus]:
     """``GET …/status``. Free of charge."""
 
     def read(answer: Mapping[str, Any]) -> JobStatus:
-        return JobStatus(_same_job(answer, job), _text(answer, "status"), _reason(answer))
+        return JobStatus(_same_job(answer, job), _text(answer, "status")[:_MAX_NAME], _reason(answer))
 
     return Call("GET", job.status_url, read)
 
@@ -329,7 +340,7 @@ def result(job: Job) -> Call[Result]:
         if state in (IN_QUEUE, IN_PROGRESS):  # no set: what came may have no hash
             raise TooEarlyError(f"with {state} for a job that was COMPLETED: {_excerpt(answer)}")
         urls, usage = _video_urls(answer), answer.get("usage")
-        if not urls:
+        if not any(urls):
             raise _unusable("without a usable 'data'", answer)
         return Result(job.request_id, job.model, urls, usage if isinstance(usage, dict) else {})
 
@@ -361,14 +372,16 @@ def read_response(call: Call[T], status_code: int, headers: Mapping[str, str], b
         raise type(error)(f"{call} answered {status_code}, but {error}") from None
 
 
+_NOT_THERE = (
+    NotFoundError,
+    "ModelMax does not know this (any more). Check the id, and the host of the ModelMax connection.",
+)
 _NEXT_STEP: Mapping[int, tuple[type[ServiceError], str]] = {
     400: (BadRequestError, "Correct the request; asking again cannot help."),
     401: (UnauthorizedError, "Put a valid API key into the password of the ModelMax connection."),
     402: (InsufficientBalanceError, "Nothing was charged. Top up the ModelMax balance, then clear the task."),
-    404: (
-        NotFoundError,
-        "ModelMax does not know this (any more). Check the id, and the host of the ModelMax connection.",
-    ),
+    404: _NOT_THERE,
+    410: _NOT_THERE,
 }
 _ASK_LATER = (TemporaryError, "Ask again later.")
 _NOT_FOUND_ON_THE_WAY = (TemporaryError, "Ask again later; if it stays, check the host of the ModelMax connection.")
@@ -398,7 +411,7 @@ def retry_delay(call: Call[Any], error: ModelMaxError, attempt: int) -> float | 
         return None
     if attempt >= (ATTEMPTS_WHEN_IT_MAY_BILL if may_have_billed(call, error) else _ATTEMPTS):
         return None
-    asked = getattr(error, "retry_after", None)
+    asked = error.retry_after
     if asked is not None:
         return None if asked > MAX_RETRY_AFTER else max(asked, 0.1)
     return 2.0 ** (attempt - 1) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, keeps no secret
@@ -406,7 +419,7 @@ def retry_delay(call: Call[Any], error: ModelMaxError, attempt: int) -> float | 
 
 def may_have_billed(call: Call[Any], error: ModelMaxError) -> bool:
     """Say whether ``call`` may have been billed although it ended in ``error``."""
-    if call.replayable or isinstance(error, TooEarlyError):
+    if call.replayable or isinstance(error, TooEarlyError | ForeignUrlError):
         return False
     if isinstance(error, TransportError):
         return error.reached
@@ -418,23 +431,23 @@ def resolve(base_url: str, url: str) -> str:
 
     :param base_url: the connection's, without a trailing slash; may have a path of its own
     :param url: a path as the service gave it; absolute URLs are accepted on the same origin only
-    :raises ForeignUrlError: when it leads to another scheme, host or port
-    :raises AnswerError: when it is no URL, or one that HTTP clients read in different ways
+    :raises ForeignUrlError: when it leads to another scheme, host or port, is no URL, or one that HTTP clients read in
+        different ways
     """
     # With a backslash, https://evil\\@api.modelmax.io is at api.modelmax.io for urlsplit, and at evil for urllib3.
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        raise AnswerError(f"the service gave a URL that is none: {_excerpt(url)}")
+        raise ForeignUrlError(f"The service gave a URL that is none: {_excerpt(url)}. Nothing was sent.")
     prefix = urlsplit(base_url).path
     in_prefix = url.startswith("/") and not url.startswith("//") and not url.startswith(f"{prefix}/")
     try:
         absolute = urljoin(f"{base_url}/", f"{prefix}{url}" if in_prefix else url)
         same = _origin(absolute) == _origin(base_url) and "@" not in urlsplit(absolute).netloc
     except ValueError:  # an impossible port, half an IPv6 address
-        raise AnswerError(f"the service gave a URL that is none: {_excerpt(url)}") from None
+        raise ForeignUrlError(f"The service gave a URL that is none: {_excerpt(url)}. Nothing was sent.") from None
     if not same:
         raise ForeignUrlError(
-            f"The service gave a URL on another host ({urlsplit(absolute).netloc}); the connection's is "
-            f"{urlsplit(base_url).netloc}. The key is not sent there and nothing was fetched."
+            f"The service gave a URL on another host ({_netloc(absolute)}); the connection's is "
+            f"{_netloc(base_url)}. The key is not sent there and nothing was fetched."
         )
     return absolute
 
@@ -463,6 +476,10 @@ def _host(url: str) -> str:
         return "elsewhere"
 
 
+def _netloc(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
@@ -481,7 +498,7 @@ def _segment(name: str, value: str) -> str:
 
 def _text(answer: Mapping[str, Any], key: str) -> str:
     value = answer.get(key)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value.strip():
         raise AnswerError(f"without a usable {key!r}: {_excerpt(answer)}")
     return value
 
@@ -494,17 +511,16 @@ def _same_job(answer: Mapping[str, Any], job: Job) -> str:
 
 
 def _video_urls(answer: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the URLs of ``data``; none when one of them cannot be used."""
+    """Return the URL of each entry of ``data``, empty where it has none that can be used."""
     data = answer.get("data")
     urls = [entry.get("url") if isinstance(entry, dict) else None for entry in data] if isinstance(data, list) else []
-    usable = [url for url in urls if isinstance(url, str) and url]
-    return tuple(usable) if len(usable) == len(urls) else ()
+    return tuple(url if isinstance(url, str) else "" for url in urls)
 
 
 def _unusable(why: str, answer: Mapping[str, Any]) -> UnusableResultError:
     return UnusableResultError(
         f"{why}. The result came, was paid for and cannot be used; asking again may bill again. "
-        f"What came: {_excerpt(answer, 2000)}"
+        f"What came: {_excerpt(answer, _MAX_PAID)}"
     )
 
 
@@ -512,7 +528,7 @@ def _reason(answer: Mapping[str, Any]) -> str | None:
     """Return why a job FAILED: a text by the contract, and any JSON of any size by experience."""
     error = answer.get("error")
     text = error if isinstance(error, str) else _json_text(error) if error else ""
-    return (text if len(text) <= _MAX_REASON else f"{text[:_MAX_REASON]}…") or None
+    return _cut(text, _MAX_REASON) or None
 
 
 def _json(body: bytes) -> Any:
@@ -533,7 +549,7 @@ def _json_text(value: object) -> str:
 def _service_sentence(body: bytes) -> tuple[str, str]:
     try:
         error = _json(body)["error"]
-        return str(error["type"]), str(error["message"])
+        return _cut(str(error["type"]), _MAX_NAME), _cut(str(error["message"]), _MAX_REASON)
     except (KeyError, TypeError):
         return "", f"no error object of the service, but {_excerpt(body)}"
 
@@ -542,11 +558,12 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Read ``Retry-After``: seconds or an HTTP date (RFC 9110, section 10.2.3)."""
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
-        return float(value)
+        return min(float(value), _MOST_PATIENCE)
     try:
-        return max((parsedate_to_datetime(value) - pendulum.now("UTC")).total_seconds(), 0.0)
-    except (ValueError, TypeError):
+        seconds = (parsedate_to_datetime(value) - pendulum.now("UTC")).total_seconds()
+    except (ValueError, TypeError, OverflowError):
         return None
+    return min(max(seconds, 0.0), _MOST_PATIENCE)
 
 
 def _excerpt(what: object, limit: int = 200) -> str:
@@ -554,7 +571,11 @@ def _excerpt(what: object, limit: int = 200) -> str:
         what = _json_text(what)
     text = what.decode("utf-8", "replace") if isinstance(what, bytes) else str(what)
     text = " ".join(text.split())
-    return repr(text if len(text) <= limit else f"{text[:limit]}…") if text else "an empty body"
+    return repr(_cut(text, limit)) if text else "an empty body"
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 def _shown(value: object) -> str:

@@ -25,7 +25,8 @@ MIN_DEFERRAL = timedelta(seconds=15)
 def told_to_airflow(task: Any) -> Iterator[None]:
     """Count what fails, and fail at once, without Airflow's retries, what no retry can mend.
 
-    :param task: the operator; where it has a retry policy of ours, that decides, and sees the error as it is
+    :param task: the operator; where it has a retry policy of ours, that decides, and sees the error as it is, but for
+        a sensor that skips instead (``soft_fail``): the base class knows that by Airflow's exceptions only
     """
     try:
         yield
@@ -33,7 +34,8 @@ def told_to_airflow(task: Any) -> Iterator[None]:
         from airflow_provider_modelmax import metrics  # noqa: PLC0415 - not at DAG parse
 
         metrics.failed(error)
-        if isinstance(error, HOPELESS) and not getattr(getattr(task, "retry_policy", None), "sees_every_error", False):
+        sees_every_error = getattr(getattr(task, "retry_policy", None), "sees_every_error", False)
+        if isinstance(error, HOPELESS) and (not sees_every_error or getattr(task, "soft_fail", False)):
             raise AirflowFailException(str(error)) from None
         raise
 

@@ -144,7 +144,7 @@ class Wait:
         if why := self._gave_up(now):
             return Over(JobNotOverError(self.request_id, why, timed_out=now >= self.deadline))
         if self.in_doubt or not experience:
-            pause = max(self.poll_interval, getattr(self.trouble, "retry_after", None) or 0.0)
+            pause = max(self.poll_interval, (self.trouble and self.trouble.retry_after) or 0.0)
         else:
             pause = self.pause(now, experience)
         left = (self.deadline - now).total_seconds()

@@ -11,6 +11,7 @@ from airflow_provider_modelmax.api import Job, Result
 from airflow_provider_modelmax.storage import Saved
 
 SUBMITTED, FETCHING, FETCHED, LANDED, FAILED = "submitted", "fetching", "fetched", "landed", "failed"
+UNUSABLE = "unusable"
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Progress:
     """What is known of a job, and what was paid for.
 
     :param job: what was submitted
-    :param phase: ``submitted``, ``fetching`` (the billing call has begun), ``fetched``, ``landed`` or ``failed``
+    :param phase: ``submitted``, ``fetching`` (the billing call has begun), ``fetched``, ``landed``, ``failed`` or
+        ``unusable`` (the result was paid for in vain)
     :param order: fingerprint of what was asked for; empty when the job was submitted elsewhere
     :param submitted_at: when the job was submitted, in seconds since the epoch; 0 when it was submitted elsewhere
     :param max_tries: Airflow's, when the job was submitted or taken up: a clear raises it
@@ -27,7 +29,7 @@ class Progress:
     :param busy_until: when that call is over at the latest, in seconds since the epoch
     :param result: what was paid for
     :param videos: what has landed
-    :param reason: why the job failed
+    :param reason: why the job failed, or what came instead of a result
     """
 
     job: Job
@@ -68,6 +70,10 @@ class Progress:
     def fetched(self, result: Result) -> Progress:
         """Return the progress once the result is there."""
         return replace(self.lost(), phase=FETCHED, result=result)
+
+    def unusable(self, came: str) -> Progress:
+        """Return the progress once a result came that cannot be used."""
+        return replace(self.lost(), phase=UNUSABLE, reason=came)
 
     def landed(self, videos: tuple[Saved, ...]) -> Progress:
         """Return the progress once all videos stand at their URIs."""

@@ -36,6 +36,15 @@ def test_what_no_retry_can_mend_fails_at_once_in_its_own_words(error):
     assert caught.value.__suppress_context__  # one traceback says it all
 
 
+def test_a_policy_sees_the_error_as_it_is_but_where_the_task_skips_instead():
+    policy = SimpleNamespace(sees_every_error=True)
+    with pytest.raises(api.JobFailedError), edge.told_to_airflow(SimpleNamespace(retry_policy=policy)):
+        raise api.JobFailedError("id", "no")
+    sensor = SimpleNamespace(retry_policy=policy, soft_fail=True)
+    with pytest.raises(AirflowFailException), edge.told_to_airflow(sensor):
+        raise api.JobFailedError("id", "no")
+
+
 @pytest.mark.parametrize(
     "error",
     [

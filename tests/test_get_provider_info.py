@@ -63,7 +63,10 @@ def test_the_connection_type_is_the_hooks():
 
 
 def test_airflow_31_gets_the_same_form_from_the_hook():
-    assert ModelMaxHook.get_ui_field_behaviour() == CONNECTION["ui-field-behaviour"]
+    form = ModelMaxHook.get_ui_field_behaviour()
+    schema = json.loads((Path(airflow.__file__).parent / "customized_form_field_behaviours.schema.json").read_text())
+    jsonschema.validate(form, schema)
+    assert {key.replace("_", "-"): value for key, value in form.items()} == CONNECTION["ui-field-behaviour"]
 
 
 @pytest.mark.parametrize(

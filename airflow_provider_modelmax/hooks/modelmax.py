@@ -60,7 +60,7 @@ class ModelMaxHook(BaseHook):
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Describe the connection form to Airflow 3.1, which does not read it from the provider info."""
-        return dict(CONNECTION_FORM["ui-field-behaviour"])
+        return {key.replace("-", "_"): value for key, value in CONNECTION_FORM["ui-field-behaviour"].items()}
 
     def submit_video(self, model: str, prompt: str, parameters: Mapping[str, Any] | None = None) -> api.Job:
         """Submit a job. Free of charge: the bill comes with the result.
@@ -133,7 +133,7 @@ class ModelMaxHook(BaseHook):
         :raises ConnectionSetupError: at once; other errors are for the wait to judge
         """
         try:
-            known = wait.answered(self._transport.send(api.status(job)), _now())
+            known = wait.answered(self._send_once(self._transport, api.status(job)), _now())
         except (api.ConnectionSetupError, api.InvalidInputError):
             raise
         except api.ModelMaxError as error:
@@ -254,9 +254,21 @@ class ModelMaxHook(BaseHook):
             if before_each:
                 before_each(previous)
             try:
-                return transport.send(call)
+                return self._send_once(transport, call)
             except api.ModelMaxError as error:
                 previous = self._pause_or_raise(call, error, attempt)
+
+    def _send_once(self, transport: SyncTransport, call: api.Call[T]) -> T:
+        """Send ``call``; when its key is refused and the connection holds another by now, once more."""
+        try:
+            return transport.send(call)
+        except api.UnauthorizedError:
+            known = self._endpoint
+            del self._endpoint, self._transport
+            if self._endpoint == known:
+                raise
+            self.log.info("The connection leads elsewhere, or holds another key, by now: sending it anew.")
+            return self._transport.send(call)
 
     def _pause_or_raise(self, call: api.Call[Any], error: api.ModelMaxError, attempt: int) -> api.ModelMaxError:
         delay = api.retry_delay(call, error, attempt)

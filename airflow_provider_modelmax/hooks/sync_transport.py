@@ -63,6 +63,8 @@ class SyncTransport:
         self.endpoint = endpoint
         self.session = requests.Session()
         self.session.auth = _Bearer(endpoint.key)
+        # Else requests reads the body of a redirect to its end, however long and slow, also when it is not to follow.
+        self.session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
         self.session.headers.update({"User-Agent": user_agent(), "Accept": "application/json"})
 
     def send(self, call: api.Call[T]) -> T:
@@ -192,7 +194,8 @@ def user_agent() -> str:
 
 def _size(response: requests.Response) -> int | None:
     length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdigit() and "Content-Encoding" not in response.headers else None
+    plain = length.isascii() and length.isdigit() and "Content-Encoding" not in response.headers
+    return int(length) if plain else None
 
 
 @contextmanager

@@ -123,18 +123,18 @@ class LandsVideo(ModelMaxBaseOperator):
         """Return when the job is COMPLETED: look once, then defer, or wait in line where that is not wanted."""
         deadline, now = edge.absolute(self.deadline, self.execution_timeout), edge.utcnow()
         job, interval = progress.job, self.poll_interval
-        wait = polling.Wait.begin(job.request_id, deadline=deadline, poll_interval=interval, now=now)
         with _remembered(landing.record, progress):
-            step = self.hook.look(wait, job).next_step(edge.utcnow())
-            if isinstance(step, polling.Over):
-                if step.error:
-                    raise step.error
-            elif self.deferrable and deadline - now >= edge.MIN_DEFERRAL:
-                self._defer_until(progress, deadline)
-            else:
+            if not self.deferrable or deadline - now < edge.MIN_DEFERRAL:
                 self.hook.wait(job, deadline=deadline, poll_interval=interval, pause=landing.pause)
+                return
+            wait = polling.Wait.begin(job.request_id, deadline=deadline, poll_interval=interval, now=now)
+            step = self.hook.look(wait, job).next_step(edge.utcnow())
+            if isinstance(step, polling.AskAgain):
+                self._defer_until(progress, deadline, step.at)
+            elif step.error:
+                raise step.error
 
-    def _defer_until(self, progress: Progress, deadline: datetime) -> None:
+    def _defer_until(self, progress: Progress, deadline: datetime, ask_from: datetime) -> None:
         from airflow_provider_modelmax.triggers.job import ModelMaxJobTrigger  # noqa: PLC0415 - not at DAG parse
 
         self.log.info("Waiting without a worker slot, until %s at most.", polling.shown(deadline))
@@ -145,6 +145,7 @@ class LandsVideo(ModelMaxBaseOperator):
                 deadline=deadline,
                 poll_interval=self.poll_interval,
                 submitted=progress.submitted,
+                ask_from=ask_from,
             ),
             method_name="execute_complete",
             timeout=edge.backstop(deadline),

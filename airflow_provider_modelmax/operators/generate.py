@@ -81,4 +81,4 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
         ti = context["ti"]
         pushed = ti.xcom_pull(task_ids=self.task_id, key="job", map_indexes=ti.map_index)
         self._job = job = api.Job.of(pushed or {"model": self.model, "request_id": request_id})
-        return record.recall(job) or record.begun(job)
+        return record.recall(job) or record.begun(job, submitted_at=(pushed or {}).get("submitted_at", 0.0))

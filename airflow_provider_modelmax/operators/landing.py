@@ -14,7 +14,7 @@ from airflow_provider_modelmax import api, metrics
 from airflow_provider_modelmax.mp4 import BrokenVideoError
 from airflow_provider_modelmax.operators.asker import asker, is_asking
 from airflow_provider_modelmax.operators.record import Record
-from airflow_provider_modelmax.progress import Progress
+from airflow_provider_modelmax.progress import UNUSABLE, Progress
 from airflow_provider_modelmax.storage import Saved, save_video, size_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,12 @@ LOOK_AGAIN = 2.0
 
 _LOG_EVERY = 10.0
 """Seconds between two progress lines of a download."""
+
+
+_NOT_AGAIN = (
+    "The result is not asked for again. Look at the ModelMax console; to ask nevertheless, give the job to a "
+    "ModelMaxDownloadVideoOperator with another destination."
+)
 
 
 class Stopped(Exception):  # noqa: N818 - a signal, not an error
@@ -76,11 +82,12 @@ class Landing:
         return progress
 
     def _asking(self, progress: Progress, name: str) -> Progress:
+        if progress.phase == UNUSABLE:
+            raise api.UnusableResultError(f"{progress.reason} {_NOT_AGAIN}")
         if progress.asks >= MAX_ASKS:
             raise api.RefusedError(
                 f"The result of job {progress.job.request_id} was asked for {progress.asks} times and never arrived. "
-                "Each time may have been billed, so it is not asked for again. Look at the ModelMax console; to ask "
-                "nevertheless, give the job to a ModelMaxDownloadVideoOperator with another destination."
+                f"Each time may have been billed. {_NOT_AGAIN}"
             )
         if progress.asks:
             self.log.warning(
@@ -107,6 +114,8 @@ class Landing:
             self.pause(0)
             if previous:
                 again = asking if may_have_billed(previous) else asking.not_asked()
+                if again.asks >= MAX_ASKS:
+                    raise previous
                 asking = self.record.put(again.asking(asking.asker, time.time() + self.hook.answer_seconds))
             sent = True
 
@@ -117,6 +126,9 @@ class Landing:
 
         try:
             result = self.hook.get_result(asking.job, before_each=before_each)
+        except api.UnusableResultError as error:
+            self.record.release(asking.unusable(str(error)))
+            raise
         except BaseException as error:
             self.record.release(asking.lost() if may_have_billed(error) else asking.not_asked())
             raise
@@ -127,14 +139,23 @@ class Landing:
         return fetched
 
     def land(self, progress: Progress) -> Progress:
-        """Return the progress with all videos at their URIs; what stands there already is not fetched again."""
+        """Return the progress with all videos at their URIs; what stands there already is not fetched again.
+
+        :raises UnusableResultError: when the result has no URL for some of them; the others have landed then
+        """
         urls = progress.result.urls if progress.result else ()
-        uris = self.record.destination.videos(len(urls))
+        places = list(zip(urls, self.record.destination.videos(len(urls)), strict=True))
         # Another job may have overwritten them since; equal sizes prove nothing.
-        there = {each.uri: each for each in progress.videos} if self.record.holds(progress.job) else {}
-        videos = self._all([(url, uri, there.get(uri)) for url, uri in zip(urls, uris, strict=True)])
-        landed = progress.landed(tuple(videos))
-        return progress if there and landed == progress else self.record.put(landed)
+        there = {each.uri: each for each in progress.videos} if self.record.holds(progress) else {}
+        landed = progress.landed(tuple(self._all([(url, uri, there.get(uri)) for url, uri in places if url])))
+        if not there or landed != progress:
+            self.record.put(landed)
+        if missing := [uri for url, uri in places if not url]:
+            raise api.UnusableResultError(
+                f"{len(landed.videos)} of {len(urls)} videos of job {progress.job.request_id} have landed. Its result "
+                f"has no usable URL for {', '.join(missing)}, paid for all the same. {_NOT_AGAIN}"
+            )
+        return landed
 
     def _all(self, wanted: list[tuple[str, str, Saved | None]]) -> list[Saved]:
         if len(wanted) == 1:
@@ -156,8 +177,9 @@ class Landing:
                 return self._download(url, uri)
             except (api.BadRequestError, api.NotFoundError) as error:
                 raise api.RefusedError(
-                    f"ModelMax no longer has the video for {uri}: {error} It was paid for, and stands nowhere else. To "
-                    "make another one, which is paid for anew, clear the task with regenerate_on_clear=True."
+                    f"ModelMax no longer has the video for {uri}: {error} It was paid for, and stands nowhere else. "
+                    "Another one has to be submitted and paid for anew: clear the generate or submit task with "
+                    "regenerate_on_clear=True."
                 ) from error
             except (api.TransportError, api.TemporaryError, api.AnswerError, BrokenVideoError) as error:
                 if attempt == DOWNLOAD_ATTEMPTS or isinstance(error, api.ForeignUrlError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,9 +59,12 @@ class Record:
         task = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
         return cls(TaskState(context), Destination.parse(destination, stem), task, **more)
 
-    def begun(self, job: api.Job) -> Progress:
-        """Return the progress with a job of which nothing is known yet."""
-        return self.state.begun(job, self.order)
+    def begun(self, job: api.Job, submitted_at: float = 0.0) -> Progress:
+        """Return the progress with a job of which nothing is known yet.
+
+        :param submitted_at: seconds since the epoch; 0 when the job was submitted elsewhere
+        """
+        return self.state.begun(job, self.order, submitted_at=submitted_at)
 
     def recall(self, job: api.Job | None = None) -> Progress | None:
         """Return what was kept: from the task state, else from the manifest.
@@ -88,8 +91,7 @@ class Record:
         :raises DestinationError: when the destination is taken, or cannot be written
         """
         if self.destination.exact:
-            names = {*self.destination.videos(1), *self.destination.videos(count)}
-            taken = [uri for uri in sorted(names) if size_of(uri) is not None]
+            taken = sorted({*self._taken(1), *self._taken(count)})
             manifest = Manifest.read(self.destination.manifest)
             if manifest or taken:
                 self._refuse_if_taken(manifest, request_id, next(iter(taken), self.destination.manifest))
@@ -153,15 +155,20 @@ class Record:
                 return fetched
         raise AssertionError("the loop ends by return or raise")
 
-    def holds(self, job: api.Job) -> bool:
-        """Say whether the destination is that of ``job``.
+    def holds(self, fetched: Progress) -> bool:
+        """Say whether the destination is that of a job already.
 
-        :raises DestinationError: when it is another job's and must stay so
+        :param fetched: how far the job got: its result is there
+        :raises DestinationError: when another job's video, or something else, is there and must stay so
         """
-        manifest = Manifest.read(self.destination.manifest)
-        if manifest and manifest.progress.job.request_id != job.request_id:
-            self._refuse_if_taken(manifest, job.request_id, self.destination.manifest)
-        return manifest is not None and manifest.progress.job.request_id == job.request_id
+        job, manifest = fetched.job, Manifest.read(self.destination.manifest)
+        if manifest and manifest.progress.job.request_id == job.request_id:
+            return True
+        count, ours = len(fetched.result.urls) if fetched.result else 0, {each.uri for each in fetched.videos}
+        taken = [*self._taken(count, ours), *([self.destination.manifest] if manifest else [])]
+        if taken:
+            self._refuse_if_taken(manifest, job.request_id, taken[0])
+        return False
 
     def _put_state(self, progress: Progress) -> bool:
         try:
@@ -198,6 +205,11 @@ class Record:
     def _is_this_task(self, manifest: Manifest) -> bool:
         return dict(manifest.task) == dict(self.task)
 
+    def _taken(self, count: int, ours: Collection[str] = ()) -> list[str]:
+        """Return which of the objects the caller has named stand there already."""
+        names = self.destination.videos(count) if self.destination.exact else []
+        return [uri for uri in names if uri not in ours and size_of(uri) is not None]
+
     def _refuse_if_taken(self, manifest: Manifest | None, request_id: str | None, uri: str) -> None:
         if self.overwrite or (
             manifest and (manifest.progress.job.request_id == request_id or self._is_this_task(manifest))
@@ -205,8 +217,8 @@ class Record:
             return
         whose = f"job {manifest.progress.job.request_id} of {dict(manifest.task)}" if manifest else "something else"
         raise DestinationError(
-            f"{uri} is taken by {whose}. Nothing was spent. Put {{{{ dag_run.run_id }}}} into the destination, name a "
-            "folder instead of an .mp4, or set overwrite=True."
+            f"{uri} is taken by {whose}, and was left as it is. Put {{{{ dag_run.run_id }}}} into the destination, "
+            "name a folder instead of an .mp4, or set overwrite=True."
         )
 
     def _manifest(self, progress: Progress) -> Manifest:

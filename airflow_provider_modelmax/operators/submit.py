@@ -92,7 +92,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
         self._job, self._progress = progress.job, progress
         context["ti"].xcom_push(key="request_id", value=progress.job.request_id)
         if not TaskState(context).available:  # then it is what a resume finds
-            context["ti"].xcom_push(key="job", value=progress.job.as_dict())
+            context["ti"].xcom_push(key="job", value={**progress.job.as_dict(), "submitted_at": progress.submitted_at})
         return progress
 
     def _is_still_good(self, state: TaskState, kept: Progress) -> bool:

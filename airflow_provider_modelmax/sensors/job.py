@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -67,6 +67,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         self.modelmax_conn_id = modelmax_conn_id
         self.deferrable = (mode != "reschedule" and edge.default_deferrable()) if deferrable is None else deferrable
         self._wait: polling.Wait | None = None
+        self._ask_from: datetime | None = None
         self._keeps = False
 
     @cached_property
@@ -83,17 +84,20 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         with self._soft():
             if seen := self.poke(context):
                 return seen.xcom_value
-            return self._defer(api.Job.of(self.job))
+            return self._defer(api.Job.of(self.job), self._ask_from)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask for the status once."""
         with edge.told_to_airflow(self), _times_out(), self._starting_fresh_after_errors(context):
             job = api.Job.of(self.job)
+            if self._is_told_to_wait():
+                return PokeReturnValue(False)
             self._wait = wait = self.hook.look(self._wait or self._begin(context, job), job)
             step = wait.next_step(edge.utcnow())
             if isinstance(step, polling.Over) and step.error:
                 raise step.error
             self._keep(context, wait if wait.in_doubt else None)
+            self._ask_from = step.at if isinstance(step, polling.AskAgain) else None
             return PokeReturnValue(isinstance(step, polling.Over), job.as_dict())
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, str]:
@@ -110,13 +114,21 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         """Say what stops and what goes on."""
         self.log.warning("%s", polling.on_kill_message(self._wait.request_id if self._wait else None))
 
-    def _defer(self, job: api.Job) -> NoReturn:
+    def _is_told_to_wait(self) -> bool:
+        trouble = self._wait.trouble if self._wait else None
+        return bool(trouble and trouble.retry_after and self._ask_from and edge.utcnow() < self._ask_from)
+
+    def _defer(self, job: api.Job, ask_from: datetime | None) -> NoReturn:
         from airflow_provider_modelmax.triggers.job import ModelMaxJobTrigger  # noqa: PLC0415 - not at DAG parse
 
         deadline = edge.absolute(timedelta(seconds=self.timeout), self.execution_timeout)
         self.defer(
             trigger=ModelMaxJobTrigger.waiting_for(
-                job, conn_id=self.modelmax_conn_id, deadline=deadline, poll_interval=self.poll_interval
+                job,
+                conn_id=self.modelmax_conn_id,
+                deadline=deadline,
+                poll_interval=self.poll_interval,
+                ask_from=ask_from,
             ),
             method_name="execute_complete",
             timeout=edge.backstop(deadline),

@@ -93,6 +93,7 @@ class ModelMaxJobTrigger(BaseTrigger):
     :param poll_interval: seconds between two status calls; up to four times that while, judged by the last jobs of
         this model that this triggerer saw, the job is unlikely to be over
     :param submitted: when the job was submitted (aware datetime), where that is known
+    :param ask_from: when the next status call is due (aware datetime), where one was made already
     """
 
     def __init__(  # noqa: PLR0917 - the triggerer passes all by name
@@ -104,6 +105,7 @@ class ModelMaxJobTrigger(BaseTrigger):
         deadline: datetime,
         poll_interval: float = polling.DEFAULT_POLL_INTERVAL,
         submitted: datetime | None = None,
+        ask_from: datetime | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.modelmax_conn_id = modelmax_conn_id
@@ -113,6 +115,7 @@ class ModelMaxJobTrigger(BaseTrigger):
         self.deadline = deadline
         self.poll_interval = poll_interval
         self.submitted = submitted
+        self.ask_from = ask_from
 
     @classmethod
     def waiting_for(
@@ -123,9 +126,10 @@ class ModelMaxJobTrigger(BaseTrigger):
         deadline: datetime,
         poll_interval: float,
         submitted: datetime | None = None,
+        ask_from: datetime | None = None,
     ) -> ModelMaxJobTrigger:
         """Return the trigger that waits for ``job``."""
-        return cls(conn_id, job.model, job.request_id, job.status_url, deadline, poll_interval, submitted)
+        return cls(conn_id, job.model, job.request_id, job.status_url, deadline, poll_interval, submitted, ask_from)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what the triggerer makes this trigger from."""
@@ -138,6 +142,7 @@ class ModelMaxJobTrigger(BaseTrigger):
             "deadline": self.deadline.astimezone(timezone.utc),
             "poll_interval": self.poll_interval,
             "submitted": self.submitted and self.submitted.astimezone(timezone.utc),
+            "ask_from": self.ask_from and self.ask_from.astimezone(timezone.utc),
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -165,7 +170,9 @@ class ModelMaxJobTrigger(BaseTrigger):
         """Return when to ask first. It is spread, or a thousand mapped tasks would poll in step."""
         spared = wait.pause(wait.started, _experience[self.model]) - self.poll_interval
         due = wait.started.timestamp() + spared + random.uniform(0, min(self.poll_interval, 5))  # noqa: S311
-        return due - due % (self.poll_interval / TURNS)
+        if self.ask_from:
+            due = max(due, self.ask_from.timestamp())
+        return min(due - due % (self.poll_interval / TURNS), self.deadline.timestamp())
 
     async def _until_over(
         self, hook: ModelMaxHook, wait: polling.Wait, due: float

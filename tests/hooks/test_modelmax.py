@@ -180,14 +180,22 @@ def test_a_status_without_a_needed_field_is_asked_for_again(hook, job, simulator
     assert simulator.ledger.count("status") == 3
 
 
-@pytest.mark.parametrize("field", ["request_id", "status_url", "response_url"])
-def test_a_submit_whose_answer_cannot_be_used_is_sent_again_since_it_is_free(hook, simulator, field):
-    simulator.fault("submit", "missing_field", field=field, times=1)
+def test_a_submit_whose_answer_has_no_id_is_sent_again_since_it_is_free(hook, simulator):
+    simulator.fault("submit", "missing_field", field="request_id", times=1)
     assert hook.submit_video("veo-3.1", "a boat", SHORT).request_id in simulator.ledger.jobs
-    simulator.fault("submit", "missing_field", field=field)
-    with pytest.raises(api.AnswerError, match=f"without a usable '{field}'"):
+    simulator.fault("submit", "missing_field", field="request_id")
+    with pytest.raises(api.AnswerError, match="without a usable 'request_id'"):
         hook.submit_video("veo-3.1", "a boat", SHORT)
     assert simulator.ledger.bills == []
+
+
+@pytest.mark.parametrize("field", ["status_url", "response_url"])
+def test_a_submit_whose_answer_has_an_id_is_sent_once(hook, simulator, field):
+    simulator.fault("submit", "missing_field", field=field)
+    job = hook.submit_video("veo-3.1", "a boat", SHORT)
+    assert list(simulator.ledger.jobs) == [job.request_id]
+    assert hook.wait(job, deadline=soon(), poll_interval=0.1).status == api.COMPLETED
+    assert hook.get_result(job).urls
 
 
 @pytest.mark.parametrize("call", FREE)
@@ -537,6 +545,23 @@ def test_waiting_in_line_ends_when_the_job_is_completed(modelmax_conn, simulator
     assert simulator.ledger.count("status") > 2
     assert simulator.ledger.count("result") == 0
     assert sum("IN_PROGRESS" in line for line in log) < 3
+
+
+def test_waiting_in_line_goes_on_with_the_key_that_the_connection_holds_by_now(connect, simulator):
+    hook = connect(simulator.url, simulator.key)
+    job = hook.submit_video("veo-3.1", "a boat", SHORT)
+    simulator.settings.key = "sk-rotated"
+    connect(simulator.url, "sk-rotated")
+    assert hook.wait(job, deadline=soon(), poll_interval=0.02).status == "COMPLETED"
+    assert hook.get_result(job).urls
+
+
+def test_a_key_that_is_refused_is_looked_up_once_more_and_no_more(connect, simulator):
+    hook = connect(simulator.url, "sk-wrong")
+    before = simulator.ledger.count("submit")
+    with pytest.raises(api.UnauthorizedError):
+        hook.submit_video("veo-3.1", "a boat")
+    assert simulator.ledger.count("submit") == before + 1
 
 
 def test_waiting_in_line_ends_when_the_job_failed(hook, simulator):

@@ -243,6 +243,24 @@ def test_a_redirect_is_not_followed_even_at_home(ask, connect, listener):
     assert len(listener.requests) == 1
 
 
+def test_the_body_of_a_redirect_is_read_no_further_than_that_of_another_answer(connect, listener):
+    listener.answer = answer(status="302 Found", headers="Location: /x\r\n").replace(b"Length: 44", b"Length: 999")
+    listener.tail = [(0.2, b".")] * 200
+    hook, begun = connect(listener.url, timeout=0.5), time.monotonic()
+    with pytest.raises(api.TransportError, match="took longer than"):
+        hook._transport.send(api.status(api.Job.of(NONE)))
+    assert time.monotonic() - begun < 20  # the tail takes 40 s
+
+
+@pytest.mark.parametrize("location", ["http://[bad", "\xff\xfe", ""])
+def test_a_redirect_to_nowhere_is_a_redirect(ask, connect, listener, location):
+    listener.answer = answer(status="302 Found", headers=f"Location: {location}\r\n").replace(
+        location.encode(), location.encode("latin-1")
+    )
+    with pytest.raises(api.ForeignUrlError, match="redirects to elsewhere"):
+        ask(connect(listener.url))
+
+
 @pytest.mark.parametrize("host", ["http://" + "a" * 70 + ".example", "http://modelmax..example"])
 def test_a_host_that_is_no_name_is_a_clear_error(ask, connect, host):
     with pytest.raises((api.ConnectionSetupError, api.TransportError)):

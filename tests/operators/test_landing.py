@@ -12,7 +12,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_modelmax.api import Job, RefusedError, Result, TransportError, UnauthorizedError
+from airflow_provider_modelmax.api import (
+    Job,
+    RefusedError,
+    Result,
+    TransportError,
+    UnauthorizedError,
+    UnusableResultError,
+)
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.manifest import Destination, Manifest
 from airflow_provider_modelmax.operators import asker
@@ -21,8 +28,9 @@ from airflow_provider_modelmax.operators import record as record_room
 from airflow_provider_modelmax.operators.landing import MAX_ASKS, Landing
 from airflow_provider_modelmax.operators.record import KeptNowhereError, Record
 from airflow_provider_modelmax.operators.task_state import TaskState
-from airflow_provider_modelmax.progress import FETCHED, FETCHING, LANDED, SUBMITTED, Progress
+from airflow_provider_modelmax.progress import FETCHED, FETCHING, LANDED, SUBMITTED, UNUSABLE, Progress
 from airflow_provider_modelmax.storage import DestinationError, StorageError
+from tests.airflow_versions import KEEPS_TASK_STATE
 
 TASK = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1}
 ANOTHER = {**TASK, "task_id": "another"}
@@ -55,6 +63,8 @@ def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def state(kept: Kept | None, max_tries: int = 0) -> TaskState:
+    if kept is not None and not KEEPS_TASK_STATE:
+        pytest.skip("Airflow keeps the state of a task since 3.3")
     store = {} if kept is None else {"task_state_store": kept}
     return TaskState({"ti": SimpleNamespace(max_tries=max_tries), **store})
 
@@ -287,6 +297,44 @@ def test_the_billing_call_is_not_begun_for_ever(simulator, completed, tmp_path):
     assert simulator.ledger.count("result") == 0
 
 
+def test_no_try_begins_more_billing_calls_than_there_may_be(simulator, completed, tmp_path, short_pauses):
+    simulator.fault("result", "lost_answer")
+    begun = write(tmp_path, replace(Progress(completed), phase=FETCHING, asks=MAX_ASKS - 1))
+    with pytest.raises(TransportError):
+        landing(tmp_path, None).fetch(begun)
+    assert simulator.ledger.count("result") == 1
+    assert manifest(tmp_path).asks == MAX_ASKS
+
+
+@STORES
+@pytest.mark.parametrize("fault", [{"field": "data", "value": []}, {"field": "request_id", "value": "other"}])
+def test_a_result_that_cannot_be_used_is_kept_and_not_asked_for_again(simulator, completed, tmp_path, kept, fault):
+    kept = kept()
+    simulator.fault("result", "set_field", **fault)
+    with pytest.raises(UnusableResultError):
+        landing(tmp_path, kept).fetch(Progress(completed))
+    simulator.clear_faults()
+    assert manifest(tmp_path).phase == UNUSABLE
+    assert "What came: " in manifest(tmp_path).reason
+
+    for known in (landing(tmp_path, kept).record.recall(), Progress(completed)):
+        with pytest.raises(UnusableResultError, match="The result is not asked for again"):
+            landing(tmp_path, kept).fetch(known)
+    assert simulator.ledger.count("result") == 1
+
+
+def test_of_a_result_with_a_bad_url_the_other_videos_land_and_the_lost_one_is_named(simulator, tmp_path, modelmax_conn):
+    simulator.settings.run_seconds = 0
+    job = ModelMaxHook(modelmax_conn).submit_video("veo-3.1-fast", "a boat", {"duration_seconds": 1, "sample_count": 3})
+    simulator.fault("result", "set_field", field="data.1.url", value=None)
+    for _ in range(2):  # a clear finds it so
+        here = landing(tmp_path, None)
+        with pytest.raises(UnusableResultError, match=r"2 of 3 videos .* no usable URL for .*/clip-1\.mp4"):
+            here.land(here.fetch(here.record.recall(job) or Progress(job)))
+    assert {path.name for path in tmp_path.glob("*.mp4")} == {"clip-0.mp4", "clip-2.mp4"}
+    assert (simulator.ledger.count("result"), simulator.ledger.count("content")) == (1, 2)
+
+
 # Whose the destination is
 
 
@@ -329,6 +377,18 @@ def test_another_jobs_video_of_the_same_size_is_not_taken_for_ours(simulator, co
     ours = landing(tmp_path, kept, overwrite=True)
     assert ours.land(landed) == manifest(tmp_path)
     assert simulator.ledger.count("content") == 2
+
+
+def test_what_stands_where_a_paid_video_is_to_land_is_left_as_it_is(simulator, completed, tmp_path):
+    fetched = landing(tmp_path, None).fetch(Progress(completed))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "clip.mp4").write_bytes(b"mine")
+    with pytest.raises(DestinationError, match=r"clip\.mp4 is taken by something else, and was left as it is"):
+        landing(elsewhere, None).land(fetched)
+    assert (elsewhere / "clip.mp4").read_bytes() == b"mine"
+    assert landing(elsewhere, None, overwrite=True).land(fetched).phase == LANDED
+    assert simulator.ledger.count("result") == 1
 
 
 # What was kept elsewhere

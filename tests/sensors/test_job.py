@@ -128,6 +128,16 @@ def test_a_healthy_wait_asks_the_store_once_a_process_and_writes_nothing(poke, s
     assert store.calls == ["get", "get"]
 
 
+def test_the_poke_mode_asks_no_sooner_than_the_service_wants(job, simulator):
+    sensor = ModelMaxVideoSensor(task_id="wait", job=job.as_dict(), poll_interval=0.01, deferrable=False)
+    simulator.fault("status", "error", status=429, retry_after="1", times=1)
+    begun, asked = time.monotonic(), simulator.ledger.count("status")
+    while simulator.ledger.count("status") < asked + 2:
+        assert not sensor.poke({}).is_done
+        time.sleep(0.01)
+    assert time.monotonic() - begun >= 1
+
+
 def test_the_poke_mode_keeps_nothing(poke, store, simulator):
     simulator.fault("status", "reset")
     poke("poke")

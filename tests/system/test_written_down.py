@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.airflow_versions import KEEPS_TASK_STATE
 from tests.stack.simulator import KEY
 from tests.system import evidence
 from tests.system.conftest import WRONG_KEY
@@ -55,7 +56,7 @@ def test_the_search_finds_what_is_there(
     # and our own tasks' words in every place where a key could be
     prompt, job = cases["waiting"].prompt, cases["waiting"].only_job()["request_id"]
     assert "rendered_task_instance_fields" in evidence.tables_with(prompt, rows)
-    assert {"task_state_store", "xcom"} <= evidence.tables_with(job, rows)
+    assert {"xcom", *(["task_state_store"] if KEEPS_TASK_STATE else [])} <= evidence.tables_with(job, rows)
     assert "serialized_dag" in evidence.tables_with("ModelMaxGenerateVideoOperator", rows)
     with_job = {path.name for path, text in logs.items() if job in text}
     assert any(name.endswith(".log") for name in with_job)

@@ -86,11 +86,18 @@ def test_what_the_database_and_the_log_see_holds_ids_and_times_only(job, simulat
     assert simulator.key not in seen
     assert PROMPT not in seen
     assert set(waiting.serialize()[1]) == {
-        *("modelmax_conn_id", "model", "request_id", "status_url", "deadline", "poll_interval", "submitted")
+        *("modelmax_conn_id", "model", "request_id", "status_url", "deadline", "poll_interval", "submitted", "ask_from")
     }
 
 
 # When it asks
+
+
+def test_a_trigger_asks_when_the_call_after_that_of_the_worker_is_due(job, simulator):
+    waiting = trigger(job, seconds=2)
+    waiting.ask_from = datetime.now(timezone.utc) + timedelta(seconds=0.5)
+    fire(waiting)
+    assert simulator.ledger.calls("status")[0].time >= waiting.ask_from.timestamp() - waiting.poll_interval
 
 
 def known_to_take(seconds: float, jobs: int = 100) -> None:
