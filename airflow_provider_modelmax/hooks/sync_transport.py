@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import requests
@@ -16,6 +15,7 @@ from requests.auth import AuthBase
 
 from airflow_provider_modelmax import __version__, api
 from airflow_provider_modelmax.hooks.endpoint import Endpoint
+from airflow_provider_modelmax.hooks.watch import MIN_BYTES_PER_TIMEOUT, Watch, WatchedAdapter
 
 T = TypeVar("T")
 
@@ -24,12 +24,6 @@ CHUNK = 1024 * 1024
 
 MAX_ANSWER = 1024 * 1024
 """Bytes. A JSON answer has about a hundred; more than this is not from the service."""
-
-MIN_BYTES_PER_TIMEOUT = 16 * 1024
-"""Bytes that must come within each ``timeout`` seconds of waiting for a video; a body that trickles is given up.
-
-The timeout of ``requests`` is for the next byte only: with one a minute, a video would take years.
-"""
 
 
 @dataclass(frozen=True)
@@ -63,6 +57,8 @@ class SyncTransport:
         self.endpoint = endpoint
         self.session = requests.Session()
         self.session.auth = _Bearer(endpoint.key)
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, WatchedAdapter())
         # Else requests reads the body of a redirect to its end, however long and slow, also when it is not to follow.
         self.session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
         self.session.headers.update({"User-Agent": user_agent(), "Accept": "application/json"})
@@ -72,9 +68,9 @@ class SyncTransport:
 
         :raises ModelMaxError: for everything that is not the promised answer
         """
-        end = time.monotonic() + self.endpoint.connect_timeout + self.endpoint.timeout
-        with self._open(call) as response:
-            body = self._read(call, response, end)
+        watch = self._watch(call)
+        with self._open(call, watch) as response:
+            body = self._read(call, response, watch)
             return api.read_response(call, response.status_code, response.headers, body)
 
     @contextmanager
@@ -83,20 +79,27 @@ class SyncTransport:
 
         :raises ModelMaxError: when the answer is no video
         """
-        with self._open(call, {"Accept": "video/mp4", "Accept-Encoding": "identity"}) as response:
+        watch = self._watch(call)
+        with self._open(call, watch, {"Accept": "video/mp4", "Accept-Encoding": "identity"}) as response:
             kind = response.headers.get("Content-Type", "")
             if response.status_code != 200:
-                body = self._read(call, response, time.monotonic() + self.endpoint.timeout)
+                body = self._read(call, response, watch)
                 raise api.error_of(call, response.status_code, response.headers, body)
             if kind.startswith(("text/", "application/json")):
                 raise api.AnswerError(f"{call} answered 200, but with {kind} instead of video/mp4.", garbled=True)
-            yield Content(_size(response), self._chunks(call, response))
+            yield Content(_size(response), self._chunks(call, response, watch))
+
+    def _watch(self, call: api.Call[Any]) -> Watch:
+        endpoint = self.endpoint
+        return Watch(call, endpoint.timeout, time.monotonic() + endpoint.connect_timeout + endpoint.timeout)
 
     @contextmanager
-    def _open(self, call: api.Call[Any], headers: dict[str, str] | None = None) -> Iterator[requests.Response]:
+    def _open(
+        self, call: api.Call[Any], watch: Watch, headers: dict[str, str] | None = None
+    ) -> Iterator[requests.Response]:
         endpoint = self.endpoint
         proxies = {"http": endpoint.proxy, "https": endpoint.proxy} if endpoint.proxy else None
-        with _translated(call):
+        with _translated(call), watch.over_its_answer():
             response = self.session.request(
                 call.method,
                 api.resolve(endpoint.base_url, call.path),
@@ -112,7 +115,7 @@ class SyncTransport:
         with response:
             yield response
 
-    def _read(self, call: api.Call[Any], response: requests.Response, end: float) -> bytes:
+    def _read(self, call: api.Call[Any], response: requests.Response, watch: Watch) -> bytes:
         """Read a small body whole; the timeout of ``requests`` is for each byte, this one for all of them."""
         body = b""
         with _translated(call):
@@ -121,14 +124,13 @@ class SyncTransport:
                 body += chunk
                 if len(body) > MAX_ANSWER:
                     raise api.AnswerError(f"{call} answered with more than {MAX_ANSWER:,} bytes.", garbled=True)
-                if time.monotonic() > end and not response.raw.isclosed():  # late but whole: it may be paid for
-                    raise api.TransportError(f"{call}: the answer took longer than {self.endpoint.timeout:g} s.")
+                if watch.is_late() and not response.raw.isclosed():  # late but whole: it may be paid for
+                    raise watch.too_late()
         return self.endpoint.without_key(response.status_code, body)
 
-    def _chunks(self, call: api.Call[Any], response: requests.Response) -> Iterator[bytes]:
+    def _chunks(self, call: api.Call[Any], response: requests.Response, watch: Watch) -> Iterator[bytes]:
         """Read a big body in pieces that take no longer than a second, so that the reader can tell and stop."""
-        pace = _Pace(call, self.endpoint.timeout)
-        pace.watch(response)
+        watch.begin_pace()
         amount = MIN_BYTES_PER_TIMEOUT
         with _translated(call):
             while True:
@@ -139,45 +141,7 @@ class SyncTransport:
                     return
                 yield chunk
                 amount = _amount(amount, end - begin)
-                pace.since += time.monotonic() - end  # the reader's time is not the service's
-
-
-@dataclass
-class _Pace:
-    """Gives up a body of which fewer than MIN_BYTES_PER_TIMEOUT come within ``timeout`` seconds."""
-
-    call: api.Call[Any]
-    timeout: float
-    came: int = 0
-    since: float = field(default_factory=time.monotonic)
-
-    def watch(self, response: requests.Response) -> None:
-        """Look at each piece as it leaves the socket: a read of 1 MiB that trickles in would not return to tell.
-
-        ``read1`` returns, but costs 1.3 times the CPU of a download, 4 times over TLS (measured, 500 MB). The way to
-        the socket is urllib3's own business; where it is not there, the timeout for each byte is all there is.
-        """
-        raw = getattr(getattr(getattr(response.raw, "_fp", None), "fp", None), "raw", None)
-        if not isinstance(raw, io.RawIOBase):
-            return
-        read = raw.readinto
-
-        def readinto(buffer: Any) -> int | None:
-            count = read(buffer)
-            self.note(count or 0)
-            return count
-
-        raw.readinto = readinto  # type: ignore[method-assign]
-
-    def note(self, count: int) -> None:
-        """Take note of so many bytes; 0 is the end."""
-        self.came += count
-        if self.came >= MIN_BYTES_PER_TIMEOUT:
-            self.came, self.since = 0, time.monotonic()
-        elif count and time.monotonic() - self.since > self.timeout:
-            raise api.TransportError(
-                f"{self.call}: fewer than {MIN_BYTES_PER_TIMEOUT:,} bytes came within {self.timeout:g} s."
-            )
+                watch.since += time.monotonic() - end  # the reader's time is not the service's
 
 
 def _amount(last: int, seconds: float) -> int:

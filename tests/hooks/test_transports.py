@@ -252,6 +252,19 @@ def test_the_body_of_a_redirect_is_read_no_further_than_that_of_another_answer(c
     assert time.monotonic() - begun < 20  # the tail takes 40 s
 
 
+@pytest.mark.parametrize(
+    "begun",
+    [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;"],
+    ids=["head", "length of a chunk"],
+)
+def test_an_answer_that_trickles_in_does_not_hold_the_worker(connect, listener, begun):
+    listener.answer, listener.tail = begun, [(0.2, b"X")] * 200
+    hook, start = connect(listener.url, timeout=0.5), time.monotonic()
+    with pytest.raises(api.TransportError, match="took longer than"):
+        hook._transport.send(api.status(api.Job.of(NONE)))
+    assert time.monotonic() - start < 25  # the tail takes 40 s
+
+
 @pytest.mark.parametrize("location", ["http://[bad", "\xff\xfe", ""])
 def test_a_redirect_to_nowhere_is_a_redirect(ask, connect, listener, location):
     listener.answer = answer(status="302 Found", headers=f"Location: {location}\r\n").replace(
