@@ -16,7 +16,6 @@ from airflow_provider_modelmax.links import ModelMaxDashboardLink
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-    from airflow_provider_modelmax.api import Job
     from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
     from airflow_provider_modelmax.progress import Progress
 
@@ -33,7 +32,6 @@ class ModelMaxBaseOperator(BaseOperator):
     def __init__(self, *, modelmax_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.modelmax_conn_id = modelmax_conn_id
-        self._job: Job | None = None
         self._progress: Progress | None = None
 
     @cached_property
@@ -45,8 +43,9 @@ class ModelMaxBaseOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """Say what stops and what goes on: ModelMax has no call to cancel a job."""
-        paid = self._progress is not None and self._progress.result is not None
-        self.log.warning("%s", polling.on_kill_message(self._job.request_id if self._job else None, paid=paid))
+        known = self._progress
+        request_id, paid = (known.job.request_id, known.result is not None) if known else (None, False)
+        self.log.warning("%s", polling.on_kill_message(request_id, paid=paid))
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
         """Tell OpenLineage what will be asked for."""

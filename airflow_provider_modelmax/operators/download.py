@@ -61,7 +61,7 @@ class LandsVideo(ModelMaxBaseOperator):
         """Do what is not done yet; defer while the job runs."""
         with edge.told_to_airflow(self):
             landing = self._begin(context)
-            progress = self._take_up(context, landing.record)
+            self._progress = progress = self._take_up(context, landing.record)
             if not progress.result:
                 self._wait(landing, progress)
             return self._finish(context, landing, progress)
@@ -73,7 +73,7 @@ class LandsVideo(ModelMaxBaseOperator):
         job_event = JobEvent.from_dict(event)
         with edge.told_to_airflow(self):
             landing = self._begin(context)
-            progress = self._resume(context, landing.record, job_event.request_id)
+            self._progress = progress = self._resume(context, landing.record, job_event.request_id)
             with _remembered(landing.record, progress):
                 job_event.raise_for_outcome()
             self.log.info("%s", job_event)
@@ -157,7 +157,6 @@ class LandsVideo(ModelMaxBaseOperator):
 
     def _finish(self, context: Context, landing: Landing, progress: Progress) -> list[str]:
         with _remembered(landing.record, progress):
-            self._progress = progress
             self._progress = fetched = landing.fetch(progress)
             self._progress = landed = landing.land(fetched)
         uris = [video.uri for video in landed.videos]
@@ -208,16 +207,16 @@ class ModelMaxDownloadVideoOperator(LandsVideo):
         return stem_of(api.Job.of(self.job).request_id)
 
     def _take_up(self, context: Context, record: Record) -> Progress:
-        self._job = job = api.Job.of(self.job)
-        kept = record.recall(job)
+        self._progress = begun = record.begun(api.Job.of(self.job))
+        kept = record.recall(begun.job)
         if kept and kept.result:
             return kept
-        record.check(job.request_id, MOST_VIDEOS)
-        return kept or record.state.put(record.begun(job))
+        record.check(begun.job.request_id, MOST_VIDEOS)
+        return kept or record.state.put(begun)
 
     def _resume(self, context: Context, record: Record, request_id: str) -> Progress:
-        self._job = job = api.Job.of(self.job)
-        return record.recall(job) or record.begun(job)
+        self._progress = begun = record.begun(api.Job.of(self.job))
+        return record.recall(begun.job) or begun
 
 
 @contextmanager

@@ -76,9 +76,8 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
         """Before Airflow 3.3 the job is in its XCom, which a resume leaves."""
         progress = record.recall()
         if progress and progress.job.request_id == request_id:
-            self._job = progress.job
             return progress
         ti = context["ti"]
         pushed = ti.xcom_pull(task_ids=self.task_id, key="job", map_indexes=ti.map_index)
-        self._job = job = api.Job.of(pushed or {"model": self.model, "request_id": request_id})
+        job = api.Job.of(pushed or {"model": self.model, "request_id": request_id})
         return record.recall(job) or record.begun(job, submitted_at=(pushed or {}).get("submitted_at", 0.0))

@@ -12,7 +12,8 @@ from airflow_provider_modelmax import api
 from airflow_provider_modelmax.manifest import Destination, Manifest
 from airflow_provider_modelmax.operators.task_state import TaskState
 from airflow_provider_modelmax.progress import Progress
-from airflow_provider_modelmax.storage import DestinationError, check_writable, size_of
+from airflow_provider_modelmax.storage import check_writable, size_of
+from airflow_provider_modelmax.stores import DestinationError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -89,7 +89,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
     def _announce(self, context: Context, progress: Progress) -> Progress:
         from airflow_provider_modelmax.operators.task_state import TaskState  # noqa: PLC0415 - not at DAG parse
 
-        self._job, self._progress = progress.job, progress
+        self._progress = progress
         context["ti"].xcom_push(key="request_id", value=progress.job.request_id)
         if not TaskState(context).available:  # then it is what a resume finds
             context["ti"].xcom_push(key="job", value={**progress.job.as_dict(), "submitted_at": progress.submitted_at})
