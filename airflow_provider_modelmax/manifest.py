@@ -13,7 +13,8 @@ from typing import Any
 
 from airflow_provider_modelmax.api import InvalidInputError
 from airflow_provider_modelmax.progress import Progress
-from airflow_provider_modelmax.storage import DestinationError, create_json, load_json, save_json
+from airflow_provider_modelmax.storage import create_json, load_json, save_json
+from airflow_provider_modelmax.stores import DestinationError
 
 VERSION = 1
 

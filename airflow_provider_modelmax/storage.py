@@ -21,7 +21,9 @@ from airflow_provider_modelmax.mp4 import BrokenVideoError, Mp4Check
 from airflow_provider_modelmax.read_ahead import read_ahead
 from airflow_provider_modelmax.s3_upload import PART, S3Upload
 from airflow_provider_modelmax.stores import (
+    AZURE,
     LOCAL,
+    S3,
     DestinationError,
     Place,
     StorageError,
@@ -30,20 +32,6 @@ from airflow_provider_modelmax.stores import (
     content_type,
     named,
 )
-
-__all__ = [
-    "DestinationError",
-    "Saved",
-    "StorageError",
-    "check_writable",
-    "connect",
-    "create_json",
-    "load_json",
-    "read_bytes",
-    "save_json",
-    "save_video",
-    "size_of",
-]
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +73,7 @@ def check_writable(uri: str) -> None:
     with named(uri):
         if probe.store == LOCAL:
             local_file.try_out(Path(probe.path))
-        elif probe.store == "azure":
+        elif probe.store == AZURE:
             _try_out_azure(probe)
         else:
             _try_out(probe)
@@ -106,7 +94,7 @@ def save_video(
     place, digest, check, written = connect(uri), hashlib.sha256(), Mp4Check(), 0
     source: contextlib.AbstractContextManager[Iterable[bytes]] = contextlib.nullcontext(chunks)
     if place.store != LOCAL and (size is None or size >= PART):
-        if place.store == "s3":
+        if place.store == S3:
             _abort_leftovers(place)
         else:
             source = read_ahead(chunks, AHEAD)
@@ -233,7 +221,7 @@ def _object(place: Place, kind: str) -> Iterator[BinaryIO | S3Upload]:
     attributes = content_type(place, kind)
     file = (
         S3Upload(place.fs, place.path, attributes)
-        if place.store == "s3"
+        if place.store == S3
         else place.fs.open(place.path, "wb", block_size=BLOCK, **attributes)
     )
     try:

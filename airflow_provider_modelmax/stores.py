@@ -15,9 +15,9 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 from airflow.sdk.io import has_fs
 from fsspec.implementations.local import LocalFileSystem
 
-LOCAL = "local"
+LOCAL, S3, GCS, AZURE = "local", "s3", "gcs", "azure"
 
-EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "abfs": "azure", "abfss": "azure"}
+EXTRAS = {"s3": S3, "s3a": S3, "gs": GCS, "gcs": GCS, "abfs": AZURE, "abfss": AZURE}
 """Scheme: the extra that brings its library, and the name of the store here."""
 
 _OVERTAKEN = {"NoSuchUpload", "InvalidBlockList"}
@@ -77,11 +77,11 @@ def connect(uri: str) -> Place:
 
 def content_type(place: Place, value: str) -> dict[str, Any]:
     """Return what the store's own library calls the content type of an object."""
-    if place.store == "azure":
+    if place.store == AZURE:
         from azure.storage.blob import ContentSettings  # noqa: PLC0415 - an extra; no dict before adlfs 2026.8.0
 
         return {"content_settings": ContentSettings(content_type=value)}
-    return {"ContentType" if place.store == "s3" else "content_type": value}
+    return {"ContentType" if place.store == S3 else "content_type": value}
 
 
 @contextlib.contextmanager
@@ -167,7 +167,7 @@ def _open_store(uri: str, scheme: str) -> Place:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise DestinationError(f"{uri} cannot be opened ({reason}). {_remedy(scheme, error)}") from error
-    if EXTRAS[scheme] == "azure" and _CHATTY.level == logging.NOTSET:
+    if EXTRAS[scheme] == AZURE and _CHATTY.level == logging.NOTSET:
         _CHATTY.setLevel(logging.WARNING)  # or every request puts 25 lines of headers into the task's log
     return place
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -138,9 +138,9 @@ class S3Store:
     def _object(self, name: str) -> dict[str, str]:
         return {"Bucket": self.server.bucket, "Key": f"{self.prefix}/{name}"}
 
-    @cached_property
+    @property
     def _client(self) -> Any:
-        return _client(self.server)
+        return self.server.client()
 
 
 @dataclass
@@ -197,7 +197,7 @@ class AzureStore:
     keeps_unfinished: bool = False
 
     def uri(self, name: str) -> str:
-        return f"abfs://{self.conn_id}@{self.server.container}/{self.prefix}/{name}"
+        return f"abfs://{self.conn_id}@{self.server.bucket}/{self.prefix}/{name}"
 
     def names(self) -> list[str]:
         found = self._container.list_blob_names(name_starts_with=f"{self.prefix}/")
@@ -247,12 +247,6 @@ class AzureStore:
 def _adlfs() -> tuple[int, ...]:
     """Return its version: the files of older ones take no content type."""
     return tuple(int(part) for part in version("adlfs").split("."))
-
-
-@cache
-def _client(server: SeaweedFS) -> Any:
-    """To make one takes longer than most tests."""
-    return server.client()
 
 
 MAKERS: dict[str, Callable[..., Store]] = {

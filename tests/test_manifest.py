@@ -11,7 +11,8 @@ import pytest
 from airflow_provider_modelmax.api import InvalidInputError, Job, Result
 from airflow_provider_modelmax.manifest import Destination, Manifest
 from airflow_provider_modelmax.progress import Progress
-from airflow_provider_modelmax.storage import DestinationError, Saved
+from airflow_provider_modelmax.storage import Saved
+from airflow_provider_modelmax.stores import DestinationError
 
 if TYPE_CHECKING:
     from pathlib import Path

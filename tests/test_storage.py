@@ -29,10 +29,7 @@ from s3fs import S3FileSystem
 from airflow_provider_modelmax import local_file, storage, stores
 from airflow_provider_modelmax.mp4 import BrokenVideoError
 from airflow_provider_modelmax.storage import (
-    DestinationError,
-    StorageError,
     check_writable,
-    connect,
     create_json,
     load_json,
     read_bytes,
@@ -40,6 +37,7 @@ from airflow_provider_modelmax.storage import (
     save_video,
     size_of,
 )
+from airflow_provider_modelmax.stores import DestinationError, StorageError, connect
 from tests.mp4s import encode, padded
 from tests.stack.processes import PROJECT, child_environment, free_port
 from tests.stack.s3 import BUCKET, SeaweedFS

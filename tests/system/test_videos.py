@@ -50,7 +50,8 @@ def test_a_waiting_task_is_deferred_and_has_no_worker_process(
     assert run.only_job()["status"] in {"IN_QUEUE", "IN_PROGRESS"}
 
 
-def test_a_trigger_row_holds_neither_key_nor_prompt_nor_another_host(stack: AirflowStack, cases: Cases) -> None:
+@pytest.mark.cases("waiting")
+def test_a_trigger_row_holds_neither_key_nor_prompt(stack: AirflowStack, cases: Cases) -> None:
     run = cases["waiting"]
     rows = [row for row in evidence.rows(stack) if row.table == "trigger"]
     (ours,) = [row for row in rows if run.only_job()["request_id"] in row.text]
@@ -59,6 +60,7 @@ def test_a_trigger_row_holds_neither_key_nor_prompt_nor_another_host(stack: Airf
     assert run.prompt not in ours.text
 
 
+@pytest.mark.cases("waiting")
 def test_the_log_of_a_video_reads_well(cases: Cases) -> None:
     run = cases["waiting"].succeeded()
     job = re.escape(run.only_job()["request_id"])

@@ -44,12 +44,11 @@ def test_a_download_that_is_killed_is_taken_up_by_the_retry(
 ) -> None:
     run = killed["killed_download"]
     wait_until(lambda: run.jobs() and run.only_job()["calls"]["content"], 60, "the download has begun")
-    supervisor, *runners = stack.worker_processes(run.dag_id, run.run_id, "generate")
+    _supervisor, *runners = stack.worker_processes(run.dag_id, run.run_id, "generate")
     assert runners
     send(runners, signal.SIGKILL)
 
     run.succeeded()
-    assert supervisor
     assert run.task()["try_number"] == 2
     assert "Taking up job" in run.log()
     assert run.spent() == [(1, 2, 1)]
