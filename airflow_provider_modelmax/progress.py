@@ -49,6 +49,10 @@ class Progress:
         """When the job was submitted, where that is known."""
         return datetime.fromtimestamp(self.submitted_at, timezone.utc) if self.submitted_at else None
 
+    def is_of(self, request_id: str | None) -> bool:
+        """Whether it is that of a job."""
+        return self.job.request_id == request_id
+
     @property
     def is_failed(self) -> bool:
         """Whether the job FAILED."""

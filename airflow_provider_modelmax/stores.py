@@ -111,7 +111,7 @@ def answered(error: BaseException) -> set[str]:
 def _meaning(uri: str, error: Exception) -> StorageError:
     answer = answered(error)
     if answer & _OVERTAKEN:
-        return StorageError(f"{uri}: the upload was aborted, as another process writes the same object.")
+        return StorageError(f"{uri}: the upload was aborted, as another process writes the same object. Retry.")
     if isinstance(error, FileNotFoundError) or "404" in answer:
         return DestinationError(f"{uri}: the bucket or folder does not exist ({error}). Create it first.")
     if isinstance(error, (FileExistsError, IsADirectoryError, NotADirectoryError)):
@@ -124,7 +124,9 @@ def _meaning(uri: str, error: Exception) -> StorageError:
             f"{uri}: access denied ({error}). Look at the credentials, and give their user the right to list, read and "
             "write objects there."
         )
-    return StorageError(f"{uri}: the store failed ({type(error).__name__}: {error}).")
+    return StorageError(
+        f"{uri}: the store failed ({type(error).__name__}: {error}). Retry; if it stays, look at the store."
+    )
 
 
 def _split(uri: str) -> tuple[str, str]:

@@ -14,13 +14,11 @@ from multidict import CIMultiDict
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 from yarl import URL
 
-from airflow_provider_modelmax import __version__, api
-from airflow_provider_modelmax.hooks.endpoint import Endpoint
+from airflow_provider_modelmax import api
+from airflow_provider_modelmax.hooks.endpoint import HEADERS, Endpoint, check_size
 from airflow_provider_modelmax.hooks.lanes import Lanes
 
 T = TypeVar("T")
-
-MAX_ANSWER = 1024 * 1024
 
 KNOWN_URLS = 16_384
 """Paths whose URLs are kept: those who wait ask for the same ones again and again."""
@@ -32,7 +30,7 @@ class AsyncTransport:
     def __init__(self, endpoint: Endpoint, ssl_context: ssl.SSLContext | bool) -> None:
         self.endpoint = endpoint
         self._proxy = endpoint.proxy or _proxy_of_the_environment(endpoint.base_url)
-        headers = _headers(endpoint)
+        headers = CIMultiDict({"Authorization": f"Bearer {endpoint.key}", **HEADERS})
         # To a proxy aiohttp sends the headers of a session as well, and with them the key; without, they are cheaper.
         self._headers = headers if self._proxy else None
         self._session = aiohttp.ClientSession(
@@ -101,30 +99,19 @@ class AsyncTransport:
         if not self._under_way:
             await self.close()
 
-    def _resolved(self, path: str) -> URL:
-        return URL(api.resolve(self.endpoint.base_url, path), encoded=True)
-
     async def close(self) -> None:
         """Close the session and its connections."""
         await self._session.close()
+
+    def _resolved(self, path: str) -> URL:
+        return URL(api.resolve(self.endpoint.base_url, path), encoded=True)
 
     async def _read(self, call: api.Call[Any], response: aiohttp.ClientResponse) -> bytes:
         body = b""
         while chunk := await response.content.readany():
             body += chunk
-            if len(body) > MAX_ANSWER:
-                raise api.AnswerError(f"{call} answered with more than {MAX_ANSWER:,} bytes.", garbled=True)
+            check_size(call, body)
         return self.endpoint.without_key(response.status, body)
-
-
-def _headers(endpoint: Endpoint) -> CIMultiDict[str]:
-    return CIMultiDict(
-        {
-            "Authorization": f"Bearer {endpoint.key}",
-            "User-Agent": f"airflow-provider-modelmax/{__version__}",
-            "Accept": "application/json",
-        }
-    )
 
 
 def _ssl_context(endpoint: Endpoint) -> ssl.SSLContext | bool:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from airflow_provider_modelmax.api import DEFAULT_BASE_URL, ConnectionSetupError
+from airflow_provider_modelmax import __version__
+from airflow_provider_modelmax.api import DEFAULT_BASE_URL, AnswerError, Call, ConnectionSetupError
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -18,6 +19,12 @@ DEFAULT_TIMEOUT = 60.0
 
 CONNECT_TIMEOUT = 10.0
 """Seconds, at most; the connection's own timeout where that is shorter."""
+
+MAX_ANSWER = 1024 * 1024
+"""Bytes. A JSON answer has about a hundred; more than this is not from the service."""
+
+HEADERS = {"User-Agent": f"airflow-provider-modelmax/{__version__}", "Accept": "application/json"}
+"""What the service sees of us in every call, beside the key."""
 
 SHORT_KEY = 8
 """Characters. A key shorter than this may be an ordinary word, and stand in a URL that is paid for."""
@@ -54,6 +61,15 @@ class Endpoint:
         if len(self.key) < SHORT_KEY and 200 <= status < 300:
             return body
         return body.replace(self.key.encode(), b"***")
+
+
+def check_size(call: Call[Any], body: bytes) -> None:
+    """Read no answer without end.
+
+    :raises AnswerError: when it is longer than any of the service
+    """
+    if len(body) > MAX_ANSWER:
+        raise AnswerError(f"{call} answered with more than {MAX_ANSWER:,} bytes.", garbled=True)
 
 
 def read_connection(connection: Connection) -> Endpoint:

@@ -69,10 +69,12 @@ class Lanes:
         silent = not answered or now - max(self._answered, self._line_since) > SILENCE
         if answered:
             self._answered = now
-            self._open += self._open < MOST and now - self._line_since > LONG_LINE and not silent
+            if self._open < MOST and now - self._line_since > LONG_LINE and not silent:
+                self._open += 1
         while self._line and self._taken < self._open:
             since, turn = self._line.popleft()
             if not turn.done():
                 sent = not silent or now - since <= SILENCE
-                self._taken += sent
+                if sent:
+                    self._taken += 1
                 turn.set_result(sent)

@@ -13,17 +13,14 @@ import requests
 import urllib3
 from requests.auth import AuthBase
 
-from airflow_provider_modelmax import __version__, api
-from airflow_provider_modelmax.hooks.endpoint import Endpoint
+from airflow_provider_modelmax import api
+from airflow_provider_modelmax.hooks.endpoint import HEADERS, Endpoint, check_size
 from airflow_provider_modelmax.hooks.watch import MIN_BYTES_PER_TIMEOUT, Watch, WatchedAdapter
 
 T = TypeVar("T")
 
 CHUNK = 1024 * 1024
 """Bytes. Measured: 1 MiB costs the least CPU a byte; 8 MiB seven times as much."""
-
-MAX_ANSWER = 1024 * 1024
-"""Bytes. A JSON answer has about a hundred; more than this is not from the service."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class SyncTransport:
             self.session.mount(scheme, WatchedAdapter())
         # Else requests reads the body of a redirect to its end, however long and slow, also when it is not to follow.
         self.session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
-        self.session.headers.update({"User-Agent": user_agent(), "Accept": "application/json"})
+        self.session.headers.update(HEADERS)
 
     def send(self, call: api.Call[T]) -> T:
         """Send ``call`` once and return what its answer means.
@@ -122,8 +119,7 @@ class SyncTransport:
             # What has come, be it one byte: iter_content waits for all of them, each with a timeout of its own.
             while chunk := response.raw.read1(65536, decode_content=True):
                 body += chunk
-                if len(body) > MAX_ANSWER:
-                    raise api.AnswerError(f"{call} answered with more than {MAX_ANSWER:,} bytes.", garbled=True)
+                check_size(call, body)
                 if watch.is_late() and not response.raw.isclosed():  # late but whole: it may be paid for
                     raise watch.too_late()
         return self.endpoint.without_key(response.status_code, body)
@@ -149,11 +145,6 @@ def _amount(last: int, seconds: float) -> int:
     if seconds < 0.25:
         return min(last * 4, CHUNK)
     return max(last // 4, MIN_BYTES_PER_TIMEOUT) if seconds > 1 else last
-
-
-def user_agent() -> str:
-    """Return what the service sees of us."""
-    return f"airflow-provider-modelmax/{__version__}"
 
 
 def _size(response: requests.Response) -> int | None:
@@ -185,7 +176,10 @@ def _ours(call: api.Call[Any], error: Exception) -> api.ModelMaxError:
     if isinstance(error, ValueError):  # InvalidURL, InvalidProxyURL, MissingSchema …
         return api.ConnectionSetupError(f"{call}: {said}. Correct host or proxy of the connection.")
     never_sent = isinstance(cause, _NEVER_SENT) or isinstance(error, _NEVER_SENT)
-    return api.TransportError(f"{call}: no whole answer ({said}).", reached=not never_sent)
+    return api.TransportError(
+        f"{call}: no whole answer ({said}).",
+        reached=not never_sent,
+    )
 
 
 def _innermost(error: BaseException) -> BaseException:

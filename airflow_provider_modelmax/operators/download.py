@@ -88,8 +88,9 @@ class LandsVideo(ModelMaxBaseOperator):
     @property
     def manifest_uri(self) -> str:
         """The URI of the manifest; empty until it is there."""
-        there = self._landing and self._progress and self._progress.result
-        return self._landing.record.destination.manifest if self._landing and there else ""
+        if self._landing and self._progress and self._progress.result:
+            return self._landing.record.destination.manifest
+        return ""
 
     def _take_up(self, context: Context, record: Record) -> Progress:
         """Return the job, known or submitted now, with what is kept of it, after checking the destination."""

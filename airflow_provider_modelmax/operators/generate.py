@@ -75,7 +75,7 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
     def _resume(self, context: Context, record: Record, request_id: str) -> Progress:
         """Before Airflow 3.3 the job is in its XCom, which a resume leaves."""
         progress = record.recall()
-        if progress and progress.job.request_id == request_id:
+        if progress and progress.is_of(request_id):
             return progress
         ti = context["ti"]
         pushed = ti.xcom_pull(task_ids=self.task_id, key="job", map_indexes=ti.map_index)

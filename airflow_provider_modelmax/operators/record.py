@@ -73,7 +73,7 @@ class Record:
         :param job: the job, when the caller names one; what is kept of another does not count then
         """
         kept = self.state.get()
-        if kept and job and kept.job.request_id != job.request_id:
+        if kept and job and not kept.is_of(job.request_id):
             kept = None
         if kept and kept.result:
             return kept
@@ -114,7 +114,7 @@ class Record:
         if self._manifest(asking).create(self.destination.manifest):
             return self.state.put(asking)
         there = Manifest.read(self.destination.manifest)
-        if there and there.progress.job.request_id == progress.job.request_id:
+        if there and there.progress.is_of(progress.job.request_id):
             if there.progress not in (progress, asking):
                 return there.progress
         elif there:
@@ -124,8 +124,7 @@ class Record:
     def latest(self, progress: Progress) -> Progress:
         """Return what stands in the manifest by now, when that is of the same job."""
         manifest = Manifest.read(self.destination.manifest)
-        same = manifest and manifest.progress.job.request_id == progress.job.request_id
-        return manifest.progress if manifest and same else progress
+        return manifest.progress if manifest and manifest.progress.is_of(progress.job.request_id) else progress
 
     def release(self, over: Progress) -> None:
         """Keep that a billing call is over without an answer."""
@@ -163,7 +162,7 @@ class Record:
         :raises DestinationError: when another job's video, or something else, is there and must stay so
         """
         job, manifest = fetched.job, Manifest.read(self.destination.manifest)
-        if manifest and manifest.progress.job.request_id == job.request_id:
+        if manifest and manifest.progress.is_of(job.request_id):
             return True
         count, ours = len(fetched.result.urls) if fetched.result else 0, {each.uri for each in fetched.videos}
         taken = [*self._taken(count, ours), *([self.destination.manifest] if manifest else [])]
@@ -199,7 +198,7 @@ class Record:
     def _is_ours(self, manifest: Manifest, job: api.Job | None) -> bool:
         found = manifest.progress
         if job:
-            return found.job.request_id == job.request_id
+            return found.is_of(job.request_id)
         # Without a clear the order can only differ because a template renders differently in each try.
         return self._is_this_task(manifest) and (found.order == self.order or not self.state.was_cleared_since(found))
 
@@ -212,9 +211,7 @@ class Record:
         return [uri for uri in names if uri not in ours and size_of(uri) is not None]
 
     def _refuse_if_taken(self, manifest: Manifest | None, request_id: str | None, uri: str) -> None:
-        if self.overwrite or (
-            manifest and (manifest.progress.job.request_id == request_id or self._is_this_task(manifest))
-        ):
+        if self.overwrite or (manifest and (manifest.progress.is_of(request_id) or self._is_this_task(manifest))):
             return
         whose = f"job {manifest.progress.job.request_id} of {dict(manifest.task)}" if manifest else "something else"
         raise DestinationError(

@@ -57,7 +57,8 @@ class JobEvent:
     @classmethod
     def from_dict(cls, event: Mapping[str, Any] | None) -> JobEvent:
         """Read what :meth:`as_dict` wrote."""
-        return cls(**(event or {"request_id": "?", "outcome": "error", "message": "The trigger sent no event."}))
+        nothing = {"request_id": "?", "outcome": "error", "message": "The trigger sent no event. Clear the task."}
+        return cls(**(event or nothing))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the payload of the trigger event."""

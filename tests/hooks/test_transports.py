@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from airflow_provider_modelmax import __version__, api
-from airflow_provider_modelmax.hooks import async_transport, sync_transport
+from airflow_provider_modelmax.hooks import async_transport, endpoint
 from airflow_provider_modelmax.simulator import Simulator
 from tests.hooks.conftest import NONE, answer
 
@@ -208,8 +208,7 @@ def test_a_trickling_answer_is_given_up_after_the_timeout(ask, connect, simulato
 
 @pytest.mark.parametrize("status", ["200 OK", "500 Internal Server Error"])
 def test_an_endless_answer_is_not_read_to_its_end(ask, connect, listener, status, monkeypatch):
-    for module in (sync_transport, async_transport):
-        monkeypatch.setattr(module, "MAX_ANSWER", 1000)
+    monkeypatch.setattr(endpoint, "MAX_ANSWER", 1000)
     listener.answer = answer(b"x" * 5000, status)
     with pytest.raises(api.AnswerError, match="answered with more than 1,000 bytes") as caught:
         ask(connect(listener.url))
