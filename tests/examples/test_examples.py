@@ -10,7 +10,7 @@ import pytest
 from tests.airflow_versions import AIRFLOW
 from tests.examples.test_without_account import DAGS, service  # noqa: F401 - a fixture
 
-TELLS_WHY = AIRFLOW >= (3, 2)  # `DAG.test` of 3.1 gives callbacks no exception
+TELLS_WHY = AIRFLOW >= (3, 3)  # before, `DAG.test` gives callbacks no exception
 
 
 @pytest.fixture(scope="session", autouse=True)

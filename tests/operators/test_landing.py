@@ -197,6 +197,7 @@ def test_what_has_landed_is_kept_as_landed(completed, tmp_path):
 @STORES
 def test_of_many_executions_at_once_one_asks(simulator, completed, tmp_path, kept):
     kept = kept()
+    landing(tmp_path, kept)  # or skip, which a thread cannot
     simulator.fault("result", "slow_answer", seconds=0.3)
     results = []
     threads = [
