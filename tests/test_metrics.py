@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 from airflow_provider_modelmax import api, metrics
 from airflow_provider_modelmax.mp4 import BrokenVideoError
 from airflow_provider_modelmax.stores import DestinationError
+from tests.airflow_versions import AIRFLOW
 from tests.stack.processes import wait_until
 from tests.stack.statsd import Statsd
 
@@ -43,11 +44,10 @@ def statsd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Statsd]:
     """Let Airflow's Stats of this process speak to a server of our own."""
     import statsd as client
 
-    try:
-        from airflow.sdk._shared.observability.metrics import stats
-        from airflow.sdk._shared.observability.metrics.statsd_logger import SafeStatsdLogger
-    except ImportError:
+    if AIRFLOW < (3, 3):
         pytest.skip("This Airflow makes its Stats otherwise; the system tests hear them from its processes.")
+    from airflow.sdk._shared.observability.metrics import stats
+    from airflow.sdk._shared.observability.metrics.statsd_logger import SafeStatsdLogger
 
     with Statsd() as server:
         logger = SafeStatsdLogger(client.StatsClient("127.0.0.1", server.port, "airflow"))
