@@ -17,7 +17,7 @@ Everything that can go wrong is one tree; each class says what its user does nex
     │   ├── InsufficientBalanceError 402: top up; nothing was charged
     │   ├── NotFoundError            410, or 404 of the service itself: check the id, and the connection's host
     │   └── TemporaryError           408, 425, 429, 5xx, a gateway's 404: ask again later
-    ├── RefusedError                 the same, told by a trigger: the message says what to correct
+    ├── RefusedError                 asking again cannot help, or might cost: the message says what to do
     ├── JobFailedError               the job is over and FAILED; nothing is billed for it
     └── JobNotOverError              we stopped waiting; the job may still be running
 """
@@ -157,7 +157,7 @@ class TemporaryError(ServiceError):
 
 
 class RefusedError(ModelMaxError):
-    """A trigger's call was refused and asking again cannot help; the class of the error did not cross to the worker."""
+    """Asking again cannot help, or might be billed once more; the message says what to do."""
 
 
 class JobFailedError(ModelMaxError):
@@ -399,6 +399,17 @@ def error_of(call: Call[Any], status_code: int, headers: Mapping[str, str], body
     cls, advice = _next_step(status_code, kind)
     message = f"{call} answered {status_code} {kind}".rstrip() + f": {sentence.rstrip('.')}. {advice}"
     return cls(message, status=status_code, type=kind, retry_after=_retry_after(headers))
+
+
+def refusal(message: str, status_code: int) -> ModelMaxError:
+    """Return the error of a call that another process has made and that asking again cannot mend.
+
+    :param message: of the error there
+    :param status_code: of the answer, 0 where the error is not about its status
+    """
+    if status_code not in _NEXT_STEP:
+        return RefusedError(message)
+    return _NEXT_STEP[status_code][0](message, status=status_code)
 
 
 def retry_delay(call: Call[Any], error: ModelMaxError, attempt: int) -> float | None:

@@ -2,10 +2,7 @@
 
 import logging
 import os
-import re
 import tempfile
-from pathlib import Path
-from typing import Any
 
 from airflow_provider_modelmax import __version__
 
@@ -43,20 +40,3 @@ html_copy_source = False
 html_show_copyright = False
 html_show_sphinx = False
 copybutton_exclude = ".linenos, .gp"
-
-
-def _drop_missing_pages(_: Any, page: str, source: list[str]) -> None:
-    """Take those entries out of the toctrees of index.md whose pages are not there: they come with other changes."""
-    if page == "index":
-        here = Path(__file__).parent
-        blocks = re.compile(r"```{toctree}.*?```", re.DOTALL)
-        entry = re.compile(r"^([\w/-]+)\n", re.MULTILINE)
-        source[0] = blocks.sub(
-            lambda block: entry.sub(lambda line: line[0] if (here / f"{line[1]}.md").exists() else "", block[0]),
-            source[0],
-        )
-
-
-def setup(app: Any) -> None:
-    """Tell Sphinx what is ours."""
-    app.connect("source-read", _drop_missing_pages)

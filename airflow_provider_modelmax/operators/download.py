@@ -192,12 +192,12 @@ class ModelMaxDownloadVideoOperator(LandsVideo):
         ``execution_timeout`` bounds it, also while deferred
     :param poll_interval: seconds between two status calls; default 5; while deferred up to four times that, where other
         jobs of this model were never over
-    :param deferrable: whether to wait without a worker slot; default ``[operators] default_deferrable`` where that is
-        set, else True
-    :param modelmax_conn_id: the connection
+    :param deferrable: whether to wait without a worker slot; default ``[operators] default_deferrable`` where the
+        environment sets it, else True
+    :param modelmax_conn_id: the connection (templated)
     """
 
-    template_fields: Sequence[str] = ("job", "destination")
+    template_fields: Sequence[str] = ("job", "destination", "modelmax_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"job": "json"}
 
     def __init__(self, *, job: Mapping[str, str], destination: str, **kwargs: Any) -> None:

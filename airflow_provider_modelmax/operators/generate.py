@@ -39,12 +39,12 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
         ``execution_timeout`` bounds it, also while deferred
     :param poll_interval: seconds between two status calls; default 5; while deferred up to four times that, where other
         jobs of this model were never over
-    :param deferrable: whether to wait without a worker slot; default ``[operators] default_deferrable`` where that is
-        set, else True
-    :param modelmax_conn_id: the connection
+    :param deferrable: whether to wait without a worker slot; default ``[operators] default_deferrable`` where the
+        environment sets it, else True
+    :param modelmax_conn_id: the connection (templated)
     """
 
-    template_fields: Sequence[str] = ("model", "prompt", "parameters", "destination")
+    template_fields: Sequence[str] = ("model", "prompt", "parameters", "destination", "modelmax_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
     _pushed_at_the_end: ClassVar[Sequence[str]] = ("usage", "manifest")
 

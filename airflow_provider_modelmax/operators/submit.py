@@ -137,10 +137,10 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
         the worker
     :param regenerate_on_clear: whether a clear asks for a fresh generation, which is paid for again once its result is
         fetched; default False: a clear takes up the job that is there
-    :param modelmax_conn_id: the connection
+    :param modelmax_conn_id: the connection (templated)
     """
 
-    template_fields: Sequence[str] = ("model", "prompt", "parameters")
+    template_fields: Sequence[str] = ("model", "prompt", "parameters", "modelmax_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
 
     def execute(self, context: Context) -> dict[str, str]:

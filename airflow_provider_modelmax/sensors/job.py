@@ -38,13 +38,13 @@ class ModelMaxVideoSensor(BaseSensorOperator):
     skipped with ``soft_fail=True``; at its ``timeout`` likewise.
 
     :param job: ``submit.output``, or ``{"model": …, "request_id": …}`` (templated)
-    :param modelmax_conn_id: the connection
+    :param modelmax_conn_id: the connection (templated)
     :param poll_interval: seconds between two status calls; default 5, in ``mode="reschedule"`` 60
     :param deferrable: whether to wait in the triggerer; default: not where ``mode="reschedule"`` asks for the other
-        way without a slot, else ``[operators] default_deferrable`` where that is set, else True
+        way without a slot, else ``[operators] default_deferrable`` where the environment sets it, else True
     """
 
-    template_fields: Sequence[str] = ("job",)
+    template_fields: Sequence[str] = ("job", "modelmax_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"job": "json"}
     ui_color = "#e8defa"
     operator_extra_links = (ModelMaxDashboardLink(),)

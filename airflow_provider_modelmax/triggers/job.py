@@ -39,6 +39,7 @@ class JobEvent:
     :param message: what went wrong; the service's reason when ``failed``
     :param queued_seconds: how long it was seen IN_QUEUE
     :param generating_seconds: how long it was seen IN_PROGRESS
+    :param status: of the HTTP answer, when ``refused``; 0 when there was none
     """
 
     request_id: str
@@ -46,13 +47,15 @@ class JobEvent:
     message: str = ""
     queued_seconds: float = 0.0
     generating_seconds: float = 0.0
+    status: int = 0
 
     @classmethod
     def of(cls, wait: polling.Wait, error: Exception | None, now: datetime) -> JobEvent:
         """Return the event for the end of a wait."""
         outcome, message = _outcome(error)
         queued, generating = wait.times(now)
-        return cls(wait.request_id, outcome, message, round(queued, 1), round(generating, 1))
+        status = error.status if isinstance(error, api.ServiceError) else 0
+        return cls(wait.request_id, outcome, message, round(queued, 1), round(generating, 1), status)
 
     @classmethod
     def from_dict(cls, event: Mapping[str, Any] | None) -> JobEvent:
@@ -79,7 +82,7 @@ class JobEvent:
         if self.outcome in {"timed_out", "gave_up"}:
             raise api.JobNotOverError(self.request_id, self.message, timed_out=self.outcome == "timed_out")
         if self.outcome == "refused":
-            raise api.RefusedError(self.message)
+            raise api.refusal(self.message, self.status)
         raise api.ModelMaxError(self.message)
 
 

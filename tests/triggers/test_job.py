@@ -177,19 +177,19 @@ def test_a_deadline_ends_the_wait_after_a_last_look(modelmax_conn, simulator):
 
 
 @pytest.mark.parametrize(
-    ("fault", "words"),
+    ("fault", "error", "words"),
     [
-        ({"kind": "error", "status": 400, "message": "bad request id"}, "bad request id"),
-        ({"kind": "error", "status": 401}, "Put a valid API key into the password"),
-        ({"kind": "error", "status": 402}, "Top up"),
-        ({"kind": "redirect", "to": "http://127.0.0.1:9/"}, "so that the key stays at home"),
+        ({"kind": "error", "status": 400, "message": "bad request id"}, api.BadRequestError, "bad request id"),
+        ({"kind": "error", "status": 401}, api.UnauthorizedError, "Put a valid API key into the password"),
+        ({"kind": "error", "status": 402}, api.InsufficientBalanceError, "Top up"),
+        ({"kind": "redirect", "to": "http://127.0.0.1:9/"}, api.RefusedError, "so that the key stays at home"),
     ],
 )
-def test_what_asking_again_cannot_mend_ends_the_wait_at_once(job, simulator, fault, words):
+def test_what_asking_again_cannot_mend_ends_the_wait_at_once(job, simulator, fault, error, words):
     simulator.fault("status", **fault)
     event = fire(trigger(job))
     assert event.outcome == "refused"
-    with pytest.raises(api.RefusedError, match=words):
+    with pytest.raises(error, match=words):
         event.raise_for_outcome()
     assert simulator.ledger.count("status") == 1
 
