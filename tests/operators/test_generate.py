@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -326,6 +327,14 @@ def test_bad_input_is_told_before_anything_is_sent(way, run, simulator, tmp_path
     assert done.state == "failed"
     assert says in done.output
     assert simulator.ledger.calls() == []
+
+
+def test_the_connection_can_come_from_a_template(way, run, simulator, tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_OF_A_TENANT", os.environ["AIRFLOW_CONN_MODELMAX_DEFAULT"])
+    monkeypatch.delenv("AIRFLOW_CONN_MODELMAX_DEFAULT")
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/", account="of_a_tenant")
+    assert done.state == "success", done.output
+    assert counts(simulator) == [1, 1, 1]
 
 
 def test_the_key_is_in_no_log_line(way, run, simulator, tmp_path):

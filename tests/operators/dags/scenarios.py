@@ -26,7 +26,11 @@ def scenario(dag_id: str) -> DAG:
 
 
 for way in ("deferrable", "inline"):
-    waiting = {"deferrable": way == "deferrable", "poll_interval": 0.1}
+    waiting = {
+        "deferrable": way == "deferrable",
+        "poll_interval": 0.1,
+        "modelmax_conn_id": "{{ dag_run.conf.get('account', 'modelmax_default') }}",
+    }
     with scenario("generate_" + way):
         ModelMaxGenerateVideoOperator(
             task_id="generate", destination=DESTINATION, deadline=timedelta(seconds=30), **ORDER, **waiting
