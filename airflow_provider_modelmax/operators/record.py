@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +92,7 @@ class Record:
         :raises DestinationError: when the destination is taken, or cannot be written
         """
         if self.destination.exact:
-            taken = sorted({*self._taken(1), *self._taken(count)})
+            taken = _standing({*self.destination.videos(1), *self.destination.videos(count)})
             manifest = Manifest.read(self.destination.manifest)
             if manifest or taken:
                 self._refuse_if_taken(manifest, request_id, next(iter(taken), self.destination.manifest))
@@ -164,10 +164,10 @@ class Record:
         job, manifest = fetched.job, Manifest.read(self.destination.manifest)
         if manifest and manifest.progress.is_of(job.request_id):
             return True
-        count, ours = len(fetched.result.urls) if fetched.result else 0, {each.uri for each in fetched.videos}
-        taken = [*self._taken(count, ours), *([self.destination.manifest] if manifest else [])]
-        if taken:
-            self._refuse_if_taken(manifest, job.request_id, taken[0])
+        names = self.destination.videos(len(fetched.result.urls)) if fetched.result and self.destination.exact else []
+        taken = _standing({*names} - {each.uri for each in fetched.videos})
+        if manifest or taken:
+            self._refuse_if_taken(manifest, job.request_id, next(iter(taken), self.destination.manifest))
         return False
 
     def _put_state(self, progress: Progress) -> bool:
@@ -205,11 +205,6 @@ class Record:
     def _is_this_task(self, manifest: Manifest) -> bool:
         return dict(manifest.task) == dict(self.task)
 
-    def _taken(self, count: int, ours: Collection[str] = ()) -> list[str]:
-        """Return which of the objects the caller has named stand there already."""
-        names = self.destination.videos(count) if self.destination.exact else []
-        return [uri for uri in names if uri not in ours and size_of(uri) is not None]
-
     def _refuse_if_taken(self, manifest: Manifest | None, request_id: str | None, uri: str) -> None:
         if self.overwrite or (manifest and (manifest.progress.is_of(request_id) or self._is_this_task(manifest))):
             return
@@ -221,3 +216,8 @@ class Record:
 
     def _manifest(self, progress: Progress) -> Manifest:
         return Manifest(progress, self.task, self.request)
+
+
+def _standing(uris: set[str]) -> list[str]:
+    """Return those at which something stands, each asked for once."""
+    return [uri for uri in sorted(uris) if size_of(uri) is not None]

@@ -84,7 +84,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         with self._soft():
             if seen := self.poke(context):
                 return seen.xcom_value
-            return self._defer(api.Job.of(self.job), self._ask_from)
+            return self._defer(api.Job.of(self.job))
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask for the status once."""
@@ -118,7 +118,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         trouble = self._wait.trouble if self._wait else None
         return bool(trouble and trouble.retry_after and self._ask_from and edge.utcnow() < self._ask_from)
 
-    def _defer(self, job: api.Job, ask_from: datetime | None) -> NoReturn:
+    def _defer(self, job: api.Job) -> NoReturn:
         from airflow_provider_modelmax.triggers.job import ModelMaxJobTrigger  # noqa: PLC0415 - not at DAG parse
 
         deadline = edge.absolute(timedelta(seconds=self.timeout), self.execution_timeout)
@@ -128,7 +128,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
                 conn_id=self.modelmax_conn_id,
                 deadline=deadline,
                 poll_interval=self.poll_interval,
-                ask_from=ask_from,
+                ask_from=self._ask_from,
             ),
             method_name="execute_complete",
             timeout=edge.backstop(deadline),

@@ -1,4 +1,4 @@
-"""What a fault makes of an answer: answers in, answers out. No I/O."""
+"""What a fault makes of an answer: answers in, answers out."""
 
 from __future__ import annotations
 

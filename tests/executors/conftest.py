@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,7 +97,7 @@ def stack(
         PROJECT / "example_dags",
         metadata,
         connections={"modelmax_default": service.connection},
-        environment={**ENVIRONMENT, **ChainMap(*(store.environment() for store in stores.values()))},
+        environment=ENVIRONMENT | {name: text for each in stores.values() for name, text in each.environment().items()},
         executor=executor,
         triggerers=2,
     ) as running:
