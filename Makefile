@@ -29,11 +29,11 @@ test-fast: .venv/.ready ## The tests that start no Airflow
 	$(BIN)/pytest -q -m "not system"
 
 stores-quick: .venv/stores/.ready ## Some of them
-	.venv/stores/bin/pytest -q -r s tests/test_storage.py \
+	.venv/stores/bin/pytest -q -r s tests/storage \
 		-k "(gcs or azure) and (lands_whole or document or check or killed or leaves_the_old or credentials)"
 
 stores: .venv/stores/.ready ## The tests of storage on Google Cloud Storage and Azure (2 GB of libraries, once)
-	.venv/stores/bin/pytest -r s tests/test_storage.py tests/operators/test_stores.py -k "gcs or azure or all_stores"
+	.venv/stores/bin/pytest -r s tests/storage tests/operators/test_stores.py -k "gcs or azure or all_stores"
 
 matrix: .venv/stores/.ready ## All tests on Airflow 3.1 to 3.3 and Python 3.10 to 3.13, as a table; MATRIX="3.1 --fast" chooses
 	@$(BIN)/python -m tests.matrix $(MATRIX)

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 ROW = Row("3.9", "3.9.1", python="3.14")
 REPORT = """<testsuites><testsuite>
-<testcase classname="tests.test_storage" name="test_whole[local]"/>
-<testcase classname="tests.test_storage" name="test_whole[gcs]"><failure message="torn"/></testcase>
-<testcase classname="tests.test_storage" name="test_cut[gcs]"/>
-<testcase classname="tests.test_storage" name="test_whole[azure]"><skipped message="no Azurite here"/></testcase>
-<testcase classname="tests.test_storage" name="test_cut[azure]"><skipped message="no Azurite here"/></testcase>
+<testcase classname="tests.storage.test_videos" name="test_whole[local]"/>
+<testcase classname="tests.storage.test_videos" name="test_whole[gcs]"><failure message="torn"/></testcase>
+<testcase classname="tests.storage.test_videos" name="test_cut[gcs]"/>
+<testcase classname="tests.storage.test_videos" name="test_whole[azure]"><skipped message="no Azurite here"/></testcase>
+<testcase classname="tests.storage.test_videos" name="test_cut[azure]"><skipped message="no Azurite here"/></testcase>
 <testcase classname="tests.executors.test_kills" name="test_once[CeleryExecutor]"><error/></testcase>
 </testsuite></testsuites>"""
 
@@ -36,8 +36,8 @@ def outcome(tmp_path: Path) -> Outcome:
 @pytest.mark.parametrize(
     ("test", "expected"),
     [
-        (("tests.test_storage", "test_whole[s3]"), (IN_PROCESS, "s3")),
-        (("tests.test_storage", "test_whole[cut short-azure]"), (IN_PROCESS, "azure")),
+        (("tests.storage.test_videos", "test_whole[s3]"), (IN_PROCESS, "s3")),
+        (("tests.storage.test_videos", "test_whole[cut short-azure]"), (IN_PROCESS, "azure")),
         (("tests.test_api", "test_locally"), (IN_PROCESS, NO_STORE)),
         (("tests.system.test_videos", "test_whole"), ("LocalExecutor", "s3")),
         (("tests.system.test_videos", "test_whole[gcs]"), ("LocalExecutor", "gcs")),
@@ -57,7 +57,7 @@ def test_a_cell_says_pass_or_fail_or_skipped_with_numbers(outcome):
 
 def test_what_failed_and_what_was_not_run_is_named(outcome):
     drawn = table([outcome])
-    assert "3.9: tests.test_storage::test_whole[gcs]" in drawn
+    assert "3.9: tests.storage.test_videos::test_whole[gcs]" in drawn
     assert "3.9: tests.executors.test_kills::test_once[CeleryExecutor]" in drawn
     assert "3.9: 2 skipped: no Azurite here" in drawn
     assert "s3: no test has this store" in drawn

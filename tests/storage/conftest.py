@@ -1,0 +1,51 @@
+"""The stores that storage is tried on, and connections to them."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_modelmax import stores
+from tests.stack.s3 import SeaweedFS
+from tests.stores import MAKERS, STORES, S3Store, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(autouse=True)
+def _no_connection_is_remembered() -> Iterator[None]:
+    yield
+    stores._look_up.cache_clear()
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    made = MAKERS[request.param](request, tmp_path, uuid.uuid4().hex)
+    for name, value in made.environment().items():
+        monkeypatch.setenv(name, value)
+    return made
+
+
+@pytest.fixture
+def s3(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> S3Store:
+    made = S3Store(seaweedfs, uuid.uuid4().hex)
+    for name, value in made.environment().items():
+        monkeypatch.setenv(name, value)
+    return made
+
+
+@pytest.fixture
+def connected(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], str]:
+    """Make a connection under an id that no other test uses: Airflow keeps the filesystem of an id."""
+
+    def make(connection: dict[str, Any], conn_id: str = "") -> str:
+        conn_id = conn_id or f"c{uuid.uuid4().hex}"
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
+        return conn_id
+
+    return make

@@ -1,0 +1,213 @@
+"""URIs: which connection and which library one names, and that any name is found again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from airflow.sdk import ObjectStoragePath
+from airflow.sdk.io import has_fs
+
+from airflow_provider_modelmax import local_file
+from airflow_provider_modelmax.storage import (
+    check_writable,
+    load_json,
+    read_bytes,
+    save_json,
+    save_video,
+    size_of,
+)
+from airflow_provider_modelmax.stores import DestinationError, connect
+from tests.storage.common import OLD, SMALL, object_stores
+from tests.stores import S3Store, Store, on
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# A file that fails when it is forgotten was not discarded in full.
+pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+
+NAMES = [
+    "with space",
+    "manual__2026-11-22T11:32:05+00:00",
+    "ünï-狐-🦊",
+    "100%",
+    "a%20b%2Fc",
+    "a#b",
+    "a?b=c&d",
+    "a;b,c",
+    "[a]*!'()",
+    "job-=?+ 0",
+    ".hidden",
+]
+
+
+@pytest.mark.parametrize("userinfo", ["nobody", "my%40conn", "store:x", "store%20", "a@b", "Store-2", "", "ünï", "a b"])
+def test_an_unknown_connection_never_becomes_the_machines_own_credentials(
+    s3: S3Store, userinfo: str, monkeypatch: pytest.MonkeyPatch, connected: Callable[..., str]
+) -> None:
+    connected(s3.server.connection, "my@conn")  # what %40 would be if it were decoded
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "owner")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-owner")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.server.url)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    folder = f"s3://{userinfo}@{s3.server.bucket}/{s3.prefix}"
+    calls: list[Callable[[], object]] = [
+        lambda: check_writable(folder),
+        lambda: size_of(f"{folder}/x.json"),
+        lambda: save_video(f"{folder}/x.mp4", [SMALL]),
+        lambda: read_bytes(f"{folder}/x.mp4", 1),
+    ]
+    for call in calls:
+        with pytest.raises(DestinationError, match=r"names the connection .*, which does not exist\. Create it"):
+            call()
+    check_writable(f"s3://{s3.server.bucket}/{s3.prefix}")  # whoever leaves it out asks for them
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "abfs"])
+def test_an_unknown_connection_is_refused_on_every_store(scheme: str) -> None:
+    with pytest.raises(DestinationError, match=r"names the connection 'nobody', which does not exist\. Create it"):
+        check_writable(f"{scheme}://nobody@videos/x.mp4")
+
+
+@pytest.mark.parametrize("conn_id", ["my.conn-2", "my@conn", "my_Conn", "my conn", "MY%40CONN", "my:conn"])
+def test_a_connection_may_have_any_name(s3: S3Store, conn_id: str, connected: Callable[..., str]) -> None:
+    connected(s3.server.connection, conn_id)
+    save_video(f"s3://{conn_id}@{s3.server.bucket}/{s3.prefix}/x.mp4", [SMALL])
+    assert s3.read("x.mp4") == SMALL
+
+
+def test_a_connection_that_airflow_cannot_use_is_refused(connected: Callable[..., str]) -> None:
+    conn_id = connected({"conn_type": "aws", "extra": {"config_kwargs": {"no_such_option": 1}}})
+    with pytest.raises(DestinationError, match=r"cannot be opened \(.*no_such_option.*\)\. Correct the connection\."):
+        connect(f"s3://{conn_id}@videos/x.mp4")
+
+
+@pytest.mark.parametrize("uri", ["ftp://h/x.mp4", "https://h/x.mp4", "memory://x", "s3n://b/x.mp4", "run:1/x.mp4"])
+def test_a_scheme_that_is_not_supported_is_refused(uri: str) -> None:
+    with pytest.raises(DestinationError, match=r":// is not supported\. Use one of file, s3"):
+        connect(uri)
+
+
+@pytest.mark.parametrize("uri", ["s3://", "s3:///x.mp4", "s3:x.mp4", "s3:/b/x.mp4", "s3://store@/x.mp4"])
+def test_a_uri_without_a_bucket_is_refused(uri: str) -> None:
+    with pytest.raises(DestinationError, match=r"names no bucket\. Write s3://conn_id@bucket/folder"):
+        connect(uri)
+
+
+def test_a_uri_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(DestinationError, match=r"s3://\[b/x\.mp4 is no URI"):
+        connect("s3://[b/x.mp4")
+
+
+@pytest.mark.parametrize(("scheme", "extra"), [("gs", "gcs"), ("gcs", "gcs"), ("abfs", "azure"), ("abfss", "azure")])
+def test_a_scheme_whose_provider_is_missing_names_the_extra(scheme: str, extra: str) -> None:
+    if has_fs(scheme):
+        pytest.skip(f"what {scheme}:// needs is installed here; `make test` runs this")
+    with pytest.raises(DestinationError) as raised:
+        connect(f"{scheme}://bucket/x.mp4")
+    assert f"pip install 'airflow-provider-modelmax[{extra}]'" in str(raised.value)
+
+
+def test_s3_without_s3fs_names_the_extra(connected: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    conn_id = connected({"conn_type": "aws"})
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(DestinationError) as raised:
+        connect(f"s3://{conn_id}@videos/x.mp4")
+    assert "pip install 'airflow-provider-modelmax[s3]'" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_is_found_again_under_exactly_that_name(store: Store, name: str) -> None:
+    """Ours, a bystander and Airflow itself agree."""
+    video, document = f"{name}/{name}.mp4", f"{name}/{name}.json"
+    check_writable(store.uri(name))
+    save_video(store.uri(video), [SMALL])
+    save_json(store.uri(document), {"name": name})
+    assert store.names() == sorted([video, document])
+    assert store.read(video) == SMALL
+    assert size_of(store.uri(video)) == len(SMALL)
+    assert read_bytes(store.uri(video), 10) == SMALL[:10]
+    assert load_json(store.uri(document)) == {"name": name}
+    assert ObjectStoragePath(store.uri(video)).read_bytes() == SMALL
+    assert store.leftovers() == []
+
+
+@on("local", "s3")
+@pytest.mark.parametrize("name", NAMES)
+def test_unfinished_writes_of_any_name_are_cleared(store: Store, name: str) -> None:
+    if isinstance(store, S3Store):
+        store.begin(f"{name}.mp4")
+    else:
+        store.put(f".{local_file.short_name(Path(f'{name}.mp4'))}.12345678.part", b"half")
+    assert len(store.leftovers()) == 1
+    save_video(store.uri(f"{name}.mp4"), [SMALL])
+    assert store.leftovers() == []
+
+
+def test_local_paths_may_be_written_in_many_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    forms = [
+        "r/1.mp4",
+        "./r/2.mp4",
+        f"{tmp_path}/r/3.mp4",
+        f"file://{tmp_path}/r/4.mp4",
+        f"file:{tmp_path}/r/5.mp4",
+        f"FILE://{tmp_path}/r/6.mp4",
+        "~/r/7.mp4",
+        f"/{tmp_path}/r/8.mp4",
+        f"file:///{tmp_path}/r/9.mp4",
+    ]
+    for form in forms:
+        save_video(form, [SMALL])
+        assert size_of(form) == len(SMALL)
+    assert sorted(path.name for path in tmp_path.rglob("*.mp4")) == [f"{n}.mp4" for n in range(1, 10)]
+    assert {path.parent for path in tmp_path.rglob("*.mp4")} == {tmp_path / "r"}
+
+
+@pytest.mark.parametrize("uri", ["file://data/x.mp4", "file://localhost/x.mp4", "file://conn@/x.mp4"])
+def test_a_file_uri_with_a_host_is_refused(uri: str) -> None:
+    with pytest.raises(DestinationError, match=r"names the host .* Write file:///"):
+        save_video(uri, [SMALL])
+
+
+def test_something_else_in_the_way_of_a_local_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(OLD)
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    calls: list[Callable[[], object]] = [
+        lambda: check_writable(f"{tmp_path}/file"),
+        lambda: check_writable(f"{tmp_path}/file/v"),
+        lambda: check_writable(f"{tmp_path}/dangling"),
+        lambda: size_of(f"{tmp_path}/folder.mp4"),
+        lambda: size_of(f"{tmp_path}/file/x.mp4"),
+        lambda: load_json(f"{tmp_path}/folder.mp4"),
+        lambda: save_video(f"{tmp_path}/folder.mp4", [SMALL]),
+        lambda: save_video(f"{tmp_path}/file/x.mp4", [SMALL]),
+    ]
+    for call in calls:
+        with pytest.raises(DestinationError, match=r"in the way.*Move it, or choose another destination"):
+            call()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file", "folder.mp4"]
+
+
+@object_stores
+def test_a_folder_of_an_object_store_is_no_object(store: Store) -> None:
+    store.put("x.mp4/y", OLD)
+    assert size_of(store.uri("x.mp4")) is None
+    assert load_json(store.uri("x.mp4")) is None
+
+
+def test_a_listing_made_before_hides_nothing_written_since(store: Store) -> None:
+    store.put("v/a.json", b"{}")
+    listed = [path.name for path in ObjectStoragePath(store.uri("v")).iterdir()]
+    store.put("v/x.json", b'{"bytes": 1}')
+    store.put("v/a.json", b'{"longer": true}')
+    assert listed == ["a.json"]
+    assert size_of(store.uri("v/x.json")) == 12
+    assert size_of(store.uri("v/a.json")) == 16
+    assert read_bytes(store.uri("v/a.json"), 100) == b'{"longer": true}'
+    assert load_json(store.uri("v/x.json")) == {"bytes": 1}

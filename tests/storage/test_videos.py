@@ -1,0 +1,221 @@
+"""A video becomes a whole, checked object, or what stood there before stays: on all stores."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import itertools
+import os
+import tracemalloc
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from airflow.exceptions import AirflowTaskTimeout
+from fsspec.spec import AbstractBufferedFile
+from s3fs import S3FileSystem
+
+from airflow_provider_modelmax import storage
+from airflow_provider_modelmax.mp4 import BrokenVideoError
+from airflow_provider_modelmax.storage import (
+    create_json,
+    save_json,
+    save_video,
+    size_of,
+)
+from airflow_provider_modelmax.stores import StorageError
+from tests.mp4s import padded
+from tests.storage.common import MEBI, OLD, SIZES, SMALL, nothing_new, object_stores, pieces
+from tests.stores import ELSEWHERE, MISSING, STORES, AzureStore, S3Store, Store, on
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# A file that fails when it is forgotten was not discarded in full.
+pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.mark.skipif(bool(MISSING), reason=ELSEWHERE)
+def test_all_of_this_holds_on_all_stores() -> None:
+    assert STORES == ["local", "s3", "gcs", "azure"]
+
+
+@pytest.mark.parametrize("chunk", [10_007, MEBI, 9 * MEBI + 1])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_video_lands_whole_with_its_size_digest_and_content_type(store: Store, size: str, chunk: int) -> None:
+    video, told = padded(SIZES[size]) if size != "small" else SMALL, []
+    saved = save_video(store.uri("x.mp4"), pieces(video, chunk), size=len(video), on_progress=told.append)
+    digest = hashlib.sha256(video).hexdigest()
+    assert (saved.uri, saved.size, saved.sha256) == (store.uri("x.mp4"), len(video), digest)
+    assert hashlib.sha256(store.read("x.mp4")).hexdigest() == digest
+    assert store.content_type("x.mp4") in {"video/mp4", None}
+    assert store.names() == ["x.mp4"]
+    assert store.leftovers() == []
+    assert told == [*range(chunk, len(video), chunk), len(video)]
+
+
+@object_stores
+def test_an_object_store_says_video_mp4(store: Store) -> None:
+    for name, video in (("small.mp4", SMALL), ("big.mp4", padded(9 * MEBI))):
+        save_video(store.uri(name), [video])
+        assert store.content_type(name) in {"video/mp4", None}
+    save_json(store.uri("x.json"), {})
+    create_json(store.uri("y.json"), {})
+    assert store.content_type("x.json") in {"application/json", None}
+    assert store.content_type("y.json") == "application/json"
+
+
+def test_an_old_object_is_replaced(store: Store) -> None:
+    store.put("x.mp4", OLD)
+    save_video(store.uri("x.mp4"), [SMALL])
+    assert store.read("x.mp4") == SMALL
+
+
+def test_empty_chunks_are_no_end(store: Store) -> None:
+    assert save_video(store.uri("x.mp4"), [b"", SMALL[:100], b"", SMALL[100:], b""]).size == len(SMALL)
+
+
+def test_folders_are_made(store: Store) -> None:
+    save_video(store.uri("a/b/c/x.mp4"), [SMALL])
+    assert store.names() == ["a/b/c/x.mp4"]
+
+
+@pytest.mark.parametrize("old", [None, OLD], ids=["nothing before", "an old object"])
+@pytest.mark.parametrize("after", [0, 1000, 9 * MEBI, 20 * MEBI + 12_345], ids=["at once", "small", "parts", "all"])
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt, SystemExit, AirflowTaskTimeout, GeneratorExit])
+def test_an_exception_in_the_middle_leaves_what_was_there(
+    store: Store, error: type[BaseException], after: int, old: bytes | None
+) -> None:
+    if old:
+        store.put("x.mp4", old)
+
+    def failing() -> Iterator[bytes]:
+        yield from pieces(padded(20 * MEBI + 12_345)[:after], MEBI + 7)
+        raise error
+
+    with pytest.raises(error):
+        save_video(store.uri("x.mp4"), failing())
+    assert nothing_new(store, old)
+
+
+@pytest.mark.parametrize("old", [None, OLD], ids=["nothing before", "an old object"])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("told", [True, False], ids=["size known", "size unknown"])
+def test_a_cut_that_shows_only_at_the_end_leaves_what_was_there(
+    store: Store, size: str, told: bool, old: bytes | None
+) -> None:
+    if old:
+        store.put("x.mp4", old)
+    video = padded(SIZES[size]) if size != "small" else SMALL
+    with pytest.raises(BrokenVideoError):
+        save_video(store.uri("x.mp4"), pieces(video[:-1], MEBI), size=len(video) if told else None)
+    assert nothing_new(store, old)
+
+
+@pytest.mark.parametrize("size", [len(SMALL) - 1, len(SMALL) + 1, 0])
+def test_another_size_than_was_said_is_no_whole_video(store: Store, size: int) -> None:
+    with pytest.raises(BrokenVideoError, match=f"bytes came of {size:,}"):
+        save_video(store.uri("x.mp4"), [SMALL], size=size)
+    assert nothing_new(store, None)
+
+
+@pytest.mark.parametrize("body", [b"<html>502</html>", b'{"error":1}', b"", b"\0" * 100])
+def test_what_is_no_video_is_not_kept(store: Store, body: bytes) -> None:
+    with pytest.raises(BrokenVideoError):
+        save_video(store.uri("x.mp4"), [body])
+    assert nothing_new(store, None)
+
+
+def test_html_ends_the_download_at_its_first_chunk(store: Store) -> None:
+    chunks = iter([b"<!DOCTYPE html>", *[b"never written"] * 1000])
+    with pytest.raises(BrokenVideoError):
+        save_video(store.uri("x.mp4"), chunks)
+    assert len(list(chunks)) >= 1000 - storage.AHEAD - 1
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_report_that_fails_leaves_nothing(store: Store, error: type[BaseException]) -> None:
+    def report(_: int) -> None:
+        raise error
+
+    with pytest.raises(error):
+        save_video(store.uri("x.mp4"), [SMALL], on_progress=report)
+    assert nothing_new(store, None)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_store_that_fails_to_publish_leaves_the_old_object(
+    store: Store, size: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("x.mp4", OLD)
+    fail_to_publish(monkeypatch, OSError(28, "No space left on device"))
+    with pytest.raises(StorageError, match=r"x\.mp4: the store failed \(OSError: .*No space left on device"):
+        save_video(store.uri("x.mp4"), [padded(SIZES[size]) if size != "small" else SMALL])
+    monkeypatch.undo()
+    assert nothing_new(store, OLD)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, AirflowTaskTimeout])
+def test_a_kill_while_publishing_leaves_the_old_object(
+    store: Store, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("x.mp4", OLD)
+    fail_to_publish(monkeypatch, error())
+    with pytest.raises(error):
+        save_video(store.uri("x.mp4"), [padded(9 * MEBI)])
+    monkeypatch.undo()
+    assert nothing_new(store, OLD)
+
+
+def fail_to_publish(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """A full disk and a signal at this very moment cannot be had; all else is real."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    call, flush = S3FileSystem.call_s3, AbstractBufferedFile.flush
+    publishing = {"put_object", "complete_multipart_upload"}
+    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(S3FileSystem, "call_s3", lambda *a, **k: fail() if a[1] in publishing else call(*a, **k))
+    monkeypatch.setattr(AbstractBufferedFile, "flush", lambda file, force=False: fail() if force else flush(file))
+
+
+def test_an_upload_that_cannot_be_discarded_is_still_not_published(
+    s3: S3Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("the store is gone")
+
+    monkeypatch.setattr(S3FileSystem, "abort_mpu", fail)
+    with pytest.raises(BrokenVideoError), caplog.at_level("WARNING"):
+        save_video(s3.uri("x.mp4"), [padded(9 * MEBI)[:-1]])
+    gc.collect(1)
+    assert s3.names() == []
+    assert "An unfinished upload may be left behind: OSError: the store is gone" in caplog.text
+
+
+@on("azure")
+def test_the_log_is_not_filled_with_the_headers_of_every_request(
+    store: AzureStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    uri = store.uri("x.mp4")
+    with caplog.at_level("INFO"):
+        save_video(uri, [padded(9 * MEBI)])
+    assert [record.name for record in caplog.records if record.name.startswith("azure")] == []
+
+
+def test_memory_stays_flat_while_64_mib_stream_through(store: Store) -> None:
+    head, chunk = SMALL + (8 + 64 * MEBI).to_bytes(4, "big") + b"free", bytes(MEBI)
+    save_video(store.uri("x.mp4"), [SMALL])  # what is loaded once does not count
+    tracemalloc.start()
+    save_video(store.uri("x.mp4"), itertools.chain([head], itertools.repeat(chunk, 64)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert size_of(store.uri("x.mp4")) == len(head) + 64 * MEBI
+    assert peak < 40 * MEBI
+
+
+def test_a_name_as_long_as_the_file_system_allows_is_written(tmp_path: Path) -> None:
+    name = "n" * 251 + ".mp4"
+    save_video(f"{tmp_path}/{name}", [SMALL])
+    assert [path.name for path in tmp_path.iterdir()] == [name]
