@@ -19,7 +19,7 @@ from tests.bench.report import Figure, Report, Say, number
 from tests.stack.airflow_stack import AirflowStack
 from tests.stack.postgres import database
 from tests.stack.processes import PROJECT
-from tests.stack.simulator import Simulator
+from tests.stack.simulator import SimulatorProcess
 
 HERE = Path(__file__).parent
 JOB = ("--queue-seconds", "1-20", "--run-seconds", "60-180", "--plain-videos")
@@ -81,7 +81,10 @@ def run(quick: bool, say: Say) -> Report:
     report = Report("batch", f"{tasks} mapped tasks at once, LocalExecutor with {WORKERS} workers, PostgreSQL")
     home = Path(tempfile.mkdtemp(prefix="modelmax-bench-"))
     try:
-        with Simulator(home / "processes", *(QUICK_JOB if quick else JOB)) as simulator, database(home) as metadata:
+        with (
+            SimulatorProcess(home / "processes", *(QUICK_JOB if quick else JOB)) as simulator,
+            database(home) as metadata,
+        ):
             if metadata.kind != "postgresql":
                 say("  PostgreSQL is not there: not measured")
                 return report
@@ -110,7 +113,9 @@ class Ran:
     watch: Watch
 
 
-def _run(stack: AirflowStack, simulator: Simulator, dag_id: str, tasks: int, more: dict[str, str], say: Say) -> Ran:
+def _run(
+    stack: AirflowStack, simulator: SimulatorProcess, dag_id: str, tasks: int, more: dict[str, str], say: Say
+) -> Ran:
     stack.wait_for_dag(dag_id)
     before, begun = _cpu(stack), time.monotonic()
     with Watch(stack, simulator.port).on(dag_id) as watch:

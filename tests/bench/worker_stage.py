@@ -20,7 +20,7 @@ from tests.stack.airflow_stack import AirflowStack
 from tests.stack.postgres import database
 from tests.stack.processes import PROJECT, wait_until
 from tests.stack.s3 import SeaweedFS
-from tests.stack.simulator import Simulator
+from tests.stack.simulator import SimulatorProcess
 
 DAGS = Path(__file__).parent / "worker_dags"
 JOB = ("--queue-seconds", "1", "--run-seconds", "7", "--plain-videos")
@@ -80,7 +80,7 @@ def stage(say: Say, environment: Mapping[str, str] | None = None, prefix: str = 
     """Start the simulator, an S3 server and Airflow, run one task of each kind and leave the stage warm."""
     home = Path(tempfile.mkdtemp(prefix="modelmax-bench-"))
     try:
-        with Simulator(home / "processes", *JOB) as simulator, SeaweedFS() as s3, database(home) as metadata:
+        with SimulatorProcess(home / "processes", *JOB) as simulator, SeaweedFS() as s3, database(home) as metadata:
             # Several workers, as one that lingers is taken; files are parsed once, not in the midst of a measurement.
             settings = {
                 "PYTHONPATH": os.pathsep.join([str(PROJECT), str(DAGS)]),

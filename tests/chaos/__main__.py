@@ -22,7 +22,7 @@ from tests.stack.demo import narrator, write
 from tests.stack.postgres import database
 from tests.stack.processes import PROJECT
 from tests.stack.s3 import SeaweedFS
-from tests.stack.simulator import Simulator
+from tests.stack.simulator import SimulatorProcess
 
 DAGS = Path(__file__).parent / "dags"
 ROUNDS = 6
@@ -75,7 +75,7 @@ def _run(chosen: argparse.Namespace, home: Path, say: Callable[[str], None]) -> 
     options = ("--queue-seconds", "0-2", "--run-seconds", "2-9", "--seed", str(chosen.seed), "--plain-videos")
     options += ("--filler-bytes", str(9_000_000))  # two parts, so that a kill can leave an unfinished upload
     with (
-        Simulator(home / "processes", *options) as simulator,
+        SimulatorProcess(home / "processes", *options) as simulator,
         SeaweedFS() as s3,
         database(home) as metadata,
         AirflowStack(

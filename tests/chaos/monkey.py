@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.stack.airflow_stack import AirflowStack
     from tests.stack.client import Json
     from tests.stack.s3 import SeaweedFS
-    from tests.stack.simulator import Simulator
+    from tests.stack.simulator import SimulatorProcess
 
 TASK = "generate"
 
@@ -31,7 +31,7 @@ class Monkey:
     """
 
     stack: AirflowStack
-    simulator: Simulator
+    simulator: SimulatorProcess
     s3: SeaweedFS
     dag_id: str
     run_id: str
@@ -81,7 +81,7 @@ class Monkey:
             time.sleep(3)
             self.s3.start()
         elif what == "connections":
-            self.simulator.fault("reset", times=5)
+            self.simulator.fault("any", "reset", times=5)
         elif what in self.kills:
             self.say(f"kill the {what}")
             self.stack.kill(what)

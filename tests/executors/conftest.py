@@ -12,7 +12,7 @@ from tests.stack.airflow_stack import AirflowStack
 from tests.stack.executors import Executor, LocalExecutor, celery
 from tests.stack.postgres import Database, database
 from tests.stack.processes import PROJECT
-from tests.stack.simulator import Simulator
+from tests.stack.simulator import SimulatorProcess
 from tests.stores import MAKERS, STORES
 
 if TYPE_CHECKING:
@@ -75,9 +75,9 @@ def metadata(home: Path) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="package")
-def service(home: Path) -> Iterator[Simulator]:
+def service(home: Path) -> Iterator[SimulatorProcess]:
     """Run the simulator."""
-    with Simulator(home / "processes", "--queue-seconds", "1", "--run-seconds", "4-8") as running:
+    with SimulatorProcess(home / "processes", "--queue-seconds", "1", "--run-seconds", "4-8") as running:
         yield running
 
 
@@ -89,7 +89,7 @@ def stores(request: pytest.FixtureRequest, home: Path, executor: Executor) -> di
 
 @pytest.fixture(scope="package")
 def stack(
-    home: Path, executor: Executor, metadata: Database, service: Simulator, stores: dict[str, Store]
+    home: Path, executor: Executor, metadata: Database, service: SimulatorProcess, stores: dict[str, Store]
 ) -> Iterator[AirflowStack]:
     """Run Airflow with the examples, connected to service and stores."""
     with AirflowStack(
@@ -105,7 +105,7 @@ def stack(
 
 
 @pytest.fixture
-def examples(stack: AirflowStack, service: Simulator) -> Examples:
+def examples(stack: AirflowStack, service: SimulatorProcess) -> Examples:
     """Return the examples, ready to run, and a service that knows no jobs."""
     service.reset()
     return Examples(stack, service)

@@ -13,7 +13,7 @@ from tests.stack.processes import wait_until
 if TYPE_CHECKING:
     from tests.stack.airflow_stack import AirflowStack
     from tests.stack.client import Json
-    from tests.stack.simulator import Simulator
+    from tests.stack.simulator import SimulatorProcess
 
 PATIENCE = 240
 
@@ -23,7 +23,7 @@ class Examples:
     """The example DAGs of one Airflow."""
 
     stack: AirflowStack
-    service: Simulator
+    service: SimulatorProcess
     seen: dict[str, set[str]] = field(default_factory=dict)
 
     def land_in(self, folder: str) -> None:

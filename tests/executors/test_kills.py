@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.executors.story import Examples
     from tests.stack.airflow_stack import AirflowStack
-    from tests.stack.simulator import Simulator
+    from tests.stack.simulator import SimulatorProcess
 
 MANY = "modelmax_many_prompts"
 WAITS = 8
@@ -33,9 +33,9 @@ def _whole(stack: AirflowStack) -> Iterator[None]:
 
 
 @pytest.fixture
-def _stuck_halfway(service: Simulator, examples: Examples) -> None:
+def _stuck_halfway(service: SimulatorProcess, examples: Examples) -> None:
     """Have the service stop in the midst of the first video that is fetched."""
-    service.fault("slow_body", "content", pause_after=HALF_A_VIDEO, pause_seconds=60, times=1)
+    service.fault("content", "slow_body", pause_after=HALF_A_VIDEO, pause_seconds=60, times=1)
 
 
 def owners(stack: AirflowStack) -> list[int]:
@@ -45,7 +45,7 @@ def owners(stack: AirflowStack) -> list[int]:
 
 def begin_to_wait(examples: Examples, home: Path) -> str:
     """Start many waits, and return their run when triggerers look after all of them."""
-    examples.service.fault("timing", "submit", queue_seconds=1, run_seconds=40)
+    examples.service.fault("submit", "timing", queue_seconds=1, run_seconds=40)
     examples.land_in(str(home / "waited"))
     run = examples.start(MANY, prompts=[f"Wave {number}" for number in range(WAITS)])
     examples.deferred(MANY, run, "generate", WAITS)

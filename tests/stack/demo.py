@@ -11,7 +11,7 @@ from tests.stack.airflow_stack import AirflowStack
 from tests.stack.postgres import sqlite
 from tests.stack.processes import PROJECT, free_port, is_free
 from tests.stack.run_story import Run
-from tests.stack.simulator import Simulator
+from tests.stack.simulator import SimulatorProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,13 +60,13 @@ def standalone(home: Path) -> int:
             time.sleep(1)
 
 
-def simulator(home: Path, port: int | None = None) -> Simulator:
+def simulator(home: Path, port: int | None = None) -> SimulatorProcess:
     """Describe the simulator, somewhat quicker than the real service."""
     options = ("--queue-seconds", "2", "--run-seconds", "7-8")
-    return Simulator(home / "processes", *options, key=SIMULATOR_KEY, port=port)
+    return SimulatorProcess(home / "processes", *options, key=SIMULATOR_KEY, port=port)
 
 
-def airflow(home: Path, service: Simulator, say: Callable[[str], None], port: int | None = None) -> AirflowStack:
+def airflow(home: Path, service: SimulatorProcess, say: Callable[[str], None], port: int | None = None) -> AirflowStack:
     """Describe an Airflow with the examples and a connection to the simulator."""
     return AirflowStack(
         home,

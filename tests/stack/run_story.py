@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.stack.airflow_stack import AirflowStack
     from tests.stack.client import Json
-    from tests.stack.simulator import Simulator
+    from tests.stack.simulator import SimulatorProcess
 
 STATES = {"deferred": "deferred: the triggerer waits for the job, no worker slot is held"}
 
@@ -26,7 +26,7 @@ class Run:
     """One DAG run, and the simulator that makes its videos."""
 
     stack: AirflowStack
-    simulator: Simulator
+    simulator: SimulatorProcess
     dag_id: str
     run_id: str
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 KEY = "sk-simulator-key-that-must-appear-nowhere"
 
 
-class Simulator(Server):
+class SimulatorProcess(Server):
     """A running simulator; its jobs live in its memory, so a started one knows none."""
 
     def __init__(self, home: Path, *options: str, key: str = KEY, port: int | None = None) -> None:
@@ -44,9 +44,9 @@ class Simulator(Server):
         """Return every call, bill and job."""
         return dict(self._call("GET", "ledger"))
 
-    def fault(self, kind: str, call: str = "any", **parameters: Any) -> dict[str, Any]:
+    def fault(self, call: str, kind: str, **parameters: Any) -> dict[str, Any]:
         """Order a fault and return it with its id."""
-        return dict(self._call("POST", "faults", json={"kind": kind, "call": call, **parameters})[0])
+        return dict(self._call("POST", "faults", json={"call": call, "kind": kind, **parameters})[0])
 
     def lift_faults(self) -> None:
         """Behave again."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tests.stack.airflow_stack import AirflowStack
     from tests.stack.client import Json
     from tests.stack.s3 import SeaweedFS
-    from tests.stack.simulator import Simulator
+    from tests.stack.simulator import SimulatorProcess
 
 TASK = "generate"
 
@@ -42,7 +42,7 @@ class Run:
     """A case that was started."""
 
     stack: AirflowStack
-    service: Simulator
+    service: SimulatorProcess
     s3: SeaweedFS
     name: str
     dag_id: str

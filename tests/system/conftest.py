@@ -12,7 +12,7 @@ from tests.stack.airflow_stack import AirflowStack
 from tests.stack.postgres import database
 from tests.stack.processes import PROJECT
 from tests.stack.s3 import SeaweedFS
-from tests.stack.simulator import Simulator
+from tests.stack.simulator import SimulatorProcess
 from tests.stack.statsd import Statsd
 from tests.system.cases import Run, Start
 from tests.system.plan import plan
@@ -57,24 +57,24 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def simulator(home: Path) -> Iterator[Simulator]:
+def simulator(home: Path) -> Iterator[SimulatorProcess]:
     """Run the simulator; its jobs take some seconds."""
-    with Simulator(home / "processes", "--queue-seconds", "1", "--run-seconds", "5-7") as running:
+    with SimulatorProcess(home / "processes", "--queue-seconds", "1", "--run-seconds", "5-7") as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def big_simulator(home: Path) -> Iterator[Simulator]:
+def big_simulator(home: Path) -> Iterator[SimulatorProcess]:
     """Run another that serves 20 MB, at once, and knows another key: jobs of both wait in one triggerer."""
     options = ("--queue-seconds", "0", "--run-seconds", "0", "--filler-bytes", str(20_000_000), "--plain-videos")
-    with Simulator(home / "big", *options, key=OTHER_KEY) as running:
+    with SimulatorProcess(home / "big", *options, key=OTHER_KEY) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def stranger(home: Path) -> Iterator[Simulator]:
+def stranger(home: Path) -> Iterator[SimulatorProcess]:
     """Run another host, which knows the key when it sees it, and to which it must not be sent."""
-    with Simulator(home / "stranger") as running:
+    with SimulatorProcess(home / "stranger") as running:
         yield running
 
 
@@ -88,8 +88,8 @@ def statsd() -> Iterator[Statsd]:
 @pytest.fixture(scope="session")
 def stack(
     home: Path,
-    simulator: Simulator,
-    big_simulator: Simulator,
+    simulator: SimulatorProcess,
+    big_simulator: SimulatorProcess,
     seaweedfs: SeaweedFS,
     statsd: Statsd,
     pytestconfig: pytest.Config,
@@ -122,7 +122,11 @@ def stack(
 
 @pytest.fixture(scope="session")
 def start(
-    stack: AirflowStack, simulator: Simulator, big_simulator: Simulator, stranger: Simulator, seaweedfs: SeaweedFS
+    stack: AirflowStack,
+    simulator: SimulatorProcess,
+    big_simulator: SimulatorProcess,
+    stranger: SimulatorProcess,
+    seaweedfs: SeaweedFS,
 ) -> Start:
     """Return a function that starts cases by name, all at once."""
     planned = plan(stranger.url)

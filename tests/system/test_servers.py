@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.stack.s3 import SeaweedFS
-    from tests.stack.simulator import Simulator
+    from tests.stack.simulator import SimulatorProcess
 
 pytestmark = pytest.mark.system
 
@@ -68,8 +68,8 @@ def test_objects_and_unfinished_uploads_survive_a_kill_of_the_server(seaweedfs: 
     assert seaweedfs.list_multipart_uploads("kill/") == ["kill/unfinished"]
 
 
-def test_the_simulator_is_steered_from_outside(simulator: Simulator) -> None:
-    fault = simulator.fault("error", call="status", status=503, times=1)
+def test_the_simulator_is_steered_from_outside(simulator: SimulatorProcess) -> None:
+    fault = simulator.fault("status", "error", status=503, times=1)
     assert [each["id"] for each in simulator.ledger()["faults"]] == [fault["id"]]
     simulator.lift_faults()
     assert simulator.ledger()["faults"] == []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.stack.airflow_stack import AirflowStack
     from tests.stack.client import Json
     from tests.stack.s3 import SeaweedFS
-    from tests.stack.simulator import Simulator
+    from tests.stack.simulator import SimulatorProcess
     from tests.system.cases import Run
 
     Cases = Mapping[str, Run]
@@ -85,7 +85,7 @@ def test_the_log_of_a_video_reads_well(cases: Cases) -> None:
 
 
 def test_every_example_runs_and_pays_once_for_each_video(
-    stack: AirflowStack, simulator: Simulator, seaweedfs: SeaweedFS, examples: dict[str, str]
+    stack: AirflowStack, simulator: SimulatorProcess, seaweedfs: SeaweedFS, examples: dict[str, str]
 ) -> None:
     for dag_id, run_id in examples.items():
         assert stack.wait_for_run(dag_id, run_id, 200) == "success", dag_id
@@ -128,7 +128,7 @@ def test_objects_on_s3_are_what_the_service_sent(seaweedfs: SeaweedFS, cases: Ca
 
 @pytest.mark.cases("cut")
 def test_a_cut_body_leaves_nothing_and_is_paid_once(
-    seaweedfs: SeaweedFS, big_simulator: Simulator, cases: Cases
+    seaweedfs: SeaweedFS, big_simulator: SimulatorProcess, cases: Cases
 ) -> None:
     run = cases["cut"].failed()
     assert run.videos() == []

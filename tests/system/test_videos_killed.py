@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tests.stack.airflow_stack import AirflowStack
     from tests.stack.s3 import SeaweedFS
-    from tests.stack.simulator import Simulator
+    from tests.stack.simulator import SimulatorProcess
     from tests.system.cases import Run, Start
 
 
@@ -40,7 +40,7 @@ def test_a_kill_of_the_triggerer_costs_nothing(stack: AirflowStack, killed: Mapp
 
 
 def test_a_download_that_is_killed_is_taken_up_by_the_retry(
-    stack: AirflowStack, seaweedfs: SeaweedFS, simulator: Simulator, killed: Mapping[str, Run]
+    stack: AirflowStack, seaweedfs: SeaweedFS, simulator: SimulatorProcess, killed: Mapping[str, Run]
 ) -> None:
     run = killed["killed_download"]
     wait_until(lambda: run.jobs() and run.only_job()["calls"]["content"], 60, "the download has begun")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.stack.airflow_stack import AirflowStack
     from tests.stack.s3 import SeaweedFS
-    from tests.stack.simulator import Simulator
+    from tests.stack.simulator import SimulatorProcess
     from tests.system.cases import Run
 
 WITH, WITHOUT = "chaos", "chaos_without_task_state"
@@ -66,7 +66,7 @@ def runs(stack: AirflowStack, cases: Mapping[str, Run]) -> dict[str, str]:
 @pytest.mark.parametrize("dag_id", COSTS)
 @pytest.mark.parametrize("point", POINTS)
 def test_a_kill_costs_what_the_table_says(
-    stack: AirflowStack, simulator: Simulator, runs: Mapping[str, str], dag_id: str, point: str
+    stack: AirflowStack, simulator: SimulatorProcess, runs: Mapping[str, str], dag_id: str, point: str
 ) -> None:
     assert runs[dag_id] == "success"
     (number,) = (number for number in range(VIDEOS) if point_of(number) == point)
@@ -79,7 +79,7 @@ def test_a_kill_costs_what_the_table_says(
 
 @pytest.mark.parametrize("dag_id", COSTS)
 def test_every_video_lands_whole_and_once(
-    simulator: Simulator, seaweedfs: SeaweedFS, runs: Mapping[str, str], dag_id: str
+    simulator: SimulatorProcess, seaweedfs: SeaweedFS, runs: Mapping[str, str], dag_id: str
 ) -> None:
     assert runs[dag_id] == "success"
     served = {

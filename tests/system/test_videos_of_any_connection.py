@@ -11,7 +11,7 @@ from tests.system.conftest import OTHER_KEY, WRONG_KEY
 
 if TYPE_CHECKING:
     from tests.stack.airflow_stack import AirflowStack
-    from tests.stack.simulator import Simulator
+    from tests.stack.simulator import SimulatorProcess
     from tests.system.cases import Run, Start
 
 ACCEPTED = "ModelMax answered and accepted the API key."
@@ -32,7 +32,7 @@ def test_the_form_asks_for_key_base_url_and_what_else_a_call_needs(stack: Airflo
     ("password", "status", "said"), [("", True, ACCEPTED), (WRONG_KEY, False, "401")], ids=["right key", "wrong key"]
 )
 def test_the_button_tests_the_connection_free_of_charge(
-    stack: AirflowStack, simulator: Simulator, password: str, status: bool, said: str
+    stack: AirflowStack, simulator: SimulatorProcess, password: str, status: bool, said: str
 ) -> None:
     bills = simulator.ledger()["bills"]
     connection = {**simulator.connection, "connection_id": "tried"}
@@ -48,7 +48,7 @@ def test_the_command_tests_the_connection(stack: AirflowStack) -> None:
 
 
 @pytest.fixture(scope="session")
-def saved(stack: AirflowStack, simulator: Simulator) -> str:
+def saved(stack: AirflowStack, simulator: SimulatorProcess) -> str:
     """Save a connection as the form does: what was left empty is null, and what was typed is text."""
     extra = json.dumps({"timeout": None, "verify": "false", "proxy": ""})
     body = {**simulator.connection, "connection_id": "modelmax_saved", "extra": extra}
@@ -65,7 +65,7 @@ def test_a_connection_of_a_secrets_backend_works_in_worker_and_triggerer(start: 
 
 
 def test_two_accounts_wait_in_one_triggerer_each_with_its_own_key(
-    start: Start, simulator: Simulator, big_simulator: Simulator
+    start: Start, simulator: SimulatorProcess, big_simulator: SimulatorProcess
 ) -> None:
     assert simulator.key != big_simulator.key == OTHER_KEY
     for run in start(["account_one", "account_two"]).values():

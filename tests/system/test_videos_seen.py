@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tests.stack.airflow_stack import AirflowStack
-    from tests.stack.simulator import Simulator
+    from tests.stack.simulator import SimulatorProcess
     from tests.stack.statsd import Statsd
     from tests.system.cases import Run, Start
 
@@ -33,7 +33,7 @@ def seen(start: Start) -> Run:
 
 
 def test_the_dashboard_is_one_click_away_while_a_task_waits(
-    stack: AirflowStack, simulator: Simulator, seen: Run
+    stack: AirflowStack, simulator: SimulatorProcess, seen: Run
 ) -> None:
     run = seen
     stack.wait_for_task_state(run.dag_id, run.run_id, "generate", "deferred")
@@ -77,7 +77,7 @@ def paused(stack: AirflowStack, run: Run) -> Iterator[None]:
 
 
 def test_openlineage_hears_of_order_job_bill_and_objects_and_not_of_the_prompt(
-    stack: AirflowStack, simulator: Simulator, seen: Run, tmp_path: Path
+    stack: AirflowStack, simulator: SimulatorProcess, seen: Run, tmp_path: Path
 ) -> None:
     order = {
         "prompt": "(followed) waves",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.stack.airflow_stack import AirflowStack
-    from tests.stack.simulator import Simulator
+    from tests.stack.simulator import SimulatorProcess
     from tests.system.cases import Run
 
 FOREIGN = (
@@ -82,7 +82,7 @@ def test_another_host_is_refused_at_once(cases: Mapping[str, Run], name: str) ->
 
 
 @pytest.mark.cases(*FOREIGN)
-def test_another_host_never_sees_the_key(cases: Mapping[str, Run], stranger: Simulator) -> None:
+def test_another_host_never_sees_the_key(cases: Mapping[str, Run], stranger: SimulatorProcess) -> None:
     for name in FOREIGN:
         cases[name].failed()
     calls = stranger.ledger()["calls"]
