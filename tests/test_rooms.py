@@ -54,18 +54,11 @@ ROOMS: dict[str, set[str]] = {
     "hooks/sync_transport.py": {"requests", "urllib3", ".api", ".hooks.endpoint", ".hooks.watch"},
     "hooks/watch.py": {"requests", "urllib3", ".api"},
     "hooks/async_transport.py": {"aiohttp", "multidict", "yarl", "requests.utils", ".api", ".hooks"},
-    "hooks/modelmax.py": {
-        COMPAT,
-        "airflow.sdk",
-        "airflow.sdk.log",
-        "airflow.sdk.execution_time",
-        "asgiref",
-        ".api",
-        ".polling",
-        ".parameters",
-        ".get_provider_info",
-        ".hooks",
+    "hooks/look_up.py": {
+        *(COMPAT, "airflow.sdk", "airflow.sdk.log", "airflow.sdk.execution_time", "asgiref"),
+        *(".api", ".hooks.endpoint"),
     },
+    "hooks/modelmax.py": {COMPAT, ".api", ".polling", ".parameters", ".get_provider_info", ".hooks"},
     "triggers": {"airflow.triggers.base", ".api", ".pace", ".polling", ".hooks"},
     "sensors": {COMPAT, "airflow.sdk", ".api", ".edge", ".links", ".polling", ".hooks", ".triggers"},
     "operators": {

@@ -5,27 +5,26 @@ from __future__ import annotations
 import asyncio
 import importlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
-from airflow.sdk.log import mask_secret
+from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_modelmax import api, polling
 from airflow_provider_modelmax import parameters as inputs
 from airflow_provider_modelmax.get_provider_info import CONNECTION_FORM
 from airflow_provider_modelmax.hooks import shared_transport
-from airflow_provider_modelmax.hooks.endpoint import Endpoint, read_connection
+from airflow_provider_modelmax.hooks.look_up import alook_up, look_up
 from airflow_provider_modelmax.hooks.shared_transport import SharedTransport
 
 if TYPE_CHECKING:
     import requests
-    from airflow.sdk import Connection
 
     from airflow_provider_modelmax.hooks.async_transport import AsyncTransport
+    from airflow_provider_modelmax.hooks.endpoint import Endpoint
     from airflow_provider_modelmax.hooks.sync_transport import Content, SyncTransport
 
 T = TypeVar("T")
@@ -170,9 +169,7 @@ class ModelMaxHook(BaseHook):
         :param job: the job, or its dict
         """
         if self._shared is None:
-            self._shared = shared_transport.join(
-                self.modelmax_conn_id, lambda: SharedTransport(self._aendpoint, _open_async)
-            )
+            self._shared = shared_transport.join(self.modelmax_conn_id, self._make_shared)
         return await self._shared.send(self._status_call(job))
 
     async def aclose(self) -> None:
@@ -180,6 +177,9 @@ class ModelMaxHook(BaseHook):
         shared, self._shared = self._shared, None
         if shared:
             await shared_transport.leave(self.modelmax_conn_id, shared)
+
+    def _make_shared(self) -> SharedTransport:
+        return SharedTransport(lambda: alook_up(self, self.modelmax_conn_id), _open_async)
 
     def _status_call(self, job: api.Job | Mapping[str, str]) -> api.Call[api.JobStatus]:
         """Return the call for ``job``: who polls asks for the same one again and again."""
@@ -206,41 +206,7 @@ class ModelMaxHook(BaseHook):
 
     @cached_property
     def _endpoint(self) -> Endpoint:
-        with self._named():
-            return _masked(read_connection(self.get_connection(self.modelmax_conn_id)))
-
-    async def _aendpoint(self) -> Endpoint:
-        with self._named():
-            from asgiref.sync import sync_to_async  # noqa: PLC0415 - not at DAG parse
-
-            connection = await self._alook_up()
-            # Masking talks to Airflow's supervisor and blocks: in the loop it could meet a call of another task.
-            return await sync_to_async(lambda: _masked(read_connection(connection)))()
-
-    async def _alook_up(self) -> Connection:
-        try:
-            return await self.aget_connection(self.modelmax_conn_id)
-        except AirflowNotFoundException:
-            if not _runs_inline():
-                raise
-            return self.get_connection(self.modelmax_conn_id)  # blocks a loop in which nobody else is
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        try:
-            yield
-        except AirflowNotFoundException:
-            raise api.ConnectionSetupError(
-                f"There is no connection {self.modelmax_conn_id!r}. Create one with the API key as its password: "
-                f"airflow connections add {self.modelmax_conn_id} --conn-type modelmax --conn-password sk-…"
-            ) from None
-        except api.ModelMaxError:
-            raise
-        except Exception as error:
-            raise api.TransportError(
-                f"Connection {self.modelmax_conn_id!r} could not be looked up ({type(error).__name__}: {error}).",
-                reached=False,
-            ) from error
+        return look_up(self, self.modelmax_conn_id)
 
     def _send(self, call: api.Call[T], before_each: BeforeEach | None = None) -> T:
         attempt, previous = 0, None
@@ -293,22 +259,6 @@ async def _open_async(endpoint: Endpoint) -> AsyncTransport:
     module = await asyncio.to_thread(importlib.import_module, f"{_TRANSPORTS}.async_transport")
     transport: AsyncTransport = await module.AsyncTransport.open(endpoint)
     return transport
-
-
-def _masked(endpoint: Endpoint) -> Endpoint:
-    for secret in endpoint.secrets:
-        mask_secret(secret)
-    return endpoint
-
-
-def _runs_inline() -> bool:
-    """Say whether this is the trigger of ``dag.test()``: connections of the database cannot be awaited there (3.3)."""
-    try:
-        from airflow.sdk.execution_time import task_runner  # noqa: PLC0415 - internal, and heavy
-    except ImportError:
-        return False
-    comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
-    return comms is not None and not hasattr(comms, "asend")
 
 
 def _now() -> datetime:

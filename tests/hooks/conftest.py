@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import ipaddress
 import json
 import socket
@@ -12,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,11 +22,49 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from airflow_provider_modelmax import api
 from airflow_provider_modelmax.hooks import modelmax
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+from airflow_provider_modelmax.parameters import VideoParameters
+from airflow_provider_modelmax.simulator import Simulator
 
 NONE = {"model": "veo-3.1", "request_id": "none"}
 """A job that no service knows."""
+
+SHORT: VideoParameters = {"duration_seconds": 1, "generate_audio": False}
+
+FAULTS = {
+    "500": {"kind": "error", "status": 500},
+    "502 of a gateway": {"kind": "error", "status": 502, "html": True},
+    "404 of a gateway": {"kind": "error", "status": 404, "html": True},
+    "429": {"kind": "error", "status": 429},
+    "lost answer": {"kind": "lost_answer"},
+    "reset": {"kind": "reset"},
+    "cut JSON": {"kind": "cut_json"},
+    "HTML": {"kind": "html_200"},
+    "cut body": {"kind": "cut_body"},
+}
+
+
+def statuses(simulator: Simulator, call: str) -> list[int | None]:
+    return [each.status for each in simulator.ledger.calls(call)]
+
+
+def soon(seconds: float = 30) -> datetime:
+    return datetime.now(timezone.utc) + timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def hook(modelmax_conn: str, slept: list[float]) -> ModelMaxHook:
+    """Return a hook that does not wait before it sends again."""
+    return ModelMaxHook(modelmax_conn)
+
+
+@pytest.fixture
+def job(hook: ModelMaxHook, simulator: Simulator) -> api.Job:
+    """Return a job that is COMPLETED."""
+    simulator.settings.run_seconds = 0
+    return hook.submit_video("veo-3.1", "a boat", SHORT)
 
 
 @pytest.fixture
@@ -177,7 +215,7 @@ def _written(path: Path, data: bytes) -> str:
 
 
 def _certificate(name: str, key: Any, issuer: str, issuer_key: Any, *, is_ca: bool) -> x509.Certificate:
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.now(timezone.utc)
     usage = dict.fromkeys(("content_commitment", "data_encipherment", "key_encipherment", "key_agreement"), False)
     usage |= {"crl_sign": is_ca, "key_cert_sign": is_ca, "digital_signature": True}
     builder = (
@@ -186,8 +224,8 @@ def _certificate(name: str, key: Any, issuer: str, issuer_key: Any, *, is_ca: bo
         .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
         .add_extension(x509.KeyUsage(**usage, encipher_only=False, decipher_only=False), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

@@ -1,0 +1,200 @@
+"""The connection: looked up, missing, tested, its key changed, and shared in an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from types import SimpleNamespace
+
+import pytest
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import ConnectionResult, GetConnection
+
+from airflow_provider_modelmax import api
+from airflow_provider_modelmax.hooks import look_up
+from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+from tests.hooks.conftest import NONE, answer, statuses
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_missing_connection_says_how_to_make_one(colour):
+    hook = ModelMaxHook("nobody")
+    with pytest.raises(api.ConnectionSetupError, match="airflow connections add nobody --conn-type modelmax"):
+        hook.get_status(NONE) if colour == "sync" else asyncio.run(hook.aget_status(NONE))
+
+
+def test_a_failing_look_up_of_the_connection_can_pass(monkeypatch, slept):
+    def fail(conn_id: str) -> None:
+        raise RuntimeError("the API server restarts")
+
+    hook = ModelMaxHook()
+    monkeypatch.setattr(hook, "get_connection", fail)
+    with pytest.raises(
+        api.TransportError, match=r"could not be looked up .RuntimeError: the API server restarts"
+    ) as caught:
+        hook.get_status(NONE)
+    assert not caught.value.reached
+    assert len(slept) == 4
+
+
+def test_a_connection_is_looked_up_once(hook, job, monkeypatch):
+    looked_up = []
+    monkeypatch.setattr(ModelMaxHook, "get_connection", lambda self, conn_id: looked_up.append(conn_id))
+    for _ in range(3):
+        hook.get_status(job)
+    assert looked_up == []
+
+
+# Testing the connection
+
+
+def test_a_good_key_is_told_free_of_charge(hook, simulator):
+    assert hook.test_connection() == (True, "ModelMax answered and accepted the API key.")
+    assert [call.call for call in simulator.ledger.calls()] == ["status"]
+    assert simulator.ledger.jobs == {}
+    assert simulator.ledger.bills == []
+
+
+def test_a_wrong_key_is_told(connect, simulator):
+    good, message = connect(simulator.url, "sk-wrong").test_connection()
+    assert not good
+    assert "Put a valid API key into the password" in message
+    assert "sk-wrong" not in message
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"kind": "error", "status": 404, "html": True}, "check the host of the ModelMax connection"),
+        ({"kind": "error", "status": 503, "html": True}, "answered 503"),
+        ({"kind": "error", "status": 500}, "answered 500"),
+        ({"kind": "html_200"}, "not with a JSON object"),
+        ({"kind": "redirect", "to": "https://login.example/"}, "redirects to login.example"),
+    ],
+)
+def test_a_gateway_is_no_good_connection(hook, simulator, fault, words):
+    simulator.fault("any", **fault)
+    good, message = hook.test_connection()
+    assert not good
+    assert words in message
+    assert len(simulator.ledger.calls()) == 1
+
+
+def test_an_answer_to_the_test_is_good_whatever_it_says_of_the_job(connect, listener):
+    listener.answer = answer(b'{"request_id": "connection-test", "status": "FAILED"}')
+    assert connect(listener.url).test_connection()[0]
+
+
+def test_a_host_where_nobody_listens_is_no_good_connection(connect, slept, free_port):
+    good, message = connect(f"http://127.0.0.1:{free_port}").test_connection()
+    assert not good
+    assert slept == []
+    assert "Connection refused" in message
+
+
+@pytest.mark.parametrize(("host", "password"), [("modelmax", "sk-1"), ("https://gw.example", "")])
+def test_a_connection_that_cannot_be_used_is_no_good_one(connect, host, password):
+    good, message = connect(host, password).test_connection()
+    assert not good
+    assert "modelmax_default" in message
+
+
+def test_a_missing_connection_is_no_good_one():
+    assert ModelMaxHook("nobody").test_connection()[0] is False
+
+
+# In an event loop
+
+
+def test_in_a_loop_the_connection_is_looked_up_once_and_a_call_is_made_once(modelmax_conn, simulator, looked_up):
+    async def ask() -> None:
+        hook = ModelMaxHook(modelmax_conn)
+        for _ in range(3):
+            with pytest.raises(api.BadRequestError):
+                await hook.aget_status(NONE)
+        simulator.fault("status", "error", status=503)
+        with pytest.raises(api.TemporaryError):
+            await hook.aget_status(NONE)
+        await hook.aclose()
+        await hook.aclose()
+
+    asyncio.run(ask())
+    assert looked_up == ["modelmax_default"]
+    assert statuses(simulator, "status") == [400, 400, 400, 503]
+
+
+def test_in_a_loop_the_job_that_is_asked_for_is_the_one_in_the_dict_at_that_moment(hook):
+    async def ask() -> tuple[list[api.Job], list[str]]:
+        jobs = [await asyncio.to_thread(hook.submit_video, "veo-3.1", prompt) for prompt in ("a boat", "a pier")]
+        asked: dict[str, str] = {}
+        answered = []
+        for job in (*jobs, jobs[0]):
+            asked.update(job.as_dict())
+            answered.append((await hook.aget_status(asked)).request_id)
+        answered.append((await hook.aget_status(jobs[1])).request_id)
+        await hook.aclose()
+        return jobs, answered
+
+    (boat, pier), answered = asyncio.run(ask())
+    assert answered == [boat.request_id, pier.request_id, boat.request_id, pier.request_id]
+
+
+def test_a_key_that_was_changed_while_waiting_is_taken_up(connect, simulator):
+    hook = connect(simulator.url, "sk-old")
+    simulator.settings.key = "sk-old"
+
+    async def ask() -> str:
+        job = await asyncio.to_thread(hook.submit_video, "veo-3.1", "a boat")
+        await hook.aget_status(job)
+        simulator.settings.key = "sk-new"
+        connect(simulator.url, "sk-new")
+        answered = await hook.aget_status(job)
+        await hook.aclose()
+        return answered.request_id
+
+    assert asyncio.run(ask()) in simulator.ledger.jobs
+    assert statuses(simulator, "status") == [200, 401, 200]
+
+
+def test_a_key_that_is_refused_and_was_not_changed_is_asked_with_once(connect, simulator):
+    async def ask() -> None:
+        hook = connect(simulator.url, "sk-revoked")
+        try:
+            await hook.aget_status(NONE)
+        finally:
+            await hook.aclose()
+
+    with pytest.raises(api.UnauthorizedError):
+        asyncio.run(ask())
+    assert statuses(simulator, "status") == [401]
+
+
+def test_in_a_loop_secrets_are_masked_from_another_thread(connect, simulator, monkeypatch):
+    threads = []
+    monkeypatch.setattr(look_up, "mask_secret", lambda _: threads.append(threading.get_ident()))
+    hook = connect(simulator.url, "sk-simulator", proxy="http://127.0.0.1:9")
+
+    async def ask() -> int:
+        await look_up.alook_up(hook, hook.modelmax_conn_id)
+        return threading.get_ident()
+
+    assert asyncio.run(ask()) not in threads
+    assert len(threads) == 2  # key and proxy; what Airflow masks by itself in the loop before 3.3 is not ours
+
+
+def test_a_connection_of_the_database_is_found_where_dag_test_runs_the_trigger(simulator, monkeypatch):
+    rest = dict.fromkeys(("login", "schema", "port", "extra"))
+    about = {"conn_id": "stored", "conn_type": "modelmax", "host": simulator.url, "password": simulator.key}
+    found = ConnectionResult(**about, **rest)
+    inline = SimpleNamespace(send=lambda message: found if isinstance(message, GetConnection) else None)
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", inline, raising=False)
+    with pytest.raises(api.BadRequestError, match="no such request"):
+        asyncio.run(ModelMaxHook("stored").aget_status(NONE))
+
+
+def test_key_and_proxy_are_masked_in_logs(connect, simulator, monkeypatch):
+    masked = []
+    monkeypatch.setattr(look_up, "mask_secret", masked.append)
+    with pytest.raises(api.TransportError):
+        asyncio.run(connect(simulator.url, "sk-1", proxy="http://me:p%40w@127.0.0.1:9").aget_status(NONE))
+    assert masked == ["sk-1", "http://me:p%40w@127.0.0.1:9", "p%40w", "p@w"]
