@@ -90,8 +90,6 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         """Ask for the status once."""
         with edge.told_to_airflow(self), _times_out(), self._starting_fresh_after_errors(context):
             job = api.Job.of(self.job)
-            if self._is_told_to_wait():
-                return PokeReturnValue(False)
             self._wait = wait = self.hook.look(self._wait or self._begin(context, job), job)
             step = wait.next_step(edge.utcnow())
             if isinstance(step, polling.Over) and step.error:
@@ -114,9 +112,11 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         """Say what stops and what goes on."""
         self.log.warning("%s", polling.on_kill_message(self._wait.request_id if self._wait else None))
 
-    def _is_told_to_wait(self) -> bool:
-        trouble = self._wait.trouble if self._wait else None
-        return bool(trouble and trouble.retry_after and self._ask_from and edge.utcnow() < self._ask_from)
+    def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
+        """Pause as the base class does, and at least as long as the service asks: it may be another process then."""
+        usual: float = super()._get_next_poke_interval(*args, **kwargs)
+        told = self._ask_from and self._wait and self._wait.trouble and self._wait.trouble.retry_after
+        return max(usual, (self._ask_from - edge.utcnow()).total_seconds()) if told else usual
 
     def _defer(self, job: api.Job) -> NoReturn:
         from airflow_provider_modelmax.triggers.job import ModelMaxJobTrigger  # noqa: PLC0415 - not at DAG parse

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_modelmax import api, polling
@@ -35,6 +36,13 @@ class Store:
     def delete(self, key: str) -> None:
         self.calls.append("delete")
         del self.kept[key]
+
+
+class NeverRescheduled:
+    """What the base class wants of a task instance in its first process."""
+
+    def get_first_reschedule_date(self, _: object) -> None:
+        """Say that there was no process before."""
 
 
 @pytest.fixture
@@ -130,12 +138,22 @@ def test_a_healthy_wait_asks_the_store_once_a_process_and_writes_nothing(poke, s
 
 def test_the_poke_mode_asks_no_sooner_than_the_service_wants(job, simulator):
     sensor = ModelMaxVideoSensor(task_id="wait", job=job.as_dict(), poll_interval=0.01, deferrable=False)
+    simulator.fault("status", "set_field", field="status", value="COMPLETED")
     simulator.fault("status", "error", status=429, retry_after="1", times=1)
-    begun, asked = time.monotonic(), simulator.ledger.count("status")
-    while simulator.ledger.count("status") < asked + 2:
-        assert not sensor.poke({}).is_done
-        time.sleep(0.01)
+    begun = time.monotonic()
+    assert sensor.execute({}) == job.as_dict()
+    assert simulator.ledger.count("status") == 2
     assert time.monotonic() - begun >= 1
+
+
+@pytest.mark.parametrize(("retry_after", "pause"), [("30", 30), (None, 1)])
+def test_the_next_process_asks_no_sooner_than_the_service_wants(job, simulator, retry_after, pause):
+    sensor = ModelMaxVideoSensor(task_id="wait", job=job.as_dict(), mode="reschedule", poll_interval=1)
+    simulator.fault("status", "error", status=429, retry_after=retry_after)
+    with pytest.raises(AirflowRescheduleException) as raised:
+        sensor.execute({"ti": NeverRescheduled()})
+    left = raised.value.reschedule_date - datetime.now(timezone.utc)
+    assert pause - 1 < left.total_seconds() <= pause
 
 
 def test_the_poke_mode_keeps_nothing(poke, store, simulator):
