@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.airflow_versions import AIRFLOW
+from tests.stack.processes import wait_until
 from tests.system.conftest import OTHER_KEY, WRONG_KEY
 
 if TYPE_CHECKING:
@@ -40,6 +42,28 @@ def test_the_button_tests_the_connection_free_of_charge(
     assert (answer["status"], said in answer["message"]) == (status, True), answer
     assert WRONG_KEY not in answer["message"]
     assert simulator.ledger()["bills"] == bills
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="a worker tests connections since Airflow 3.3")
+@pytest.mark.parametrize(
+    ("password", "state", "said"), [("", "success", ACCEPTED), (WRONG_KEY, "failed", "401")], ids=["right", "wrong"]
+)
+def test_a_worker_tests_the_connection_free_of_charge(
+    stack: AirflowStack, simulator: SimulatorProcess, password: str, state: str, said: str
+) -> None:
+    bills = simulator.ledger()["bills"]
+    connection = {**simulator.connection, "connection_id": f"tried_{state}", "password": password or simulator.key}
+    token = stack.call("POST", "connections/enqueue-test", json=connection)["token"]
+    answer = wait_until(lambda: _told_by_the_worker(stack, token), 60, "the worker has tested the connection")
+    assert (answer["state"], said in answer["result_message"]) == (state, True), answer
+    assert WRONG_KEY not in answer["result_message"]
+    assert simulator.ledger()["bills"] == bills
+
+
+def _told_by_the_worker(stack: AirflowStack, token: str) -> dict[str, Any] | None:
+    headers = {"Airflow-Connection-Test-Token": token}
+    answer = dict(stack.call("GET", "connections/enqueue-test", headers=headers))
+    return answer if answer["result_message"] else None
 
 
 def test_the_command_tests_the_connection(stack: AirflowStack) -> None:
