@@ -9,6 +9,7 @@ import pytest
 
 from tests.airflow_versions import AIRFLOW
 from tests.examples.test_without_account import DAGS, service  # noqa: F401 - a fixture
+from tests.executors.test_examples import BEGUN_BY_AN_ASSET, BEGUN_BY_HAND
 
 TELLS_WHY = AIRFLOW >= (3, 3)  # before, `DAG.test` gives callbacks no exception
 
@@ -22,6 +23,10 @@ def _database() -> None:
 
 def run(name: str, **conf: Any) -> Any:
     return runpy.run_path(str(DAGS / f"{name}.py"))["dag"].test(run_conf=conf)
+
+
+def test_every_example_is_run_on_the_executors():
+    assert {*BEGUN_BY_HAND, *BEGUN_BY_AN_ASSET} == {file.stem for file in DAGS.glob("*.py")}
 
 
 def test_the_alert_names_task_job_and_reason(service, caplog):  # noqa: F811
