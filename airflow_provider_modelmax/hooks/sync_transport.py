@@ -173,28 +173,23 @@ def _ours(call: api.Call[Any], error: Exception) -> api.ModelMaxError:
         )
     if isinstance(cause, ssl.SSLCertVerificationError):
         return api.ConnectionSetupError(f"{call}: the certificate was not accepted ({said}). {api.CA_ADVICE}")
-    if isinstance(error, ValueError):  # InvalidURL, InvalidProxyURL, MissingSchema …
+    # InvalidURL, InvalidProxyURL, MissingSchema …; an InvalidHeader is of an answer
+    if isinstance(error, ValueError) and not isinstance(error, requests.exceptions.InvalidHeader):
         return api.ConnectionSetupError(f"{call}: {said}. Correct host or proxy of the connection.")
-    never_sent = isinstance(cause, _NEVER_SENT) or isinstance(error, _NEVER_SENT)
-    return api.TransportError(
-        f"{call}: no whole answer ({said}).",
-        reached=not never_sent,
-    )
+    return api.TransportError(f"{call}: no whole answer ({said}).", reached=not _is_before_sending(error, cause))
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Unwrap requests -> urllib3's MaxRetryError -> the reason."""
+    """Unwrap requests -> urllib3's MaxRetryError -> the reason -> what a ProxyError is about."""
     while True:
-        inner = getattr(error, "reason", None) or next(iter(error.args), None)
+        inner = getattr(error, "reason", None) or getattr(error, "original_error", None) or next(iter(error.args), None)
         if not isinstance(inner, BaseException):
             return error
         error = inner
 
 
-_NEVER_SENT = (
-    urllib3.exceptions.NewConnectionError,
-    urllib3.exceptions.ConnectTimeoutError,
-    urllib3.exceptions.ProxyError,
-    requests.exceptions.ConnectTimeout,
-    requests.exceptions.ProxyError,
-)
+def _is_before_sending(error: Exception, cause: BaseException) -> bool:
+    """Say whether nothing of the call has left us. A proxy may have passed it on, whatever urllib3 calls the error."""
+    if isinstance(error, requests.exceptions.ProxyError) and type(cause) is OSError:  # it made no tunnel
+        return True
+    return isinstance(cause, urllib3.exceptions.ConnectTimeoutError | urllib3.exceptions.NewConnectionError)

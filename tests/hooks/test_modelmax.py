@@ -288,6 +288,30 @@ def test_nobody_listening_to_result_is_no_second_bill(connect, slept, log, free_
     assert not any(BILL in line for line in log)
 
 
+TWO_LENGTHS = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}"
+
+
+@pytest.mark.parametrize("said", [b"", TWO_LENGTHS], ids=["nothing", "two lengths"])
+@pytest.mark.parametrize("through", ["a proxy", "no proxy"])
+def test_whatever_lies_between_a_lost_answer_to_result_may_be_paid_for(connect, listener, slept, log, through, said):
+    listener.answer, listener.closes = said, True
+    hook = connect("http://modelmax.invalid", proxy=listener.url) if through == "a proxy" else connect(listener.url)
+    with pytest.raises(api.TransportError) as raised:
+        hook.get_result(NONE)
+    assert raised.value.reached
+    assert len(listener.requests) == api.ATTEMPTS_WHEN_IT_MAY_BILL
+    assert sum(BILL in line for line in log) == api.ATTEMPTS_WHEN_IT_MAY_BILL - 1
+
+
+def test_a_proxy_that_is_not_there_or_makes_no_tunnel_is_no_second_bill(connect, listener, slept, log, free_port):
+    listener.answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+    for proxy in (listener.url, f"http://127.0.0.1:{free_port}"):
+        with pytest.raises(api.TransportError) as raised:
+            connect("https://modelmax.invalid", proxy=proxy).get_result(NONE)
+        assert not raised.value.reached
+    assert not any(BILL in line for line in log)
+
+
 def test_a_result_that_is_not_there_yet_is_asked_for_again_unbilled(hook, job, simulator, log):
     simulator.fault("result", "set_field", field="status", value="IN_PROGRESS", times=1)
     assert hook.get_result(job).urls
