@@ -1,4 +1,4 @@
-"""From a COMPLETED job to whole videos at their destination: one billing call, kept before anything else happens."""
+"""From a COMPLETED job to whole videos at their destination: what is there already is not fetched again."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_modelmax import api, metrics
 from airflow_provider_modelmax.mp4 import BrokenVideoError
-from airflow_provider_modelmax.operators.asker import asker, is_asking
+from airflow_provider_modelmax.operators.billing import NOT_AGAIN, Billing
 from airflow_provider_modelmax.operators.record import Record
-from airflow_provider_modelmax.progress import UNUSABLE, Progress
+from airflow_provider_modelmax.progress import Progress
 from airflow_provider_modelmax.storage import Saved, save_video, size_of
 
 if TYPE_CHECKING:
@@ -27,20 +27,8 @@ PARALLEL = 4
 
 DOWNLOAD_ATTEMPTS = 4
 
-MAX_ASKS = 6
-"""How many billing calls are begun for a job whose answer does not arrive, each with a warning from the second on."""
-
-LOOK_AGAIN = 2.0
-"""Seconds between two looks at what another process is doing."""
-
 _LOG_EVERY = 10.0
 """Seconds between two progress lines of a download."""
-
-
-_NOT_AGAIN = (
-    "The result is not asked for again. Look at the ModelMax console; to ask nevertheless, give the job to a "
-    "ModelMaxDownloadVideoOperator with another destination."
-)
 
 
 class Stopped(Exception):  # noqa: N818 - a signal, not an error
@@ -71,72 +59,7 @@ class Landing:
 
     def fetch(self, progress: Progress) -> Progress:
         """Return the progress with the result in it, fetching it at most once. THIS BILLS."""
-        with asker() as name:
-            while not progress.result:
-                progress = self._await_other(progress)
-                if progress.result:
-                    break
-                asking = self._asking(progress, name)
-                claimed = self.record.claim(progress, asking)
-                progress = self._ask(asking) if claimed == asking else claimed
-        return progress
-
-    def _asking(self, progress: Progress, name: str) -> Progress:
-        if progress.phase == UNUSABLE:
-            raise api.UnusableResultError(f"{progress.reason} {_NOT_AGAIN}")
-        if progress.asks >= MAX_ASKS:
-            raise api.RefusedError(
-                f"The result of job {progress.job.request_id} was asked for {progress.asks} times and never arrived. "
-                f"Each time may have been billed. {_NOT_AGAIN}"
-            )
-        if progress.asks:
-            self.log.warning(
-                "The answer to an earlier call for the result of job %s is lost. Asking again: this may be billed a "
-                "second time.",
-                progress.job.request_id,
-            )
-        return progress.asking(name, time.time() + self.hook.answer_seconds)
-
-    def _await_other(self, progress: Progress) -> Progress:
-        """Let another execution of this task finish its billing call: the scheduler may have started two at once."""
-        if is_asking(progress):
-            self.log.info("Another process (%s) is fetching the result; waiting for it.", progress.asker)
-        while is_asking(progress):
-            self.pause(LOOK_AGAIN)
-            progress = self.record.latest(progress)
-        return progress
-
-    def _ask(self, asking: Progress) -> Progress:
-        sent = False
-
-        def before_each(previous: api.ModelMaxError | None) -> None:
-            nonlocal asking, sent
-            self.pause(0)
-            if previous:
-                again = asking if may_have_billed(previous) else asking.not_asked()
-                if again.asks >= MAX_ASKS:
-                    raise previous
-                asking = self.record.put(again.asking(asking.asker, time.time() + self.hook.answer_seconds))
-            sent = True
-
-        def may_have_billed(error: BaseException) -> bool:
-            if isinstance(error, api.ModelMaxError):
-                return sent and api.may_have_billed(api.result(asking.job), error)
-            return sent  # a timeout of Airflow's, in the middle of the call
-
-        try:
-            result = self.hook.get_result(asking.job, before_each=before_each)
-        except api.UnusableResultError as error:
-            self.record.release(asking.unusable(str(error)))
-            raise
-        except BaseException as error:
-            self.record.release(asking.lost() if may_have_billed(error) else asking.not_asked())
-            raise
-        fetched = self.record.keep(asking.fetched(result))
-        waited = timedelta(seconds=time.time() - asking.submitted_at) if asking.submitted_at else None
-        metrics.completed(asking.job.model, result, waited)
-        self.log.info("Fetched the result of job %s, and kept it. Billed: %s.", fetched.job.request_id, _usage(fetched))
-        return fetched
+        return Billing(self.hook, self.record, self.log, self.pause).fetch(progress)
 
     def land(self, progress: Progress) -> Progress:
         """Return the progress with all videos at their URIs; what stands there already is not fetched again.
@@ -153,7 +76,7 @@ class Landing:
         if missing := [uri for url, uri in places if not url]:
             raise api.UnusableResultError(
                 f"{len(landed.videos)} of {len(urls)} videos of job {progress.job.request_id} have landed. Its result "
-                f"has no usable URL for {', '.join(missing)}, paid for all the same. {_NOT_AGAIN}"
+                f"has no usable URL for {', '.join(missing)}, paid for all the same. {NOT_AGAIN}"
             )
         return landed
 
@@ -227,8 +150,3 @@ class Landing:
 def pause_before(attempt: int, error: Exception) -> float:
     """Return how many seconds to wait after ``attempt`` to download ended in ``error``."""
     return min(getattr(error, "retry_after", None) or 2.0 ** (attempt - 1), api.MAX_RETRY_AFTER)
-
-
-def _usage(progress: Progress) -> str:
-    usage = progress.result.usage if progress.result else {}
-    return ", ".join(f"{name}={value}" for name, value in usage.items()) or "the service did not say"

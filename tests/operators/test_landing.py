@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import signal
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.exceptions import AirflowTaskTimeout
 
+from airflow_provider_modelmax import api
 from airflow_provider_modelmax.api import (
     Job,
     RefusedError,
@@ -22,10 +27,10 @@ from airflow_provider_modelmax.api import (
 )
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.manifest import Destination, Manifest
-from airflow_provider_modelmax.operators import asker
-from airflow_provider_modelmax.operators import landing as room
+from airflow_provider_modelmax.operators import asker, billing
 from airflow_provider_modelmax.operators import record as record_room
-from airflow_provider_modelmax.operators.landing import MAX_ASKS, Landing
+from airflow_provider_modelmax.operators.billing import MAX_ASKS
+from airflow_provider_modelmax.operators.landing import Landing, Stopped
 from airflow_provider_modelmax.operators.record import KeptNowhereError, Record
 from airflow_provider_modelmax.operators.task_state import TaskState
 from airflow_provider_modelmax.progress import FETCHED, FETCHING, LANDED, SUBMITTED, UNUSABLE, Progress
@@ -58,7 +63,7 @@ def completed(simulator: Any, modelmax_conn: str) -> Job:
 @pytest.fixture(autouse=True)
 def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record_room, "SETTLING", 0.05)
-    monkeypatch.setattr(room, "LOOK_AGAIN", 0.05)
+    monkeypatch.setattr(billing, "LOOK_AGAIN", 0.05)
     monkeypatch.setattr(record_room.time, "sleep", lambda seconds: threading.Event().wait(min(seconds, 0.05)))
 
 
@@ -66,7 +71,7 @@ def state(kept: Kept | None, max_tries: int = 0) -> TaskState:
     if kept is not None and not KEEPS_TASK_STATE:
         pytest.skip("Airflow keeps the state of a task since 3.3")
     store = {} if kept is None else {"task_state_store": kept}
-    return TaskState({"ti": SimpleNamespace(max_tries=max_tries), **store})
+    return TaskState({"ti": SimpleNamespace(max_tries=max_tries, try_number=2), **store})
 
 
 def landing(
@@ -250,7 +255,7 @@ def test_of_two_that_take_over_one_asks(simulator, completed, tmp_path):
 def test_a_task_that_is_killed_while_it_waits_asks_no_more(simulator, completed, tmp_path):
     here = landing(tmp_path, Kept())
     here.stop.set()
-    with pytest.raises(room.Stopped):
+    with pytest.raises(Stopped):
         here.fetch(Progress(completed))
     assert simulator.ledger.count("result") == 0
     assert manifest(tmp_path) == Progress(completed)
@@ -305,6 +310,63 @@ def test_no_try_begins_more_billing_calls_than_there_may_be(simulator, completed
         landing(tmp_path, None).fetch(begun)
     assert simulator.ledger.count("result") == 1
     assert manifest(tmp_path).asks == MAX_ASKS
+
+
+# execution_timeout
+
+
+@contextlib.contextmanager
+def execution_timeout(seconds: float) -> Iterator[None]:
+    """Do what Airflow does in a task's process."""
+
+    def ring(*_: object) -> None:
+        raise AirflowTaskTimeout
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@STORES
+def test_a_timeout_while_the_billing_call_is_answered_comes_when_the_result_is_kept(
+    simulator, completed, tmp_path, kept
+):
+    simulator.fault("result", "slow_answer", seconds=0.5, times=1)
+    store = kept()
+    with pytest.raises(AirflowTaskTimeout), execution_timeout(0.2):
+        landing(tmp_path, store).fetch(Progress(completed))
+    assert manifest(tmp_path).result
+    assert landing(tmp_path, store).record.recall(completed).result
+    assert simulator.ledger.count("result") == 1
+
+
+def test_a_timeout_while_a_paid_result_is_written_comes_when_it_is_kept(completed, tmp_path, monkeypatch):
+    write_manifest, slow = Manifest.write, threading.Event()
+
+    def written_slowly(self: Manifest, uri: str) -> None:
+        slow.wait(0.3 if self.progress.result else 0)
+        write_manifest(self, uri)
+
+    monkeypatch.setattr(Manifest, "write", written_slowly)
+    with pytest.raises(AirflowTaskTimeout), execution_timeout(0.2):
+        landing(tmp_path, None).fetch(Progress(completed))
+    assert manifest(tmp_path).result
+
+
+def test_a_timeout_between_two_billing_calls_comes_before_the_second(simulator, completed, tmp_path, monkeypatch):
+    monkeypatch.setattr(api, "retry_delay", lambda *_: float(threading.Event().wait(0.4)))
+    simulator.fault("result", "lost_answer")
+    with pytest.raises(AirflowTaskTimeout), execution_timeout(0.2):
+        landing(tmp_path, None).fetch(Progress(completed))
+    assert simulator.ledger.count("result") == 1
+    assert (manifest(tmp_path).asks, manifest(tmp_path).asker) == (1, "")
+
+
+# Results that cannot be used
 
 
 @STORES
@@ -417,7 +479,7 @@ def test_a_killed_download_leaves_nothing_half_written(simulator, completed, tmp
     here = landing(tmp_path, Kept())
     fetched = here.fetch(Progress(completed))
     here.stop.set()
-    with pytest.raises(room.Stopped):
+    with pytest.raises(Stopped):
         here.land(fetched)
     assert [file.name for file in tmp_path.iterdir()] == ["clip.modelmax.json"]
     assert fetched.phase != SUBMITTED

@@ -1,0 +1,130 @@
+"""From a COMPLETED job to its result: one billing call, kept before anything else happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from airflow_provider_modelmax import api, metrics
+from airflow_provider_modelmax.operators import alarm
+from airflow_provider_modelmax.operators.asker import asker, is_asking
+from airflow_provider_modelmax.operators.record import Record
+from airflow_provider_modelmax.progress import UNUSABLE, Progress
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+    from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+
+MAX_ASKS = 6
+"""How many billing calls are begun for a job whose answer does not arrive, each with a warning from the second on."""
+
+LOOK_AGAIN = 2.0
+"""Seconds between two looks at what another process is doing."""
+
+NOT_AGAIN = (
+    "The result is not asked for again. Look at the ModelMax console; to ask nevertheless, give the job to a "
+    "ModelMaxDownloadVideoOperator with another destination."
+)
+
+
+@dataclass
+class Billing:
+    """Fetches the result of one job, at most once.
+
+    :param hook: the service
+    :param record: what is kept
+    :param log: the task's log
+    :param pause: waits for so many seconds; raises when the task is killed meanwhile
+    """
+
+    hook: ModelMaxHook
+    record: Record
+    log: Logger
+    pause: Callable[[float], None]
+
+    def fetch(self, progress: Progress) -> Progress:
+        """Return the progress with the result in it. THIS BILLS, unless it is there already."""
+        with asker() as name:
+            while not progress.result:
+                progress = self._await_other(progress)
+                if progress.result:
+                    break
+                asking = self._asking(progress, name)
+                claimed = self.record.claim(progress, asking)
+                progress = self._ask(asking) if claimed == asking else claimed
+        return progress
+
+    def _await_other(self, progress: Progress) -> Progress:
+        """Let another execution of this task finish its billing call: the scheduler may have started two at once."""
+        if is_asking(progress):
+            self.log.info("Another process (%s) is fetching the result; waiting for it.", progress.asker)
+        while is_asking(progress):
+            self.pause(LOOK_AGAIN)
+            progress = self.record.latest(progress)
+        return progress
+
+    def _asking(self, progress: Progress, name: str) -> Progress:
+        if progress.phase == UNUSABLE:
+            raise api.UnusableResultError(f"{progress.reason} {NOT_AGAIN}")
+        if progress.asks >= MAX_ASKS:
+            raise api.RefusedError(
+                f"The result of job {progress.job.request_id} was asked for {progress.asks} times and never arrived. "
+                f"Each time may have been billed. {NOT_AGAIN}"
+            )
+        if progress.asks:
+            self.log.warning(
+                "The answer to an earlier call for the result of job %s is lost. Asking again: this may be billed a "
+                "second time.",
+                progress.job.request_id,
+            )
+        return progress.asking(name, self._busy_until())
+
+    def _busy_until(self) -> float:
+        return time.time() + self.hook.answer_seconds
+
+    def _ask(self, asking: Progress) -> Progress:
+        with alarm.held_back() as let_alarm_through:
+            result, asking = self._answer(asking, let_alarm_through)
+            fetched = self.record.keep(asking.fetched(result))
+        waited = timedelta(seconds=time.time() - asking.submitted_at) if asking.submitted_at else None
+        metrics.completed(asking.job.model, result, waited)
+        self.log.info("Fetched the result of job %s, and kept it. Billed: %s.", fetched.job.request_id, _usage(fetched))
+        return fetched
+
+    def _answer(self, asking: Progress, let_alarm_through: Callable[[], None]) -> tuple[api.Result, Progress]:
+        """Return the result, and the progress as it is known at its call; keep what is known when none comes."""
+        sent = False
+
+        def before_each(previous: api.ModelMaxError | None) -> None:
+            nonlocal asking, sent
+            let_alarm_through()
+            self.pause(0)
+            if previous:
+                again = asking if may_have_billed(previous) else asking.not_asked()
+                if again.asks >= MAX_ASKS:
+                    raise previous
+                asking = self.record.put(again.asking(asking.asker, self._busy_until()))
+            sent = True
+
+        def may_have_billed(error: BaseException) -> bool:
+            if isinstance(error, api.ModelMaxError):
+                return sent and api.may_have_billed(api.result(asking.job), error)
+            return sent  # a kill, or a timeout of Airflow's between two attempts
+
+        try:
+            return self.hook.get_result(asking.job, before_each=before_each), asking
+        except api.UnusableResultError as error:
+            self.record.release(asking.unusable(str(error)))
+            raise
+        except BaseException as error:
+            self.record.release(asking.lost() if may_have_billed(error) else asking.not_asked())
+            raise
+
+
+def _usage(progress: Progress) -> str:
+    usage = progress.result.usage if progress.result else {}
+    return ", ".join(f"{name}={value}" for name, value in usage.items()) or "the service did not say"
