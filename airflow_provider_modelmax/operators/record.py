@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_modelmax import api
 from airflow_provider_modelmax.manifest import Destination, Manifest
+from airflow_provider_modelmax.operators.asker import is_asking
 from airflow_provider_modelmax.operators.task_state import TaskState
 from airflow_provider_modelmax.progress import Progress
 from airflow_provider_modelmax.storage import check_writable, size_of
@@ -118,6 +119,8 @@ class Record:
             if there.progress not in (progress, asking):
                 return there.progress
         elif there:
+            if self._is_paid_for(there):
+                return there.progress
             self._refuse_if_taken(there, progress.job.request_id, self.destination.manifest)
         return self._replace(asking)
 
@@ -199,8 +202,18 @@ class Record:
         found = manifest.progress
         if job:
             return found.is_of(job.request_id)
-        # Without a clear the order can only differ because a template renders differently in each try.
-        return self._is_this_task(manifest) and (found.order == self.order or not self.state.was_cleared_since(found))
+        if not self._is_this_task(manifest):
+            return False
+        # In a retry the order can only differ because a template renders differently in each try. What a first try
+        # finds is of a run of this name that was deleted.
+        is_retry = not self.state.is_first_try and not self.state.was_cleared_since(found)
+        return is_retry or found.order == self.order
+
+    def _is_paid_for(self, there: Manifest) -> bool:
+        """Say whether another execution of this task has paid for the same order by another job, or is about to."""
+        found, cleared = there.progress, self.state.was_cleared_since(there.progress)
+        same = self._is_this_task(there) and bool(self.order) and found.order == self.order and not cleared
+        return same and (found.result is not None or is_asking(found))
 
     def _is_this_task(self, manifest: Manifest) -> bool:
         return dict(manifest.task) == dict(self.task)

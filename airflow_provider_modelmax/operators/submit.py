@@ -97,8 +97,9 @@ class SubmitsVideo(ModelMaxBaseOperator):
 
     def _is_still_good(self, state: TaskState, kept: Progress) -> bool:
         """Say whether the job of an earlier try is the one to go on with; the log says why it is not."""
-        why = self._why_anew(kept) if state.was_cleared_since(kept) else ""
-        why = why or (self._what_became_of_it(kept) if kept.result is None else "")
+        cleared = state.was_cleared_since(kept)
+        why = self._why_anew(kept) if cleared else ""
+        why = why or (self._what_became_of_it(kept, cleared) if kept.result is None else "")
         if why:
             self.log.info("Job %s of an earlier try: %s. Submitting anew.", kept.job.request_id, why)
         else:
@@ -110,16 +111,22 @@ class SubmitsVideo(ModelMaxBaseOperator):
             return "cleared, with regenerate_on_clear"
         return "" if kept.order == self._order() else "model, prompt or parameters have changed since"
 
-    def _what_became_of_it(self, kept: Progress) -> str:
+    def _what_became_of_it(self, kept: Progress, cleared: bool) -> str:
         if kept.is_failed:
             return f"FAILED: {kept.reason}"
         try:
             answer = self.hook.get_status(kept.job)
         except (api.BadRequestError, api.NotFoundError) as error:
-            if kept.asks:  # its result may be paid for
+            if not error.type:  # it is a gateway that says so
                 raise
-            return f"ModelMax no longer knows it ({error})"
+            return self._unknown(kept, error, cleared)
         return f"FAILED: {answer.error}" if answer.status == api.FAILED else ""
+
+    def _unknown(self, kept: Progress, error: api.ServiceError, cleared: bool) -> str:
+        """Say why to submit anew when ModelMax does not know the job (any more)."""
+        if kept.asks:  # its result may be paid for
+            raise error
+        return f"ModelMax no longer knows it ({error})"
 
 
 class ModelMaxSubmitVideoOperator(SubmitsVideo):
@@ -154,3 +161,14 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
             if kept and self._is_still_good(state, kept):
                 return self._announce(context, kept).job.as_dict()
             return self._submit(context, state, order).job.as_dict()
+
+    def _unknown(self, kept: Progress, error: api.ServiceError, cleared: bool) -> str:
+        """Keep the job after a clear: another task may have fetched and landed it, and only that one knows."""
+        if not cleared:
+            return super()._unknown(kept, error, cleared)
+        self.log.warning(
+            "%s It is handed on all the same: its videos may have landed. For a fresh job, which is paid for anew once "
+            "its result is fetched, clear with regenerate_on_clear=True.",
+            error,
+        )
+        return ""

@@ -26,6 +26,7 @@ class TaskState:
     def __init__(self, context: Context) -> None:
         self._store: Any = context.get("task_state_store")
         self.max_tries = int(context["ti"].max_tries)
+        self.is_first_try = int(context["ti"].try_number) <= 1
 
     @property
     def available(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.airflow_versions import KEEPS_TASK_STATE
 from tests.stores import STORES
 
 WAYS = ["deferrable", "inline"]
@@ -213,6 +214,17 @@ def test_clearing_a_task_whose_video_is_gone_everywhere_says_so(way, run, clear,
     assert "ModelMax no longer has the video" in clear.output
     assert "clear the generate or submit task with regenerate_on_clear=True" in clear.output
     assert counts(simulator) == [1, 1, 1 + attempts]
+
+
+def test_a_gateway_that_refuses_the_status_is_no_reason_to_submit_anew(way, run, clear, simulator, tmp_path):
+    if not KEEPS_TASK_STATE:
+        pytest.skip("Airflow keeps the state of a task since 3.3")
+    simulator.fault("status", "error", status=400, html=True, times=2)
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    assert done.state == "failed"
+    assert clear(done).state == "failed"
+    assert clear(done).state == "success"
+    assert counts(simulator) == [1, 1, 1]
 
 
 def test_clearing_with_another_prompt_makes_another_video(way, run, clear, simulator, tmp_path):

@@ -67,11 +67,11 @@ def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record_room.time, "sleep", lambda seconds: threading.Event().wait(min(seconds, 0.05)))
 
 
-def state(kept: Kept | None, max_tries: int = 0) -> TaskState:
+def state(kept: Kept | None, max_tries: int = 0, try_number: int = 2) -> TaskState:
     if kept is not None and not KEEPS_TASK_STATE:
         pytest.skip("Airflow keeps the state of a task since 3.3")
     store = {} if kept is None else {"task_state_store": kept}
-    return TaskState({"ti": SimpleNamespace(max_tries=max_tries, try_number=2), **store})
+    return TaskState({"ti": SimpleNamespace(max_tries=max_tries, try_number=try_number), **store})
 
 
 def landing(
@@ -472,6 +472,32 @@ def test_a_manifest_of_another_task_or_another_order_is_not_recalled(completed, 
     assert mine.record.recall() is None
     mine.record.state.max_tries = 0  # a retry: the template renders differently each time
     assert mine.record.recall()
+
+
+@pytest.mark.parametrize(("order", "found"), [("what it was", True), ("something else", False)])
+def test_a_run_that_was_deleted_and_made_anew_finds_its_videos_only_for_the_same_order(
+    completed, tmp_path, order, found
+):
+    before = landing(tmp_path, None)
+    before.fetch(replace(Progress(completed), order="what it was"))
+    anew = landing(tmp_path, None)
+    anew.record.state = state(None, try_number=1)
+    anew.record.order = order
+    assert bool(anew.record.recall()) is found
+
+
+@pytest.mark.parametrize("after", [0, 0.2], ids=["has fetched it", "is fetching it"])
+def test_another_execution_that_pays_for_the_same_order_by_another_job_is_waited_for(
+    simulator, completed, tmp_path, after
+):
+    there = write(tmp_path, replace(claimed(completed, ELSEWHERE, seconds=0.5), order="one"))
+    fetched = there.fetched(Result(completed.request_id, completed.model, ("/v1/x",), {}))
+    threading.Timer(after, write, [tmp_path, fetched]).start()
+    late = landing(tmp_path, None)
+    late.record.order = "one"
+    found = late.fetch(replace(Progress(Job.of({"model": "veo-3.1", "request_id": "late"})), order="one"))
+    assert found.job == completed
+    assert simulator.ledger.count("result") == 0
 
 
 def test_a_killed_download_leaves_nothing_half_written(simulator, completed, tmp_path):

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+from tests.airflow_versions import KEEPS_TASK_STATE
 
 SHORT = {"duration_seconds": 1, "generate_audio": False}
+
+needs_task_state = pytest.mark.skipif(not KEEPS_TASK_STATE, reason="Airflow keeps the state of a task since 3.3")
 
 pytestmark = [
     pytest.mark.usefixtures("modelmax_conn", "triggers_fire_at_once", "short_pauses"),
@@ -35,6 +38,28 @@ def test_three_tasks_make_one_video_for_one_bill(way, run, simulator, tmp_path):
     assert done.xcom("submit", "request_id") == submitted["request_id"] == done.xcom("download", "request_id")
     assert done.xcom("wait") == submitted
     assert Path(done.xcom("download")[0]).exists()
+
+
+@needs_task_state
+def test_clearing_a_run_whose_job_the_service_has_forgotten_pays_for_nothing(way, run, clear, simulator, tmp_path):
+    done = run(f"submit_and_download_{way}", destination=f"{tmp_path}/clip.mp4")
+    simulator.fault("status", "error", status=404, type="not_found_error")
+    assert clear(done).state == "success"
+    assert "It is handed on all the same: its videos may have landed." in clear.output
+    assert [simulator.ledger.count(call) for call in ("submit", "result", "content")] == [1, 1, 1]
+
+
+@needs_task_state
+def test_a_retry_of_a_submit_whose_job_nobody_knows_submits_anew(way, run, clear, simulator, tmp_path):
+    simulator.fault("content", "error", status=500)
+    done = run(f"submit_and_download_{way}", destination=f"{tmp_path}/clip.mp4")
+    simulator.fault("status", "error", status=404, type="not_found_error", times=1)
+    with clear._session() as session:
+        (submit,) = [ti for ti in clear._dag_run(done, session).task_instances if ti.task_id == "submit"]
+        submit.state = "failed"
+    clear.retry(done)
+    assert "ModelMax no longer knows it" in clear.output
+    assert simulator.ledger.count("submit") == 2
 
 
 def test_a_failed_job_fails_the_sensor_and_is_never_fetched(way, run, simulator, tmp_path):

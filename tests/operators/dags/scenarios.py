@@ -52,6 +52,9 @@ for way in ("deferrable", "inline"):
         submit = ModelMaxSubmitVideoOperator(task_id="submit", **ORDER)
         wait = ModelMaxVideoSensor(task_id="wait", job=submit.output, **waiting)
         ModelMaxDownloadVideoOperator(task_id="download", job=wait.output, destination=DESTINATION, **waiting)
+    with scenario("submit_and_download_" + way):
+        submit = ModelMaxSubmitVideoOperator(task_id="submit", **ORDER)
+        ModelMaxDownloadVideoOperator(task_id="download", job=submit.output, destination=DESTINATION, **waiting)
     with scenario("download_" + way):
         ModelMaxDownloadVideoOperator(task_id="download", job=JOB, destination=DESTINATION, **waiting)
     with scenario("soft_sensor_" + way):
