@@ -60,6 +60,7 @@ class Wait:
     :param poll_interval: seconds between two status calls
     :param started: when the wait began
     :param heard: when the service last gave an answer that could be understood
+    :param silent_since: when the first of the calls ended that had no such answer since; None when the last one had
     :param status: the last status, None before the first answer
     :param since: when that status was first seen
     :param running_since: when the job was first seen out of the queue
@@ -79,6 +80,7 @@ class Wait:
     running_since: datetime | None = None
     reason: str | None = None
     trouble: ModelMaxError | None = None
+    silent_since: datetime | None = None
     submitted: datetime | None = None
     seen_in_queue: bool = False
 
@@ -97,7 +99,7 @@ class Wait:
 
     def answered(self, answer: JobStatus, now: datetime) -> Wait:
         """Return what is known after an answer to *status*."""
-        known = self._with(heard=now, status=answer.status, reason=answer.error, trouble=None)
+        known = self._with(heard=now, status=answer.status, reason=answer.error, trouble=None, silent_since=None)
         if answer.status == self.status:
             return known
         running = self.running_since or (None if answer.status == IN_QUEUE else now)
@@ -108,9 +110,9 @@ class Wait:
             seen_in_queue=first or self.seen_in_queue,
         )
 
-    def failed(self, error: ModelMaxError) -> Wait:
+    def failed(self, error: ModelMaxError, now: datetime) -> Wait:
         """Return what is known after a status call that ended in ``error``."""
-        return self._with(trouble=error)
+        return self._with(trouble=error, silent_since=self.silent_since or now)
 
     @property
     def in_doubt(self) -> bool:
@@ -124,12 +126,13 @@ class Wait:
 
     def kept(self) -> dict[str, str | None]:
         """Return, as JSON, what another process needs to go on with this patience."""
-        return {"heard": self.heard.isoformat(), "status": self.status, "since": self.since.isoformat()}
+        silent_since = self.silent_since and self.silent_since.isoformat()
+        return {"silent_since": silent_since, "status": self.status, "since": self.since.isoformat()}
 
     def taken_over(self, kept: Mapping[str, str]) -> Wait:
         """Return this wait with what :meth:`kept` wrote in another process."""
-        heard, since = datetime.fromisoformat(kept["heard"]), datetime.fromisoformat(kept["since"])
-        return self._with(heard=heard, status=kept["status"], since=since)
+        silent_since = kept["silent_since"] and datetime.fromisoformat(kept["silent_since"])
+        return self._with(silent_since=silent_since, status=kept["status"], since=datetime.fromisoformat(kept["since"]))
 
     def next_step(self, now: datetime, experience: Experience | None = None) -> AskAgain | Over:
         """Decide what the last status call means.
@@ -194,14 +197,14 @@ class Wait:
         )
 
     def _patience(self) -> str:
-        return shown(min(self.heard + SILENCE_LIMIT, self.deadline))
+        return shown(min((self.silent_since or self.heard) + SILENCE_LIMIT, self.deadline))
 
     def _gave_up(self, now: datetime) -> str | None:
         last = f"its last status was {self.status}" if self.status else "no status was seen"
         if now >= self.deadline:
             trouble = f" ({self.trouble})" if self.trouble else ""
             return f"The deadline of job {self.request_id}, {shown(self.deadline)}, has passed; {last}{trouble}."
-        if self.trouble and now - self.heard >= SILENCE_LIMIT:
+        if self.silent_since and now - self.silent_since >= SILENCE_LIMIT:
             return f"Gave up asking for job {self.request_id}, unanswered for {SILENCE_LIMIT}: {self.trouble} {last}."
         if self.status and self.status not in STATUSES and now - self.since >= UNKNOWN_STATUS_LIMIT:
             return (

@@ -35,7 +35,7 @@ def after(*events: tuple[float, str | api.ModelMaxError], deadline: float = HOUR
             status, _, reason = event.partition(": ")
             wait = wait.answered(api.JobStatus("id", status, reason or None), at(seconds))
         else:
-            wait = wait.failed(event)
+            wait = wait.failed(event, at(seconds))
     return wait
 
 
@@ -106,8 +106,8 @@ def test_what_asking_again_cannot_mend_ends_the_wait_at_once(error):
         (begin(), HOUR, True, "has passed; no status was seen."),
         (after((1, "IN_QUEUE")), HOUR, True, "2026-05-01 13:00:00 UTC, has passed; its last status was IN_QUEUE."),
         (after((HOUR - 60, "IN_PROGRESS"), (HOUR - 5, BUSY)), HOUR, True, "its last status was IN_PROGRESS (busy.)."),
-        (after((1, BUSY)), SILENCE, False, "unanswered for 0:15:00: busy. no status was seen."),
-        (after((1, "IN_QUEUE"), (2, RESET)), SILENCE + 1, False, "reset. its last status was IN_QUEUE."),
+        (after((1, BUSY)), SILENCE + 1, False, "unanswered for 0:15:00: busy. no status was seen."),
+        (after((1, "IN_QUEUE"), (2, RESET)), SILENCE + 2, False, "reset. its last status was IN_QUEUE."),
         (after((1, "PAUSED")), UNKNOWN + 1, False, "for 0:02:00 its status has been 'PAUSED', which is none of"),
         (after((1, "PAUSED"), (60, "PAUSED")), UNKNOWN + 1, False, "COMPLETED, FAILED, IN_PROGRESS, IN_QUEUE"),
     ],
@@ -124,8 +124,14 @@ def test_a_wait_without_hope_of_an_end_is_given_up(wait, now, timed_out, words):
 
 def test_any_answer_ends_the_silence():
     wait = after((1, RESET), (SILENCE - 1, "IN_QUEUE"), (SILENCE, RESET))
-    assert isinstance(wait.next_step(at(2 * SILENCE - 2)), AskAgain)
-    assert isinstance(wait.next_step(at(2 * SILENCE - 1)), Over)
+    assert isinstance(wait.next_step(at(2 * SILENCE - 1)), AskAgain)
+    assert isinstance(wait.next_step(at(2 * SILENCE)), Over)
+
+
+def test_a_silence_begins_with_the_first_call_that_has_no_answer():
+    wait = after((1, "IN_QUEUE"), (2 * SILENCE, RESET), deadline=9 * HOUR, poll_interval=2 * SILENCE)
+    assert wait.next_step(at(2 * SILENCE)) == AskAgain(at(4 * SILENCE))
+    assert isinstance(wait.failed(RESET, at(4 * SILENCE)).next_step(at(4 * SILENCE)), Over)
 
 
 def test_a_change_of_status_starts_the_patience_with_unknown_ones_anew():
@@ -140,9 +146,10 @@ def test_an_answer_after_trouble_clears_the_trouble():
 
 def test_a_silence_can_be_taken_over_from_another_process():
     kept = json.loads(json.dumps(after((1, "IN_QUEUE"), (2, RESET)).kept()))
-    wait = Wait.begin("id", deadline=at(2 * HOUR), poll_interval=5, now=at(SILENCE)).taken_over(kept).failed(RESET)
-    assert isinstance(wait.next_step(at(SILENCE)), AskAgain)
-    assert "reset. its last status was IN_QUEUE" in wait.next_step(at(SILENCE + 1)).error.why
+    wait = Wait.begin("id", deadline=at(2 * HOUR), poll_interval=5, now=at(SILENCE)).taken_over(kept)
+    wait = wait.failed(RESET, at(SILENCE))
+    assert isinstance(wait.next_step(at(SILENCE + 1)), AskAgain)
+    assert "reset. its last status was IN_QUEUE" in wait.next_step(at(SILENCE + 2)).error.why
 
 
 def test_a_patience_with_an_unknown_status_can_be_taken_over_from_another_process():
@@ -174,7 +181,7 @@ def test_only_what_is_odd_is_in_doubt(wait, doubt):
         ([(1, "IN_QUEUE")], "IN_QUEUE", 6, ""),
         ([(1, "IN_QUEUE")], "IN_PROGRESS", 7, "Job id: IN_QUEUE -> IN_PROGRESS after 7 s."),
         ([(1, "IN_QUEUE"), (7, "IN_PROGRESS")], "COMPLETED", 97, "Job id: IN_PROGRESS -> COMPLETED after 90 s."),
-        ([(1, "IN_QUEUE")], RESET, 6, "No usable answer for job id: reset. Asking on until 2026-05-01 12:15:01 UTC."),
+        ([(1, "IN_QUEUE")], RESET, 6, "No usable answer for job id: reset. Asking on until 2026-05-01 12:15:06 UTC."),
         ([(1, "IN_QUEUE"), (6, RESET)], BUSY, 11, ""),
         ([(1, "IN_QUEUE"), (6, RESET)], "IN_QUEUE", 11, "ModelMax answers again for job id."),
         ([(1, "IN_QUEUE"), (6, RESET)], "IN_PROGRESS", 11, "Job id: IN_QUEUE -> IN_PROGRESS after 11 s."),
@@ -183,14 +190,14 @@ def test_only_what_is_odd_is_in_doubt(wait, doubt):
 )
 def test_only_what_changed_is_news(events, event, now, line):
     before = after(*events)
-    known = before.failed(event) if isinstance(event, Exception) else after(*events, (now, event))
+    known = before.failed(event, at(now)) if isinstance(event, Exception) else after(*events, (now, event))
     assert known.news(before, at(now)) == line
 
 
 def test_the_patience_is_told_in_utc_whatever_zone_the_deadline_has():
     deadline = at(60).astimezone(timezone(timedelta(hours=5)))
     before = Wait.begin("id", deadline=deadline, poll_interval=5, now=START)
-    assert "until 2026-05-01 12:01:00 UTC" in before.failed(RESET).news(before, START)
+    assert "until 2026-05-01 12:01:00 UTC" in before.failed(RESET, START).news(before, START)
 
 
 @pytest.mark.parametrize(

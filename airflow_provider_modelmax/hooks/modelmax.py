@@ -136,7 +136,7 @@ class ModelMaxHook(BaseHook):
         except (api.ConnectionSetupError, api.InvalidInputError):
             raise
         except api.ModelMaxError as error:
-            known = wait.failed(error)
+            known = wait.failed(error, _now())
         if message := known.news(wait, _now()):
             self.log.info("%s", message)
         return known

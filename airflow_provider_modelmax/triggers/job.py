@@ -212,7 +212,7 @@ class ModelMaxJobTrigger(BaseTrigger):
         except api.ModelMaxError as error:
             # Thousands keep theirs until the service answers: without the frames it came through, 0.2 MB each.
             error.__traceback__ = error.__context__ = error.__cause__ = None
-            return wait.failed(error)
+            return wait.failed(error, _now())
 
     async def on_kill(self) -> None:
         """Say what a clear or a mark does to a job that is waited for (Airflow 3.3 and later)."""
