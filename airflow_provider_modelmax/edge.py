@@ -51,17 +51,17 @@ def default_deferrable() -> bool:
 
 
 def absolute(deadline: timedelta | datetime, execution_timeout: timedelta | None) -> datetime:
-    """Return when to stop waiting.
+    """Return when to stop waiting. It may have passed: a job can be over all the same.
 
     Airflow does not enforce ``execution_timeout`` while a task is deferred, so it bounds the deadline here.
 
-    :raises InvalidInputError: when that is in the past, or ``deadline`` is none
+    :raises InvalidInputError: when ``deadline`` is none
     """
     deadline, now = polling.check_deadline_argument(deadline), utcnow()
     ends = [now + deadline if isinstance(deadline, timedelta) else deadline]
     if execution_timeout:
         ends.append(now + execution_timeout)
-    return polling.check_deadline(min(ends), now)
+    return min(ends)
 
 
 def utcnow() -> datetime:

@@ -126,10 +126,10 @@ class Wait:
 
     def kept(self) -> dict[str, str | None]:
         """Return, as JSON, what another process needs to go on with this patience."""
-        silent_since = self.silent_since and self.silent_since.isoformat()
+        silent_since = self.silent_since.isoformat() if self.silent_since else None
         return {"silent_since": silent_since, "status": self.status, "since": self.since.isoformat()}
 
-    def taken_over(self, kept: Mapping[str, str]) -> Wait:
+    def taken_over(self, kept: Mapping[str, Any]) -> Wait:
         """Return this wait with what :meth:`kept` wrote in another process."""
         silent_since = kept["silent_since"] and datetime.fromisoformat(kept["silent_since"])
         return self._with(silent_since=silent_since, status=kept["status"], since=datetime.fromisoformat(kept["since"]))
@@ -227,7 +227,7 @@ def check_deadline_argument(deadline: object) -> timedelta | datetime:
     if isinstance(deadline, timedelta) and deadline > timedelta(0):
         return deadline
     if isinstance(deadline, datetime):
-        return _with_zone(deadline)
+        return with_zone(deadline)
     raise InvalidInputError(
         f"deadline is {deadline!r}, but must be a timedelta above 0, such as timedelta(hours=1), "
         "or a datetime with a time zone."
@@ -235,16 +235,20 @@ def check_deadline_argument(deadline: object) -> timedelta | datetime:
 
 
 def check_deadline(deadline: datetime, now: datetime) -> datetime:
-    """Return ``deadline``.
+    """Return ``deadline``, for a job that is not submitted yet: one that is there may be over, also after it.
 
     :raises InvalidInputError: when it has no time zone, or has passed
     """
-    if _with_zone(deadline) <= now:
+    if with_zone(deadline) <= now:
         raise InvalidInputError(f"deadline {deadline.isoformat()} has passed already: give one in the future.")
     return deadline
 
 
-def _with_zone(deadline: datetime) -> datetime:
+def with_zone(deadline: datetime) -> datetime:
+    """Return ``deadline``.
+
+    :raises InvalidInputError: when it has no time zone
+    """
     if deadline.utcoffset() is None:
         raise InvalidInputError(f"deadline {deadline} has no time zone: use pendulum.datetime(…) or tzinfo=….")
     return deadline

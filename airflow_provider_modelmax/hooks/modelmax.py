@@ -108,15 +108,16 @@ class ModelMaxHook(BaseHook):
         """Wait in line until a job is COMPLETED. Holds the process; operators and sensor defer instead.
 
         :param job: the job, or its dict
-        :param deadline: when to stop waiting (aware datetime)
+        :param deadline: when to stop waiting (aware datetime); the job is asked for once also after it
         :param poll_interval: seconds between two status calls
         :param pause: waits for so many seconds between two status calls; may raise to end the wait
         :raises JobFailedError: when the job FAILED
         :raises JobNotOverError: at the deadline, or when the service could not be understood for too long
         """
         job, interval = api.Job.of(job), polling.check_poll_interval(poll_interval)
-        polling.check_deadline(deadline, _now())
-        wait = polling.Wait.begin(job.request_id, deadline=deadline, poll_interval=interval, now=_now())
+        wait = polling.Wait.begin(
+            job.request_id, deadline=polling.with_zone(deadline), poll_interval=interval, now=_now()
+        )
         while True:
             wait = self.look(wait, job)
             step = wait.next_step(_now())

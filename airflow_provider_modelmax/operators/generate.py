@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_modelmax import api
+from airflow_provider_modelmax import api, edge, polling
 from airflow_provider_modelmax.operators.download import LandsVideo, stem_of
 from airflow_provider_modelmax.operators.submit import SubmitsVideo
 
@@ -69,6 +69,7 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
         if kept and self._is_still_good(record.state, kept):
             return self._announce(context, kept)
         order = self._checked_order()
+        polling.check_deadline(edge.absolute(self.deadline, self.execution_timeout), edge.utcnow())
         record.check(None, order.sample_count)
         return self._submit(context, record.state, order)
 

@@ -105,9 +105,9 @@ class Landing:
                     "regenerate_on_clear=True."
                 ) from error
             except (api.TransportError, api.TemporaryError, api.AnswerError, BrokenVideoError) as error:
-                if attempt == DOWNLOAD_ATTEMPTS or isinstance(error, api.ForeignUrlError):
-                    raise
                 pause = pause_before(attempt, error)
+                if attempt == DOWNLOAD_ATTEMPTS or pause is None:
+                    raise
                 self.log.warning("%s: %s Nothing was written. Fetching it again in %.0f s.", uri, error, pause)
                 if self.stop.wait(pause):
                     raise Stopped(uri) from None
@@ -147,6 +147,9 @@ class Landing:
         return report
 
 
-def pause_before(attempt: int, error: Exception) -> float:
-    """Return how many seconds to wait after ``attempt`` to download ended in ``error``."""
-    return min(getattr(error, "retry_after", None) or 2.0 ** (attempt - 1), api.MAX_RETRY_AFTER)
+def pause_before(attempt: int, error: Exception) -> float | None:
+    """Return how many seconds to wait after ``attempt`` to download ended in ``error``; None: leave it to Airflow."""
+    asked: float | None = getattr(error, "retry_after", None)
+    if isinstance(error, api.ForeignUrlError) or (asked or 0.0) > api.MAX_RETRY_AFTER:
+        return None
+    return asked or 2.0 ** (attempt - 1)

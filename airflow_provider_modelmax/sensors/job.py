@@ -115,8 +115,10 @@ class ModelMaxVideoSensor(BaseSensorOperator):
     def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
         """Pause as the base class does, and at least as long as the service asks: it may be another process then."""
         usual: float = super()._get_next_poke_interval(*args, **kwargs)
-        told = self._ask_from and self._wait and self._wait.trouble and self._wait.trouble.retry_after
-        return max(usual, (self._ask_from - edge.utcnow()).total_seconds()) if told else usual
+        trouble = self._wait.trouble if self._wait else None
+        if not trouble or not trouble.retry_after or not self._ask_from:
+            return usual
+        return max(usual, (self._ask_from - edge.utcnow()).total_seconds())
 
     def _defer(self, job: api.Job) -> NoReturn:
         from airflow_provider_modelmax.triggers.job import ModelMaxJobTrigger  # noqa: PLC0415 - not at DAG parse

@@ -194,14 +194,15 @@ class ModelMaxJobTrigger(BaseTrigger):
                 if wait.is_over:
                     before.teach(experience)
                 return wait, step.error
-            due = self._next_call(due, now, step.at)
+            due = self._next_call(due, now, step.at, is_told=bool(wait.trouble and wait.trouble.retry_after))
 
-    def _next_call(self, due: float, now: datetime, at: datetime) -> float:
+    def _next_call(self, due: float, now: datetime, at: datetime, *, is_told: bool) -> float:
+        """Return when to ask next. What the service asked for (``is_told``) counts from its answer."""
         end = self.deadline.timestamp()
         if at >= self.deadline:
             return end
-        pause = (at - now).total_seconds()
-        return min(pace.next_due(due, now.timestamp(), pause, self.poll_interval), end)
+        usual = pace.next_due(due, now.timestamp(), (at - now).total_seconds(), self.poll_interval)
+        return min(max(usual, at.timestamp()) if is_told else usual, end)
 
     @staticmethod
     async def _look(hook: ModelMaxHook, wait: polling.Wait, job: api.Job) -> polling.Wait:

@@ -80,8 +80,16 @@ def test_waiting_in_line_pauses_as_the_caller_wants_and_ends_when_that_raises(ho
     assert simulator.ledger.count("status") == 3
 
 
-@pytest.mark.parametrize(("deadline", "interval"), [(soon(-1), 5), (soon(), 0), (datetime.now(), 5)])  # noqa: DTZ005 - that is the point
-def test_waiting_in_line_needs_a_deadline_to_come_and_an_interval(hook, job, simulator, deadline, interval):
+def test_a_job_that_is_over_is_over_also_after_the_deadline(hook, job, simulator):
+    assert hook.wait(job, deadline=soon(-60)).status == "COMPLETED"
+    simulator.fault("status", "set_field", field="status", value="IN_PROGRESS")
+    with pytest.raises(api.JobNotOverError, match="has passed; its last status was IN_PROGRESS"):
+        hook.wait(job, deadline=soon(-60))
+    assert simulator.ledger.count("status") == 2
+
+
+@pytest.mark.parametrize(("deadline", "interval"), [(soon(), 0), (datetime.now(), 5)])  # noqa: DTZ005 - that is the point
+def test_waiting_in_line_needs_a_deadline_with_a_time_zone_and_an_interval(hook, job, simulator, deadline, interval):
     with pytest.raises(api.InvalidInputError):
         hook.wait(job, deadline=deadline, poll_interval=interval)
     assert simulator.ledger.count("status") == 0

@@ -167,6 +167,6 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_provider_modelmax import api
     from airflow_provider_modelmax.operators import landing
 
-    rule = api.retry_delay
-    monkeypatch.setattr(api, "retry_delay", lambda *args: None if rule(*args) is None else 0.01)
-    monkeypatch.setattr(landing, "pause_before", lambda *_: 0.01)
+    for room, name in ((api, "retry_delay"), (landing, "pause_before")):
+        rule = getattr(room, name)
+        monkeypatch.setattr(room, name, lambda *args, rule=rule: None if rule(*args) is None else 0.01)

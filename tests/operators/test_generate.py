@@ -189,6 +189,13 @@ def test_a_job_that_never_ends_ends_at_the_deadline_and_can_be_taken_up(way, run
     assert counts(simulator) == [1, 0, 0]
 
 
+def test_with_a_deadline_that_has_passed_nothing_is_submitted(way, run, simulator, tmp_path):
+    done = run(f"generate_too_late_{way}", destination=f"{tmp_path}/videos/")
+    assert done.state == "failed"
+    assert "deadline 2026-01-01T00:00:00+00:00 has passed already: give one in the future." in done.output
+    assert simulator.ledger.calls() == []
+
+
 def test_clearing_a_finished_task_calls_nobody(way, run, clear, simulator, tmp_path):
     done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
     before = len(simulator.ledger.calls())

@@ -500,6 +500,15 @@ def test_another_execution_that_pays_for_the_same_order_by_another_job_is_waited
     assert simulator.ledger.count("result") == 0
 
 
+def test_a_service_that_wants_more_than_a_minute_is_left_to_airflows_retry(simulator, completed, tmp_path):
+    here = landing(tmp_path, None)
+    fetched = here.fetch(Progress(completed))
+    simulator.fault("content", "error", status=429, retry_after=61)
+    with pytest.raises(api.TemporaryError):
+        here.land(fetched)
+    assert simulator.ledger.count("content") == 1
+
+
 def test_a_killed_download_leaves_nothing_half_written(simulator, completed, tmp_path):
     simulator.settings.filler_bytes = 64 * 1024 * 1024
     here = landing(tmp_path, Kept())

@@ -242,6 +242,22 @@ def test_what_passes_is_waited_out(job, simulator, log):
     assert sum("No usable answer for job" in line for line in log) == 1
 
 
+def test_retry_after_counts_from_the_answer_however_long_that_took(job, monkeypatch):
+    asked, answered = [], []
+
+    async def slowly(*_: object) -> api.JobStatus:
+        asked.append(time.monotonic())
+        if len(asked) > 1:
+            return api.JobStatus(job.request_id, api.COMPLETED)
+        await asyncio.sleep(0.35)
+        answered.append(time.monotonic())
+        raise api.TemporaryError("busy", status=503, retry_after=1.0)
+
+    monkeypatch.setattr(ModelMaxHook, "aget_status", slowly)
+    assert fire(trigger(job, poll_interval=0.8)).outcome == "completed"
+    assert asked[1] - answered[0] >= 1.0
+
+
 def test_retry_after_is_honoured(job, simulator):
     simulator.fault("status", "error", status=429, retry_after=1, times=1)
     begin = time.monotonic()

@@ -1,6 +1,6 @@
 """The same tasks twice, deferrable and not: what they do comes from the run's conf."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 from airflow.sdk import DAG
 
@@ -16,6 +16,7 @@ ORDER = {
 }
 DESTINATION = "{{ dag_run.conf['destination'] }}"
 JOB = "{{ dag_run.conf['job'] }}"
+PAST = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 DAGS: dict[str, DAG] = {}
 
@@ -45,6 +46,10 @@ for way in ("deferrable", "inline"):
         ModelMaxGenerateVideoOperator(
             task_id="generate", destination=DESTINATION, regenerate_on_clear=True, **ORDER, **waiting
         )
+    with scenario("generate_too_late_" + way):
+        ModelMaxGenerateVideoOperator(task_id="generate", destination=DESTINATION, deadline=PAST, **ORDER, **waiting)
+    with scenario("download_too_late_" + way):
+        ModelMaxDownloadVideoOperator(task_id="download", job=JOB, destination=DESTINATION, deadline=PAST, **waiting)
     with scenario("generate_twins_" + way):
         for name in ("first", "second"):
             ModelMaxGenerateVideoOperator(task_id=name, destination=DESTINATION, **ORDER, **waiting)
