@@ -383,6 +383,10 @@ _NEXT_STEP: Mapping[int, tuple[type[ServiceError], str]] = {
     404: _NOT_THERE,
     410: _NOT_THERE,
 }
+_OTHER: Mapping[int, str] = {
+    403: "Look at the rights of the API key, and for a firewall or gateway between Airflow and ModelMax.",
+    413: "Make the image smaller, or raise the limit of the gateway between Airflow and ModelMax.",
+}
 _ASK_LATER = (TemporaryError, "Ask again later.")
 _NOT_FOUND_ON_THE_WAY = (TemporaryError, "Ask again later; if it stays, check the host of the ModelMax connection.")
 
@@ -469,7 +473,8 @@ def _next_step(status_code: int, kind: str) -> tuple[type[ServiceError], str]:
         return _NOT_FOUND_ON_THE_WAY
     if status_code in {408, 425, 429} or status_code >= 500:
         return _ASK_LATER
-    return _NEXT_STEP.get(status_code, (ServiceError, "Asking again cannot help."))
+    other = _OTHER.get(status_code, "Look for a proxy or gateway between Airflow and ModelMax.")
+    return _NEXT_STEP.get(status_code, (ServiceError, other))
 
 
 def _can_pass(call: Call[Any], error: ModelMaxError) -> bool:

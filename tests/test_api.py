@@ -142,7 +142,9 @@ def test_an_error_names_call_status_type_and_the_services_sentence():
 @pytest.mark.parametrize(
     ("status", "error", "words"),
     [
-        (403, api.ServiceError, "Asking again cannot help."),
+        (403, api.ServiceError, "Look at the rights of the API key, and for a firewall"),
+        (405, api.ServiceError, "Look for a proxy or gateway between Airflow and ModelMax."),
+        (413, api.ServiceError, "Make the image smaller, or raise the limit of the gateway"),
         (404, api.TemporaryError, "if it stays, check the host of the ModelMax connection."),
         (410, api.NotFoundError, "does not know this (any more)."),
         (408, api.TemporaryError, "Ask again later."),

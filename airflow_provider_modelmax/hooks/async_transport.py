@@ -27,9 +27,9 @@ KNOWN_URLS = 16_384
 class AsyncTransport:
     """Sends calls to one endpoint; to be made and closed inside one event loop."""
 
-    def __init__(self, endpoint: Endpoint, ssl_context: ssl.SSLContext | bool) -> None:
+    def __init__(self, endpoint: Endpoint, ssl_context: ssl.SSLContext | bool, proxy: str | None) -> None:
         self.endpoint = endpoint
-        self._proxy = endpoint.proxy or _proxy_of_the_environment(endpoint.base_url)
+        self._proxy = proxy
         headers = CIMultiDict({"Authorization": f"Bearer {endpoint.key}", **HEADERS})
         # To a proxy aiohttp sends the headers of a session as well, and with them the key; without, they are cheaper.
         self._headers = headers if self._proxy else None
@@ -48,15 +48,16 @@ class AsyncTransport:
     async def open(cls, endpoint: Endpoint) -> AsyncTransport:
         """Open a session. The CA bundle is read off the loop: that takes tens of milliseconds.
 
-        :raises ConnectionSetupError: when it cannot be read
+        :raises ConnectionSetupError: when it cannot be read, or the environment's proxy is of a kind that does not work
         """
+        proxy = endpoint.proxy or _proxy_of_the_environment(endpoint.base_url)
         try:
             context = await asyncio.to_thread(_ssl_context, endpoint)
         except OSError as error:
             raise api.ConnectionSetupError(
                 f"{_bundle(endpoint)}: {error}. Correct the extra 'verify' of the connection."
             ) from None
-        return cls(endpoint, context)
+        return cls(endpoint, context, proxy)
 
     async def send(self, call: api.Call[T]) -> T:
         """Send ``call`` once and return what its answer means.
@@ -135,4 +136,10 @@ def _bundle(endpoint: Endpoint) -> Path:
 def _proxy_of_the_environment(base_url: str) -> str | None:
     """Read it as ``requests`` does (NO_PROXY with networks and ports, ALL_PROXY): both colours go the same way."""
     proxy = select_proxy(base_url, get_environ_proxies(base_url))
-    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+    scheme, separated, _ = (proxy or "").rpartition("://")
+    if scheme.lower() not in {"", "http", "https"}:
+        raise api.ConnectionSetupError(
+            f"The environment names a proxy of the kind {scheme}://, which works on workers only. Put an http:// proxy "
+            "into the extra 'proxy' of the connection, or wait on the worker with deferrable=False."
+        )
+    return f"http://{proxy}" if proxy and not separated else proxy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import traceback
 from pathlib import Path
@@ -73,6 +74,14 @@ def test_a_proxy_of_the_environment_is_passed_by_where_no_proxy_says_so(ask, con
     monkeypatch.setenv("no_proxy", spared)
     ask(connect(listener.url))
     assert listener.requests[0].startswith("GET /v1/")
+
+
+def test_in_a_loop_a_socks_proxy_of_the_environment_is_refused_by_name_without_its_password(connect, monkeypatch):
+    monkeypatch.setenv("all_proxy", "socks5h://me:s3cret@127.0.0.1:1080")
+    hook = connect("http://modelmax.invalid")
+    with pytest.raises(api.ConnectionSetupError, match=r"the kind socks5h://, .* deferrable=False") as raised:
+        asyncio.run(hook.aget_status(NONE))
+    assert "s3cret" not in str(raised.value)
 
 
 def test_https_goes_through_a_tunnel_and_the_proxy_never_sees_the_key(ask, connect, listener):
