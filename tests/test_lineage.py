@@ -12,6 +12,7 @@ from openlineage.client.serde import Serde
 from airflow_provider_modelmax import api, facets, lineage
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
 from airflow_provider_modelmax.progress import Progress
+from airflow_provider_modelmax.sensors.job import ModelMaxVideoSensor
 from airflow_provider_modelmax.storage import Saved
 
 PROMPT = "a lighthouse at dusk"
@@ -51,6 +52,12 @@ def test_before_there_is_a_job_the_order_is_told():
     assert set(said["run"]) == {"modelmax"}
     assert said["run"]["modelmax"]["promptSha256"] == hashlib.sha256(PROMPT.encode()).hexdigest()
     assert PROMPT not in json.dumps(said)
+
+
+def test_a_sensor_tells_which_job_it_waits_for():
+    sensor = ModelMaxVideoSensor(task_id="wait", job={"model": "veo-3.1", "request_id": "an id+/="})
+    found = sensor.get_openlineage_facets_on_start().run_facets
+    assert found["modelmax"].requestId == found["externalQuery"].externalQueryId == JOB.request_id
 
 
 def test_a_job_of_elsewhere_is_told_without_an_order():

@@ -60,7 +60,10 @@ ROOMS: dict[str, set[str]] = {
     },
     "hooks/modelmax.py": {COMPAT, ".api", ".polling", ".parameters", ".get_provider_info", ".hooks"},
     "triggers": {"airflow.triggers.base", ".api", ".pace", ".polling", ".hooks"},
-    "sensors": {COMPAT, "airflow.sdk", ".api", ".edge", ".links", ".polling", ".hooks", ".triggers"},
+    "sensors": {
+        *(COMPAT, "airflow.providers.openlineage", "airflow.sdk"),
+        *(".api", ".edge", ".facets", ".links", ".polling", ".progress", ".hooks", ".triggers"),
+    },
     "operators": {
         *(
             COMPAT,

@@ -37,7 +37,6 @@ class LandsVideo(ModelMaxBaseOperator):
     """
 
     operator_extra_links = (ModelMaxDashboardLink(), ManifestLink())
-    _pushed_at_the_end: ClassVar[Sequence[str]] = ("request_id", "usage", "manifest")
 
     def __init__(
         self,
@@ -159,30 +158,32 @@ class LandsVideo(ModelMaxBaseOperator):
     def _finish(self, context: Context, landing: Landing, progress: Progress) -> list[str]:
         with _remembered(landing.record, progress):
             self._progress = fetched = landing.fetch(progress)
+            bill = {
+                "usage": dict(fetched.result.usage) if fetched.result else {},
+                "manifest": landing.record.destination.manifest,
+            }
+            for key, value in bill.items():  # before the videos land: a task that fails at that has paid all the same
+                context["ti"].xcom_push(key=key, value=value)
             self._progress = landed = landing.land(fetched)
-        uris = [video.uri for video in landed.videos]
-        self._hand_over(context, landing, landed, uris)
-        return uris
+        return self._hand_over(context, landed, bill)
 
-    def _hand_over(self, context: Context, landing: Landing, landed: Progress, uris: list[str]) -> None:
+    def _hand_over(self, context: Context, landed: Progress, bill: dict[str, Any]) -> list[str]:
         from airflow_provider_modelmax.lineage import tell_collector, tell_outlets  # noqa: PLC0415 - not at DAG parse
 
-        usage = dict(landed.result.usage) if landed.result else {}
-        facts = {"request_id": landed.job.request_id, "usage": usage, "manifest": landing.record.destination.manifest}
-        for key in self._pushed_at_the_end:
-            context["ti"].xcom_push(key=key, value=facts[key])
-        image = self._image_uri()
-        tell_outlets(context, {**facts, "model": landed.job.model, "uris": uris})
+        uris, image = [video.uri for video in landed.videos], self._image_uri()
+        job = {"request_id": landed.job.request_id, "model": landed.job.model}
+        tell_outlets(context, {**job, **bill, "uris": uris})
         tell_collector(self.hook, read=[image] if image else [], written=uris)
+        return uris
 
 
 class ModelMaxDownloadVideoOperator(LandsVideo):
     """Fetch the result of a job, which BILLS, and land its videos in object storage.
 
-    Waits for the job first where it is not over. Returns the list of URIs; pushes XCom ``request_id``, ``usage`` (what
-    was billed) and ``manifest`` (URI of the JSON beside the videos). At each URI stands a whole, checked MP4, or what
-    stood there before. The result is fetched once per job: a retry, a clear, or another download to the same
-    destination finds it in the task state (Airflow 3.3 and later) or in the manifest.
+    Waits for the job first where it is not over. Returns the list of URIs; pushes XCom ``request_id``, and as soon as
+    the result is there ``usage`` (what was billed) and ``manifest`` (URI of the JSON beside the videos). At each URI
+    stands a whole, checked MP4, or what stood there before. The result is fetched once per job: a retry, a clear, or
+    another download to the same destination finds it in the task state (Airflow 3.3 and later) or in the manifest.
 
     :param job: ``submit.output``, or ``{"model": …, "request_id": …}`` of any job of this account (templated)
     :param destination: folder URI such as ``s3://conn_id@bucket/videos/``, or the exact object when it ends in ``.mp4``
@@ -209,6 +210,7 @@ class ModelMaxDownloadVideoOperator(LandsVideo):
 
     def _take_up(self, context: Context, record: Record) -> Progress:
         self._progress = begun = record.begun(api.Job.of(self.job))
+        context["ti"].xcom_push(key="request_id", value=begun.job.request_id)
         kept = record.recall(begun.job)
         if kept and kept.result:
             return kept

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
     """Submit a job, wait for it without a worker slot, fetch its result once, and land its videos.
 
-    Returns the list of URIs; pushes XCom ``request_id`` (as soon as it is known), ``usage`` (what was billed) and
-    ``manifest`` (URI of the JSON beside the videos). At each URI stands a whole, checked MP4, or what stood there
-    before. Retries and clears go on from what is there: they submit and pay anew only when the job FAILED, or when a
-    cleared task asks for something else.
+    Returns the list of URIs; pushes XCom ``request_id`` (as soon as it is known), and as soon as the result is there
+    ``usage`` (what was billed) and ``manifest`` (URI of the JSON beside the videos). At each URI stands a whole,
+    checked MP4, or what stood there before. Retries and clears go on from what is there: they submit and pay anew only
+    when the job FAILED, or when a cleared task asks for something else.
 
     :param model: model id, for example ``veo-3.1`` (templated)
     :param prompt: what to show (templated)
@@ -46,7 +46,6 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
 
     template_fields: Sequence[str] = ("model", "prompt", "parameters", "destination", "modelmax_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
-    _pushed_at_the_end: ClassVar[Sequence[str]] = ("usage", "manifest")
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from airflow_provider_modelmax import api, edge, polling
 from airflow_provider_modelmax.links import ModelMaxDashboardLink
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
     from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
@@ -35,7 +36,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
     """Wait until a job is over; succeed when it is COMPLETED. Never bills.
 
     Returns the job, so that a download can take ``sensor.output``. When the job FAILED the task fails at once, or is
-    skipped with ``soft_fail=True``; at its ``timeout`` likewise.
+    skipped with ``soft_fail=True``; at its ``timeout`` likewise, and when a wait in the triggerer is given up.
 
     :param job: ``submit.output``, or ``{"model": …, "request_id": …}`` (templated)
     :param modelmax_conn_id: the connection (templated)
@@ -102,7 +103,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         """Go on when the trigger says that the job is over."""
         from airflow_provider_modelmax.triggers.job import JobEvent  # noqa: PLC0415 - not at DAG parse
 
-        with self._soft(), edge.told_to_airflow(self), _times_out():
+        with self._soft(api.ModelMaxError), edge.told_to_airflow(self), _times_out():
             job_event = JobEvent.from_dict(event)
             job_event.raise_for_outcome()
             self.log.info("%s", job_event)
@@ -165,12 +166,23 @@ class ModelMaxVideoSensor(BaseSensorOperator):
             self._keep(context, None)
             raise
 
+    def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
+        """Tell OpenLineage which job is waited for."""
+        from airflow_provider_modelmax.facets import lineage  # noqa: PLC0415 - only where OpenLineage asks
+        from airflow_provider_modelmax.progress import Progress  # noqa: PLC0415
+
+        return lineage(None, None, Progress(api.Job.of(self.job)))
+
     @contextmanager
-    def _soft(self) -> Iterator[None]:
-        """Skip where ``soft_fail`` or ``never_fail`` ask for it, as the base class does around ``poke``."""
+    def _soft(self, *more: type[Exception]) -> Iterator[None]:
+        """Skip where ``soft_fail`` or ``never_fail`` ask for it, as the base class does around ``poke``.
+
+        :param more: what ``soft_fail`` skips at as well: after it has deferred the base class does so at every end
+        """
+        ends: tuple[type[Exception], ...] = (AirflowFailException, AirflowSensorTimeout, *more)
         try:
             yield
-        except (AirflowFailException, AirflowSensorTimeout) as error:
+        except ends as error:
             if self.soft_fail or self.never_fail:
                 raise AirflowSkipException(str(error)) from error
             raise

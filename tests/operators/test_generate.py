@@ -64,6 +64,14 @@ def test_the_xcoms_name_the_job_the_bill_the_manifest_and_the_videos(way, run, s
     assert manifest["task"]["task_id"] == "generate"
 
 
+def test_a_task_that_has_paid_and_cannot_land_tells_the_bill(way, run, simulator, tmp_path):
+    simulator.fault("content", "cut_body")
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    assert done.state == "failed"
+    assert done.xcom("generate", "usage")["video_seconds"] == 1
+    assert json.loads(Path(done.xcom("generate", "manifest")).read_text())["phase"] == "fetched"
+
+
 def test_four_samples_land_in_four_files_for_one_bill(way, run, simulator, tmp_path):
     done = run(f"generate_{way}", destination=f"{tmp_path}/clip.mp4", parameters={**SHORT, "sample_count": 4})
     assert counts(simulator) == [1, 1, 4]

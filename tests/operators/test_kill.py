@@ -21,6 +21,7 @@ CONTEXT: Any = {
         task_id="t",
         map_index=-1,
         max_tries=0,
+        try_number=1,
         xcom_push=lambda **_: None,
         xcom_pull=lambda **_: None,
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_provider_modelmax import polling
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from tests.airflow_versions import KEEPS_TASK_STATE
 
@@ -76,11 +78,26 @@ def test_a_failed_job_skips_a_soft_failing_sensor(way, run, simulator, job):
     assert done.task_state("wait") == "skipped"
 
 
+def test_a_soft_failing_sensor_skips_also_when_its_wait_is_given_up(way, run, simulator, job, monkeypatch):
+    if way == "inline":
+        pytest.skip("there Airflow's retries come first, as for every sensor")
+    monkeypatch.setattr(polling, "SILENCE_LIMIT", timedelta(seconds=0.3))
+    simulator.fault("status", "error", status=503)
+    assert run(f"soft_sensor_{way}", job=job).task_state("wait") == "skipped"
+
+
 def test_a_sensor_ends_at_its_timeout(way, run, simulator, job):
     simulator.fault("status", "unknown_status", value="IN_QUEUE")
     done = run(f"impatient_sensor_{way}", job=job)
     assert done.task_state("wait") == "failed"
     assert "AirflowSensorTimeout" in done.output
+
+
+def test_a_download_that_fails_names_its_job(way, run, simulator, tmp_path, job):
+    simulator.fault("status", "set_field", field="status", value="FAILED")
+    done = run(f"download_{way}", destination=f"{tmp_path}/videos/", job=job)
+    assert done.state == "failed"
+    assert done.xcom("download", "request_id") == job["request_id"]
 
 
 def test_a_job_that_is_over_by_now_lands_although_the_deadline_has_passed(way, run, simulator, tmp_path, job):
