@@ -162,6 +162,8 @@ class LandsVideo(ModelMaxBaseOperator):
                 "usage": dict(fetched.result.usage) if fetched.result else {},
                 "manifest": landing.record.destination.manifest,
             }
+            if not fetched.is_of(progress.job.request_id):  # another execution of this task has paid for its own job
+                context["ti"].xcom_push(key="request_id", value=fetched.job.request_id)
             for key, value in bill.items():  # before the videos land: a task that fails at that has paid all the same
                 context["ti"].xcom_push(key=key, value=value)
             self._progress = landed = landing.land(fetched)

@@ -26,7 +26,7 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
     when the job FAILED, or when a cleared task asks for something else.
 
     :param model: model id, for example ``veo-3.1`` (templated)
-    :param prompt: what to show (templated)
+    :param prompt: what to show, or the path of a ``.txt`` or ``.md`` file beside the DAG file that says so (templated)
     :param parameters: the service's parameters (templated), see
         :class:`~airflow_provider_modelmax.parameters.VideoParameters`; ``image`` may be a path or URI, read on
         the worker
@@ -45,6 +45,7 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
     """
 
     template_fields: Sequence[str] = ("model", "prompt", "parameters", "destination", "modelmax_conn_id")
+    template_ext: Sequence[str] = (".txt", ".md")
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
 
     def __init__(

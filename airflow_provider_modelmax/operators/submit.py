@@ -138,7 +138,7 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
     job of the earlier try, unless that one FAILED or the cleared task asks for something else (Airflow 3.3 and later).
 
     :param model: model id, for example ``veo-3.1`` (templated)
-    :param prompt: what to show (templated)
+    :param prompt: what to show, or the path of a ``.txt`` or ``.md`` file beside the DAG file that says so (templated)
     :param parameters: the service's parameters (templated), see
         :class:`~airflow_provider_modelmax.parameters.VideoParameters`; ``image`` may be a path or URI, read on
         the worker
@@ -148,6 +148,7 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
     """
 
     template_fields: Sequence[str] = ("model", "prompt", "parameters", "modelmax_conn_id")
+    template_ext: Sequence[str] = (".txt", ".md")
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
 
     def execute(self, context: Context) -> dict[str, str]:

@@ -356,6 +356,13 @@ def test_bad_input_is_told_before_anything_is_sent(way, run, simulator, tmp_path
     assert simulator.ledger.calls() == []
 
 
+def test_a_prompt_can_stand_in_a_file_beside_the_dag(way, run, simulator, tmp_path):
+    done = run(f"generate_of_a_file_{way}", destination=f"{tmp_path}/videos/", hour="dusk")
+    assert done.state == "success", done.output
+    (job,) = simulator.ledger.jobs.values()
+    assert job.order.prompt == "A lighthouse at dusk,\nwaves rolling in."
+
+
 def test_the_connection_can_come_from_a_template(way, run, simulator, tmp_path, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_OF_A_TENANT", os.environ["AIRFLOW_CONN_MODELMAX_DEFAULT"])
     monkeypatch.delenv("AIRFLOW_CONN_MODELMAX_DEFAULT")

@@ -36,6 +36,10 @@ for way in ("deferrable", "inline"):
         ModelMaxGenerateVideoOperator(
             task_id="generate", destination=DESTINATION, deadline=timedelta(seconds=30), **ORDER, **waiting
         )
+    with scenario("generate_of_a_file_" + way):
+        ModelMaxGenerateVideoOperator(
+            task_id="generate", destination=DESTINATION, **{**ORDER, "prompt": "lighthouse.md"}, **waiting
+        )
     with scenario("generate_overwriting_" + way):
         ModelMaxGenerateVideoOperator(task_id="generate", destination=DESTINATION, overwrite=True, **ORDER, **waiting)
     with scenario("generate_impatient_" + way):
