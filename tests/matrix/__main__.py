@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.matrix.environments import FOLDER, ROWS, WITHOUT_AIRFLOW_PROCESSES, NotRunError, Row, make
 from tests.matrix.results import read
@@ -23,11 +24,15 @@ def main() -> int:
     chosen = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     say = narrator()
-    outcomes = []
-    for row in [row for row in ROWS if row.name in chosen.rows]:
+
+    def outcome_of(row: Row) -> Outcome:
         say(f"{row.name}: Airflow {row.airflow}, Python {row.python}; logs in {row.logs.relative_to(PROJECT)}")
-        outcomes.append(_outcome(row, chosen))
-        say(f"{row.name}: {_verdict(outcomes[-1])}")
+        outcome = _outcome(row, chosen)
+        say(f"{row.name}: {_verdict(outcome)}")
+        return outcome
+
+    with ThreadPoolExecutor(chosen.at_once) as pool:
+        outcomes = list(pool.map(outcome_of, [row for row in ROWS if row.name in chosen.rows]))
     drawn = table(outcomes)
     (FOLDER / "table.txt").write_text(f"{drawn}\n")
     write(f"\n{drawn}\n")
@@ -40,6 +45,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("rows", nargs="*", metavar="row", help=f"of {', '.join(names)} (default: all)")
     parser.add_argument("--fast", action="store_true", help="only the tests that start no Airflow")
     parser.add_argument("--only", metavar="NAMES", default="", help="only the tests that pytest's -k chooses by this")
+    parser.add_argument("--at-once", metavar="N", type=int, default=1, help="rows that run together (default: 1)")
     chosen = parser.parse_args()
     if unknown := set(chosen.rows) - set(names):
         parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(names)}")

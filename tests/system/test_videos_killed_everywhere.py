@@ -52,6 +52,9 @@ COSTS: dict[str, dict[str, Cost]] = {
 }
 
 
+pytestmark = pytest.mark.timeout(900)  # the first test starts all runs, and a busy machine takes its time
+
+
 @pytest.fixture(scope="module")
 def runs(stack: AirflowStack, cases: Mapping[str, Run]) -> dict[str, str]:
     """Start both DAGs when all others are over, and wait for their end."""
@@ -60,7 +63,7 @@ def runs(stack: AirflowStack, cases: Mapping[str, Run]) -> dict[str, str]:
     for dag_id in COSTS:
         stack.wait_for_dag(dag_id)
         stack.trigger(dag_id, {"videos": VIDEOS}, run_id="run")
-    return {dag_id: stack.wait_for_run(dag_id, "run", 280) for dag_id in COSTS}
+    return {dag_id: stack.wait_for_run(dag_id, "run", 600) for dag_id in COSTS}
 
 
 @pytest.mark.parametrize("dag_id", COSTS)
