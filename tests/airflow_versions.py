@@ -7,6 +7,11 @@ import airflow
 AIRFLOW = tuple(int(part) for part in airflow.__version__.split(".")[:2])
 KEEPS_TASK_STATE = AIRFLOW >= (3, 3)
 
+try:
+    from airflow.sdk.exceptions import AirflowRescheduleException, AirflowTaskTimeout
+except ImportError:  # Airflow 3.1
+    from airflow.exceptions import AirflowRescheduleException, AirflowTaskTimeout
+
 if AIRFLOW >= (3, 2):
     from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime as ProvidersManager
     from airflow.sdk.serde import deserialize, serialize
@@ -21,6 +26,8 @@ else:
 __all__ = [
     "AIRFLOW",
     "KEEPS_TASK_STATE",
+    "AirflowRescheduleException",
+    "AirflowTaskTimeout",
     "ProvidersManager",
     "deserialize",
     "encode_trigger",

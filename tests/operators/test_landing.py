@@ -14,7 +14,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.exceptions import AirflowTaskTimeout
 
 from airflow_provider_modelmax import api
 from airflow_provider_modelmax.api import (
@@ -35,7 +34,7 @@ from airflow_provider_modelmax.operators.record import KeptNowhereError, Record
 from airflow_provider_modelmax.operators.task_state import TaskState
 from airflow_provider_modelmax.progress import FETCHED, FETCHING, LANDED, SUBMITTED, UNUSABLE, Progress
 from airflow_provider_modelmax.stores import DestinationError, StorageError
-from tests.airflow_versions import KEEPS_TASK_STATE
+from tests.airflow_versions import KEEPS_TASK_STATE, AirflowTaskTimeout
 
 TASK = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1}
 ANOTHER = {**TASK, "task_id": "another"}

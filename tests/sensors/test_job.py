@@ -9,13 +9,13 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_modelmax import api, polling
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.sensors.job import KEPT_WAIT, ModelMaxVideoSensor
 from airflow_provider_modelmax.simulator import Simulator
+from tests.airflow_versions import AirflowRescheduleException
 
 
 class Store:

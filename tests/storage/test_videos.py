@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from airflow.exceptions import AirflowTaskTimeout
 from fsspec.spec import AbstractBufferedFile
 from s3fs import S3FileSystem
 
@@ -24,6 +23,7 @@ from airflow_provider_modelmax.storage import (
     size_of,
 )
 from airflow_provider_modelmax.stores import StorageError
+from tests.airflow_versions import AirflowTaskTimeout
 from tests.mp4s import padded
 from tests.storage.common import MEBI, OLD, SIZES, SMALL, nothing_new, object_stores, pieces
 from tests.stores import ELSEWHERE, MISSING, STORES, AzureStore, S3Store, Store, on

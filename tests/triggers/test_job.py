@@ -327,7 +327,7 @@ def test_trouble_is_kept_without_the_frames_it_came_through(job, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_MODELMAX_DEFAULT", "modelmax://:key@127.0.0.1:1?timeout=1")
     kept: list[api.ModelMaxError] = []
     failed = polling.Wait.failed
-    monkeypatch.setattr(polling.Wait, "failed", lambda self, error: kept.append(error) or failed(self, error))
+    monkeypatch.setattr(polling.Wait, "failed", lambda self, error, now: kept.append(error) or failed(self, error, now))
     assert fire(trigger(job, seconds=0.3)).outcome == "timed_out"
     assert kept
     assert {each.__traceback__ or each.__context__ or each.__cause__ for each in kept} == {None}
