@@ -33,6 +33,7 @@ class AsyncTransport:
         headers = CIMultiDict({"Authorization": f"Bearer {endpoint.key}", **HEADERS})
         # To a proxy aiohttp sends the headers of a session as well, and with them the key; without, they are cheaper.
         self._headers = headers if self._proxy else None
+        self._closing_headers = CIMultiDict({**(self._headers or {}), "Connection": "close"})
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=ssl_context, limit=0),  # the lanes limit it
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -74,7 +75,7 @@ class AsyncTransport:
                     call.method,
                     self._url(call.path),
                     json=call.json,
-                    headers=self._headers,
+                    headers=self._closing_headers if self._lanes.closes() else self._headers,
                     allow_redirects=False,
                     proxy=self._proxy,
                 ) as response:

@@ -17,6 +17,9 @@ MOST = 200
 LONG_LINE = 0.5
 """Seconds for which there has been a line until it gets a lane more: an event loop that stood still is no reason."""
 
+CALM = 5.0
+"""Seconds without a long line after which a quarter of the lanes beyond ``FEW`` is closed."""
+
 SILENCE = 3.0
 """Seconds without an answer after which those who stood in line for them are not sent: they ask again later anyway."""
 
@@ -28,15 +31,22 @@ class Lanes:
     """
 
     def __init__(self) -> None:
-        self._open, self._taken = FEW, 0
+        self._open, self._taken, self._closing = FEW, 0, 0
         self._line: deque[tuple[float, asyncio.Future[bool]]] = deque()
-        self._line_since = self._answered = 0.0
+        self._line_since = self._answered = self._long_line = 0.0
 
     def enter(self) -> bool:
         """Take a lane if one is free."""
         if self._taken >= self._open:
             return False
         self._taken += 1
+        return True
+
+    def closes(self) -> bool:
+        """Say whether the connection of a call is to be closed after it: there are more than lanes by now."""
+        if not self._closing:
+            return False
+        self._closing -= 1
         return True
 
     async def turn(self) -> None:
@@ -64,13 +74,18 @@ class Lanes:
         """
         self._taken -= 1
         if not self._line:
+            if self._open > FEW:
+                self._close_some(time.monotonic())
             return
         now = time.monotonic()
+        if now - self._line_since > LONG_LINE / 2:
+            self._long_line = now
         silent = not answered or now - max(self._answered, self._line_since) > SILENCE
         if answered:
             self._answered = now
             if self._open < MOST and now - self._line_since > LONG_LINE and not silent:
                 self._open += 1
+                self._closing = max(self._closing - 1, 0)
         while self._line and self._taken < self._open:
             since, turn = self._line.popleft()
             if not turn.done():
@@ -78,3 +93,8 @@ class Lanes:
                 if sent:
                     self._taken += 1
                 turn.set_result(sent)
+
+    def _close_some(self, now: float) -> None:
+        if now - self._long_line > CALM:
+            closed = -(-(self._open - FEW) // 4)
+            self._open, self._closing, self._long_line = self._open - closed, self._closing + closed, now

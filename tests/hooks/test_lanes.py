@@ -24,20 +24,24 @@ class SlowService:
         self.seconds = 0.0
         self.goes_on = asyncio.Event()
         self.goes_on.set()
-        self.at_once = self.most = 0
+        self.at_once = self.most = self.connections = 0
         self.heard: list[float] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        closes = False
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while await reader.readuntil(b"\r\n\r\n"):
+            while not closes:
+                closes = b"connection: close" in (await reader.readuntil(b"\r\n\r\n")).lower()
                 self.at_once += 1
                 self.most = max(self.most, self.at_once)
                 await asyncio.sleep(self.seconds)
                 await self.goes_on.wait()
                 self.heard.append(time.monotonic())
                 self.at_once -= 1
-                writer.write(answer())
+                writer.write(answer(headers="Connection: close\r\n" if closes else ""))
                 await writer.drain()
+        self.connections -= 1
         writer.close()
 
 
@@ -83,6 +87,25 @@ def test_where_answers_come_from_afar_there_are_more_and_never_more_than_most(co
             service.seconds = 0.2
             assert kinds(await all_ask()) == {"JobStatus": 400}
             assert service.most == 60
+
+    asyncio.run(story())
+
+
+def test_lanes_that_are_not_needed_any_more_close_with_their_connections(connect, monkeypatch):
+    monkeypatch.setattr(room, "CALM", 0.05)
+
+    async def story() -> None:
+        async with crowd_at(connect, 400) as (service, all_ask):
+            service.seconds = 0.2
+            await all_ask()
+            service.seconds = 0.0
+            before = service.connections
+            assert before > room.FEW
+            for _ in range(40):
+                await asyncio.sleep(0.06)
+                assert kinds(await all_ask()) == {"JobStatus": 400}
+            await asyncio.sleep(0.1)
+            assert service.connections <= room.FEW < before
 
     asyncio.run(story())
 
