@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.executors.test_examples import JOBS
 from tests.stack.processes import PROJECT, wait_until
 from tests.stack.simulator import KEY
 from tests.system import evidence
@@ -101,7 +102,7 @@ def test_every_example_runs_and_pays_once_for_each_video(
         assert job["calls"]["content"] == job["sample_count"] == len(landed[request_id])
         for uri in landed[request_id]:
             assert probe(seaweedfs.read(uri.removeprefix("s3://store@videos/"))) == ordered(job)
-    assert len(jobs) == 10
+    assert len(jobs) == JOBS
 
 
 # Object storage
