@@ -18,6 +18,8 @@ from tests.stack.processes import PROJECT, child_environment
 OURS = r"airflow_provider_modelmax\b.*"
 KINDS = ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning")
 
+_running: list[subprocess.Popen[bytes]] = []
+
 
 def main() -> int:
     """Run the chosen rows and return the exit code: 0 when nothing failed and something was run."""
@@ -32,7 +34,13 @@ def main() -> int:
         return outcome
 
     with ThreadPoolExecutor(chosen.at_once) as pool:
-        outcomes = list(pool.map(outcome_of, [row for row in ROWS if row.name in chosen.rows]))
+        try:
+            outcomes = list(pool.map(outcome_of, [row for row in ROWS if row.name in chosen.rows]))
+        except BaseException:  # told to end
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in _running:
+                process.kill()
+            raise
     drawn = table(outcomes)
     (FOLDER / "table.txt").write_text(f"{drawn}\n")
     write(f"\n{drawn}\n")
@@ -76,10 +84,11 @@ def _pytest(row: Row, *choice: str) -> int:
     command = [str(row.interpreter), "-m", "pytest", "-r", "fEs", *choice, "-o", f"filterwarnings={errors}"]
     command += ["-p", "no:cacheprovider", f"--junitxml={row.logs / 'report.xml'}", f"--basetemp={row.logs / 'files'}"]
     with (row.logs / "pytest.log").open("w") as output:
-        done = subprocess.run(
-            command, cwd=PROJECT, env=child_environment({}), stdout=output, stderr=subprocess.STDOUT, check=False
+        process = subprocess.Popen(
+            command, cwd=PROJECT, env=child_environment({}), stdout=output, stderr=subprocess.STDOUT
         )
-    return done.returncode
+        _running.append(process)
+        return process.wait()
 
 
 def _verdict(outcome: Outcome) -> str:
