@@ -28,8 +28,7 @@ def writing(final: Path) -> Iterator[BinaryIO]:
     try:
         with _locked(part) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            _flushed(file)
             part.replace(final)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -43,16 +42,29 @@ def create(final: Path, data: bytes) -> None:
     """
     with contextlib.suppress(_Unpublished), writing(final) as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        _flushed(file)
         try:
             os.link(file.name, final)  # unlike a rename it fails when something is there
         except FileExistsError:
             raise
         except OSError:  # no hard links here
-            with final.open("xb") as new:
-                new.write(data)
+            _create_openly(final, data)
         raise _Unpublished
+
+
+def _create_openly(final: Path, data: bytes) -> None:
+    with final.open("xb") as new:
+        try:
+            new.write(data)
+            _flushed(new)
+        except BaseException:
+            final.unlink(missing_ok=True)
+            raise
+
+
+def _flushed(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def try_out(final: Path) -> None:

@@ -6,6 +6,7 @@ when the result is there, and again when the videos have landed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -96,6 +97,11 @@ class Manifest:
             "task": dict(self.task),
             **self.progress.as_dict(),
         }
+
+    @property
+    def text(self) -> str:
+        """The same on one line, for a log."""
+        return json.dumps(self.as_dict())
 
     def write(self, uri: str) -> None:
         """Write it to ``uri``, all or nothing."""

@@ -38,6 +38,7 @@ class Mp4Check:
         at = 0
         while at < len(data):
             if self._to_the_end:
+                self._keep_index(data[at:])
                 return
             if self._left:
                 at += self._body(data, at)
@@ -61,10 +62,15 @@ class Mp4Check:
 
     def _body(self, data: bytes, at: int) -> int:
         taken = min(self._left, len(data) - at)
-        if self._moov is not None and self._seen[-1] == b"moov":
-            self._moov += data[at : at + taken]
+        self._keep_index(data[at : at + taken])
         self._left -= taken
         return taken
+
+    def _keep_index(self, data: bytes) -> None:
+        if self._moov is not None and self._seen[-1] == b"moov":
+            self._moov += data
+            if len(self._moov) > _MAX_MOOV:  # one without a size, and too long to be looked into
+                self._moov = None
 
     def _start(self, data: bytes, at: int) -> int:
         """Collect the header of a box: 8 bytes, or 16 with a 64-bit size."""
@@ -85,6 +91,7 @@ class Mp4Check:
         self._seen.append(kind)
         if size == 0:
             self._to_the_end = True
+            self._moov = bytearray() if kind == b"moov" else self._moov
             return
         self._left = (int.from_bytes(header[8:], "big") if size == 1 else size) - len(header)
         if self._left < 0:

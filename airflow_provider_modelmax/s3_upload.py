@@ -115,6 +115,7 @@ class S3Upload:
         body.seek(0)
         client = await self._fs.get_s3(self._object["Bucket"])
         client.meta.events.register("before-sign.s3.UploadPart", _without_expect, unique_id="modelmax")
+        client.meta.events.register("before-parameter-build.s3.UploadPart", _from_its_start, unique_id="modelmax-whole")
         answer = await self._fs._call_s3("upload_part", **self._upload, PartNumber=number, Body=body)
         body.seek(0)
         _arrived.append(body)
@@ -154,3 +155,11 @@ def _empty_part() -> io.BytesIO:
 def _without_expect(request: Any, **_: Any) -> None:
     """Spare the round trip in which the server is asked whether it wants a file; of bytes it is not asked."""
     del request.headers["Expect"]
+
+
+def _from_its_start(params: Mapping[str, Any], **_: Any) -> None:
+    """Send a part whole, also when s3fs calls again: botocore rewinds a file within one call only.
+
+    Seen: after ``SlowDown`` the last part was sent again from its end, and half a video was published as a whole one.
+    """
+    params["Body"].seek(0)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from s3fs import S3FileSystem
@@ -129,3 +133,56 @@ def test_a_part_that_the_store_refuses_ends_the_upload(fs, path, server):
         upload.write(bytes(5 * PART))
     upload.discard()
     assert server.list_objects(key) == {}
+
+
+@contextlib.contextmanager
+def throttled(server: SeaweedFS, part: int) -> Iterator[str]:
+    """Stand before the store, and answer SlowDown once to a part that has come."""
+    store, pending = urlsplit(server.url), f"partNumber={part}"
+
+    class Throttle(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_PUT(self) -> None:
+            nonlocal pending
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if pending and pending in self.path:
+                pending = ""
+                self._say(503, b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>", {})
+                return
+            connection = http.client.HTTPConnection(store.hostname, store.port, timeout=30)
+            connection.request(self.command, self.path, body, dict(self.headers))
+            answer = connection.getresponse()
+            self._say(answer.status, answer.read(), dict(answer.getheaders()))
+            connection.close()
+
+        do_GET = do_POST = do_DELETE = do_HEAD = do_PUT  # noqa: N815 - the names that the library looks for
+
+        def _say(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                if name.lower() not in {"content-length", "transfer-encoding", "connection"}:
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Throttle) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+@pytest.mark.parametrize("part", [1, 2])
+def test_a_part_that_the_store_is_too_busy_for_is_sent_again_whole(path, server, part):
+    """S3fs calls again, with the same file."""
+    once = {"retries": {"total_max_attempts": 1}}
+    with throttled(server, part) as url:
+        fs = S3FileSystem(key=OWNER.login, secret=OWNER.password, endpoint_url=url, config_kwargs=once)
+        upload, data = S3Upload(fs, path, {}), numbered(2 * PART - 1000)
+        upload.write(data)
+        upload.close()
+    assert server.read(path.partition("/")[2]) == data

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from airflow_provider_modelmax import api, metrics
+from airflow_provider_modelmax import api, edge, metrics
 from airflow_provider_modelmax.mp4 import BrokenVideoError
 from airflow_provider_modelmax.operators.billing import NOT_AGAIN, Billing
 from airflow_provider_modelmax.operators.record import Record
@@ -32,7 +32,7 @@ _LOG_EVERY = 10.0
 
 
 class Stopped(Exception):  # noqa: N818 - a signal, not an error
-    """The work was told to stop: the task is killed, or a sibling's download failed."""
+    """The work was told to stop: the task is killed, or out of time."""
 
 
 @dataclass
@@ -70,7 +70,11 @@ class Landing:
         places = list(zip(urls, self.record.destination.videos(len(urls)), strict=True))
         # Another job may have overwritten them since; equal sizes prove nothing.
         there = {each.uri: each for each in progress.videos} if self.record.holds(progress) else {}
-        landed = progress.landed(tuple(self._all([(url, uri, there.get(uri)) for url, uri in places if url])))
+        found = self._all([(url, uri, there.get(uri)) for url, uri in places if url])
+        videos = tuple(each for each in found if isinstance(each, Saved))
+        if errors := [each for each in found if isinstance(each, BaseException)]:
+            raise self._some_missing(replace(progress, videos=videos), errors)
+        landed = progress.landed(videos)
         if not there or landed != progress:
             self.record.put(landed)
         if missing := [uri for url, uri in places if not url]:
@@ -80,16 +84,24 @@ class Landing:
             )
         return landed
 
-    def _all(self, wanted: list[tuple[str, str, Saved | None]]) -> list[Saved]:
+    def _all(self, wanted: list[tuple[str, str, Saved | None]]) -> list[Saved | BaseException]:
+        """Return what became of each: one that cannot be had does not keep the others, paid as well, from landing."""
         if len(wanted) == 1:
             return [self._one(*wanted[0])]
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="modelmax-download") as pool:
             futures = [pool.submit(self._one, *each) for each in wanted]
             try:
-                return [future.result() for future in futures]
-            except BaseException:
+                wait(futures)
+            except BaseException:  # a timeout of Airflow's
                 self.stop.set()
                 raise
+        return [future.exception() or future.result() for future in futures]
+
+    def _some_missing(self, progress: Progress, errors: list[BaseException]) -> BaseException:
+        """Keep what has landed, and return what to fail with: what a retry may mend comes before what it cannot."""
+        if not self.stop.is_set():
+            self.record.put(progress)
+        return next((error for error in errors if not isinstance(error, edge.HOPELESS)), errors[0])
 
     def _one(self, url: str, uri: str, there: Saved | None) -> Saved:
         if there and size_of(uri) == there.size:

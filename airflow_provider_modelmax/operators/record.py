@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -143,6 +142,8 @@ class Record:
         """
         kept = self._put_state(fetched)
         manifest = self._manifest(fetched)
+        if not kept:  # a store can take minutes to fail, and who is killed meanwhile finds it here
+            self.log.info("Paid for; until %s is written, it stands here: %s", self.destination.manifest, manifest.text)
         for attempt in range(1, KEEP_ATTEMPTS + 1):
             try:
                 manifest.write(self.destination.manifest)
@@ -182,8 +183,8 @@ class Record:
         return self.state.available
 
     def _kept_nowhere(self, manifest: Manifest) -> KeptNowhereError:
-        uri, document = self.destination.manifest, json.dumps(manifest.as_dict())
-        self.log.error("This result is paid for. Write it to %s, then clear the task: %s", uri, document)
+        uri = self.destination.manifest
+        self.log.error("This result is paid for. Write it to %s, then clear the task: %s", uri, manifest.text)
         return KeptNowhereError(
             f"The result of job {manifest.progress.job.request_id} is paid for and stands only in the log above. Write "
             f"the JSON of that line to {uri}, then clear the task: it lands the videos and asks for nothing."

@@ -169,6 +169,14 @@ def test_a_result_that_no_place_takes_is_in_the_log_and_no_retry_pays_for_it_aga
     assert len(simulator.ledger.bills) == 1
 
 
+def test_where_nothing_else_keeps_a_paid_result_yet_the_log_does(completed, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(Manifest, "write", lambda *_: pytest.fail("killed here"))
+    with caplog.at_level("INFO"), pytest.raises(pytest.fail.Exception):
+        landing(tmp_path, None).fetch(Progress(completed))
+    (line,) = [record.getMessage() for record in caplog.records if "it stands here: " in record.getMessage()]
+    assert json.loads(line.partition("it stands here: ")[2])["phase"] == "fetched"
+
+
 def test_a_result_that_only_task_state_takes_is_retried(completed, tmp_path, monkeypatch):
     kept = Kept()
     broken_writes(monkeypatch, times=99)
@@ -398,6 +406,25 @@ def test_of_a_result_with_a_bad_url_the_other_videos_land_and_the_lost_one_is_na
 
 
 # Whose the destination is
+
+
+def test_a_sample_that_is_gone_does_not_keep_the_others_from_landing(simulator, tmp_path, modelmax_conn):
+    simulator.settings.run_seconds = 0
+    order = {"duration_seconds": 1, "generate_audio": False, "sample_count": 3}
+    job = ModelMaxHook(modelmax_conn).submit_video("veo-3.1-fast", "a lighthouse", order)
+    here = landing(tmp_path, None)
+    fetched = here.fetch(Progress(job))
+    simulator.fault("content", "error", status=404, type="not_found_error", times=1)
+    with pytest.raises(RefusedError, match="no longer has the video"):
+        here.land(fetched)
+    there = sorted(path.name for path in tmp_path.glob("*.mp4"))
+    assert len(there) == 2
+    assert [video.uri.rpartition("/")[2] for video in manifest(tmp_path).videos] == there
+    again = landing(tmp_path, None)
+    assert (
+        len(again.land(again.record.recall(job)).videos) == 3
+    )  # it is there again: the other two are not fetched anew
+    assert simulator.ledger.count("content") == 4
 
 
 def test_another_task_that_came_first_has_the_destination_before_anything_is_paid(simulator, completed, tmp_path):

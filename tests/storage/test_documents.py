@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -100,6 +100,23 @@ def test_a_folder_that_knows_no_hard_links_takes_a_document_once(
     assert [create_json(f"{tmp_path}/claim.json", {"who": number}) for number in range(2)] == [True, False]
     assert load_json(f"{tmp_path}/claim.json") == {"who": 0}
     assert [path.name for path in tmp_path.iterdir()] == ["claim.json"]
+
+
+def test_a_document_that_cannot_be_written_without_hard_links_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    def full(file: Any) -> None:
+        if str(file.name).endswith("claim.json"):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(local_file.os, "link", refuse)
+    monkeypatch.setattr(local_file, "_flushed", full)
+    with pytest.raises(StorageError):
+        create_json(f"{tmp_path}/claim.json", {})
+    assert list(tmp_path.iterdir()) == []
 
 
 @object_stores
