@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_modelmax import lineage
 from tests.airflow_versions import KEEPS_TASK_STATE
 from tests.stores import STORES
 
@@ -70,6 +71,16 @@ def test_a_task_that_has_paid_and_cannot_land_tells_the_bill(way, run, simulator
     assert done.state == "failed"
     assert done.xcom("generate", "usage")["video_seconds"] == 1
     assert json.loads(Path(done.xcom("generate", "manifest")).read_text())["phase"] == "fetched"
+
+
+def test_a_task_that_has_landed_does_not_fail_over_lineage(way, run, simulator, tmp_path, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("Asset name must only consist of ASCII characters")
+
+    monkeypatch.setattr(lineage, "tell_collector", refuse)
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    assert done.state == "success", done.output
+    assert "not all who follow data could be told: Asset name must only" in done.output
 
 
 def test_four_samples_land_in_four_files_for_one_bill(way, run, simulator, tmp_path):
