@@ -162,4 +162,5 @@ def _from_its_start(params: Mapping[str, Any], **_: Any) -> None:
 
     Seen: after ``SlowDown`` the last part was sent again from its end, and half a video was published as a whole one.
     """
-    params["Body"].seek(0)
+    if isinstance(params.get("Body"), io.BytesIO):  # others of this process send bytes over the same client
+        params["Body"].seek(0)

@@ -186,3 +186,12 @@ def test_a_part_that_the_store_is_too_busy_for_is_sent_again_whole(path, server,
         upload.write(data)
         upload.close()
     assert server.read(path.partition("/")[2]) == data
+
+
+def test_others_may_send_parts_over_the_same_filesystem(fs, path, server):
+    upload = S3Upload(fs, path, {})
+    upload.write(bytes(2 * PART))
+    upload.close()
+    with fs.open(f"{path}-theirs", "wb", block_size=PART) as theirs:
+        theirs.write(bytes(2 * PART))
+    assert fs.info(f"{path}-theirs", refresh=True)["size"] == 2 * PART
