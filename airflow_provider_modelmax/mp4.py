@@ -38,7 +38,7 @@ class Mp4Check:
         at = 0
         while at < len(data):
             if self._to_the_end:
-                self._keep_index(data[at:])
+                self._keep_index(data, at, len(data))
                 return
             if self._left:
                 at += self._body(data, at)
@@ -62,13 +62,13 @@ class Mp4Check:
 
     def _body(self, data: bytes, at: int) -> int:
         taken = min(self._left, len(data) - at)
-        self._keep_index(data[at : at + taken])
+        self._keep_index(data, at, at + taken)
         self._left -= taken
         return taken
 
-    def _keep_index(self, data: bytes) -> None:
+    def _keep_index(self, data: bytes, begin: int, end: int) -> None:
         if self._moov is not None and self._seen[-1] == b"moov":
-            self._moov += data
+            self._moov += data[begin:end]
             if len(self._moov) > _MAX_MOOV:  # one without a size, and too long to be looked into
                 self._moov = None
 
