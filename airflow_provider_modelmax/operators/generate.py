@@ -45,7 +45,6 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
     """
 
     template_fields: Sequence[str] = ("model", "prompt", "parameters", "destination", "modelmax_conn_id")
-    template_ext: Sequence[str] = (".txt", ".md")
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
 
     def __init__(

@@ -27,6 +27,8 @@ class SubmitsVideo(ModelMaxBaseOperator):
     :param regenerate_on_clear: whether a clear asks for a fresh generation
     """
 
+    template_ext: Sequence[str] = (".txt", ".md")
+
     def __init__(
         self,
         *,
@@ -148,7 +150,6 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
     """
 
     template_fields: Sequence[str] = ("model", "prompt", "parameters", "modelmax_conn_id")
-    template_ext: Sequence[str] = (".txt", ".md")
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
 
     def execute(self, context: Context) -> dict[str, str]:
