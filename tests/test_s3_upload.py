@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +16,7 @@ from s3fs import S3FileSystem
 
 from airflow_provider_modelmax import s3_upload
 from airflow_provider_modelmax.s3_upload import AT_ONCE, PART, S3Upload
+from tests.stack.bare_server import Answers, answering
 from tests.stack.processes import wait_until
 from tests.stack.s3 import OWNER, SeaweedFS
 
@@ -135,45 +135,26 @@ def test_a_part_that_the_store_refuses_ends_the_upload(fs, path, server):
     assert server.list_objects(key) == {}
 
 
-@contextlib.contextmanager
-def throttled(server: SeaweedFS, part: int) -> Iterator[str]:
+def throttled(server: SeaweedFS, part: int) -> AbstractContextManager[str]:
     """Stand before the store, and answer SlowDown once to a part that has come."""
     store, pending = urlsplit(server.url), f"partNumber={part}"
 
-    class Throttle(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_PUT(self) -> None:
+    class Throttle(Answers):
+        def answer(self, body: bytes) -> None:
             nonlocal pending
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if pending and pending in self.path:
                 pending = ""
-                self._say(503, b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>", {})
+                self.say(503, b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>")
                 return
             connection = http.client.HTTPConnection(store.hostname, store.port, timeout=30)
             connection.request(self.command, self.path, body, dict(self.headers))
             answer = connection.getresponse()
-            self._say(answer.status, answer.read(), dict(answer.getheaders()))
+            ours = {"content-length", "transfer-encoding", "connection"}
+            headers = {name: value for name, value in answer.getheaders() if name.lower() not in ours}
+            self.say(answer.status, answer.read(), headers)
             connection.close()
 
-        do_GET = do_POST = do_DELETE = do_HEAD = do_PUT  # noqa: N815 - the names that the library looks for
-
-        def _say(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-            self.send_response(status)
-            for name, value in headers.items():
-                if name.lower() not in {"content-length", "transfer-encoding", "connection"}:
-                    self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Throttle) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
+    return answering(Throttle)
 
 
 @pytest.mark.parametrize("part", [1, 2])

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let a file fail its test when it is only forgotten: it was not discarded in full."""
+    forgotten = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(forgotten)
+
+
 @pytest.fixture(autouse=True)
 def _no_connection_is_remembered() -> Iterator[None]:
     yield

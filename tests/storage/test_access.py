@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,16 +21,15 @@ from airflow_provider_modelmax.storage import (
 )
 from airflow_provider_modelmax.stores import DestinationError, StorageError, connect
 from tests.mp4s import padded
+from tests.stack.bare_server import Answers, answering
 from tests.stack.processes import free_port
 from tests.stack.s3 import BUCKET, SeaweedFS
 from tests.storage.common import MEBI, SMALL, bucket_of, missing_bucket, object_stores
 from tests.stores import CONN_ID, AzureStore, GcsStore, S3Store, Store, on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-# A file that fails when it is forgotten was not discarded in full.
-pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 
 def test_a_check_leaves_nothing(store: Store) -> None:
@@ -162,29 +158,14 @@ def test_a_refusal_by_google_is_access_denied(store: GcsStore, connected: Callab
                 call()
 
 
-@contextlib.contextmanager
-def refusing(status: int, body: bytes) -> Iterator[str]:
+def refusing(status: int, body: bytes) -> AbstractContextManager[str]:
     """Run a server that answers every request alike."""
 
-    class Refusal(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    class Refusal(Answers):
+        def answer(self, _: bytes) -> None:
+            self.say(status, body)
 
-        def do_GET(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_POST = do_GET  # noqa: N815 - the name that the library looks for
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Refusal) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    return answering(Refusal)
 
 
 def test_a_store_that_cannot_be_reached_is_no_mistake_of_the_destination(

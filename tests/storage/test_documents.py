@@ -23,9 +23,6 @@ from tests.stores import Store
 if TYPE_CHECKING:
     pass
 
-# A file that fails when it is forgotten was not discarded in full.
-pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
-
 
 def test_a_json_document_comes_back(store: Store) -> None:
     document = {"text": "a fox, 狐, 🦊, half: \ud83e", "none": None, "list": [1, 2.5, True], "nested": {"a": {}}}

@@ -26,9 +26,6 @@ from tests.stores import S3Store, Store, on
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# A file that fails when it is forgotten was not discarded in full.
-pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
-
 NAMES = [
     "with space",
     "manual__2026-11-22T11:32:05+00:00",

@@ -31,9 +31,6 @@ from tests.stores import ELSEWHERE, MISSING, STORES, AzureStore, S3Store, Store,
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A file that fails when it is forgotten was not discarded in full.
-pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.mark.skipif(bool(MISSING), reason=ELSEWHERE)
 def test_all_of_this_holds_on_all_stores() -> None:

@@ -29,9 +29,6 @@ from tests.stores import AzureStore, S3Store, Store, on
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A file that fails when it is forgotten was not discarded in full.
-pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
-
 WRITER = """
 import sys
 from airflow_provider_modelmax.storage import save_video
