@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseHook
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _TRANSPORTS = "airflow_provider_modelmax.hooks"
+
+_LOOKING_UP = threading.Lock()
+"""Several videos are fetched at once, and Airflow 3.1 has one unlocked socket to ask for connections."""
 
 BeforeEach = Callable[[api.ModelMaxError | None], None]
 """Called right before an attempt with what the one before ended in, None at first; when it raises, nothing is sent."""
@@ -53,6 +56,7 @@ class ModelMaxHook(BaseHook):
     def __init__(self, modelmax_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.modelmax_conn_id = modelmax_conn_id
+        self._sync: SyncTransport | None = None
         self._shared: SharedTransport | None = None
         self._last_asked: tuple[api.Job | dict[str, str], api.Call[api.JobStatus]] | None = None
 
@@ -90,12 +94,15 @@ class ModelMaxHook(BaseHook):
         """
         return self._send(api.result(api.Job.of(job)), before_each)
 
-    def stream_content(self, url: str) -> AbstractContextManager[Content]:
+    @contextmanager
+    def stream_content(self, url: str) -> Iterator[Content]:
         """Open a video of a result. Free of charge, not sent again on failure: the caller knows what it wrote.
 
         :param url: one of ``Result.urls``, as it came
         """
-        return self._transport.stream(api.content(url))
+        call = api.content(url)
+        with ExitStack() as stack:
+            yield self._with_its_key(self._transport, lambda transport: stack.enter_context(transport.stream(call)))
 
     def wait(
         self,
@@ -192,22 +199,25 @@ class ModelMaxHook(BaseHook):
     @property
     def base_url(self) -> str:
         """Where calls go."""
-        return self._endpoint.base_url
+        return self._transport.endpoint.base_url
 
     @property
     def answer_seconds(self) -> float:
         """The longest that one attempt of a call can take, and the pause after it."""
-        return self._endpoint.answer_seconds + api.MAX_RETRY_AFTER
+        return self._transport.endpoint.answer_seconds + api.MAX_RETRY_AFTER
 
-    @cached_property
+    @property
     def _transport(self) -> SyncTransport:
+        return self._opened()
+
+    def _opened(self, *, but: SyncTransport | None = None) -> SyncTransport:
+        """Return the transport; after ``but`` one of what the connection is by now."""
         from airflow_provider_modelmax.hooks.sync_transport import SyncTransport  # noqa: PLC0415 - not at DAG parse
 
-        return SyncTransport(self._endpoint)
-
-    @cached_property
-    def _endpoint(self) -> Endpoint:
-        return look_up(self, self.modelmax_conn_id)
+        with _LOOKING_UP:
+            if self._sync is None or self._sync is but:
+                self._sync = SyncTransport(look_up(self, self.modelmax_conn_id))
+            return self._sync
 
     def _send(self, call: api.Call[T], before_each: BeforeEach | None = None) -> T:
         attempt, previous = 0, None
@@ -226,16 +236,18 @@ class ModelMaxHook(BaseHook):
                 previous = self._pause_or_raise(call, error, attempt)
 
     def _send_once(self, transport: SyncTransport, call: api.Call[T]) -> T:
-        """Send ``call``; when its key is refused and the connection holds another by now, once more."""
+        return self._with_its_key(transport, lambda transport: transport.send(call))
+
+    def _with_its_key(self, transport: SyncTransport, send: Callable[[SyncTransport], T]) -> T:
+        """Send; when the key is refused and the connection holds another by now, once more."""
         try:
-            return transport.send(call)
+            return send(transport)
         except api.UnauthorizedError:
-            known = self._endpoint
-            del self._endpoint, self._transport
-            if self._endpoint == known:
+            current = self._opened(but=transport)
+            if current.endpoint == transport.endpoint:
                 raise
             self.log.info("The connection leads elsewhere, or holds another key, by now: sending it anew.")
-            return self._transport.send(call)
+            return send(current)
 
     def _pause_or_raise(self, call: api.Call[Any], error: api.ModelMaxError, attempt: int) -> api.ModelMaxError:
         delay = api.retry_delay(call, error, attempt)

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_modelmax import api
 from airflow_provider_modelmax.simulator import Simulator
-from tests.hooks.conftest import SHORT, answer
+from tests.hooks.conftest import SHORT, answer, statuses
 
 
 @pytest.fixture
@@ -32,6 +32,14 @@ def test_a_video_that_is_none_is_told_before_the_first_byte(hook, url, simulator
     with pytest.raises(error), hook.stream_content(url):
         pass
     assert simulator.ledger.count("content") == 1
+
+
+def test_a_video_is_fetched_with_the_key_that_the_connection_holds_by_now(connect, hook, url, simulator):
+    simulator.settings.key = "sk-new"
+    connect(simulator.url, "sk-new")
+    with hook.stream_content(url) as content:
+        assert len(b"".join(content.chunks)) == content.size
+    assert statuses(simulator, "content") == [401, 200]
 
 
 @pytest.mark.parametrize("kind", ["cut_body", "cut_chunked", "reset_after"])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
+from airflow.providers.common.compat.sdk import BaseHook
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ConnectionResult, GetConnection
 
@@ -43,6 +46,23 @@ def test_a_connection_is_looked_up_once(hook, job, monkeypatch):
     for _ in range(3):
         hook.get_status(job)
     assert looked_up == []
+
+
+def test_threads_that_begin_at_once_look_a_connection_up_one_after_another(modelmax_conn, simulator, monkeypatch):
+    hook, looking, looked_up = ModelMaxHook(modelmax_conn), threading.Lock(), []
+    found = BaseHook.get_connection
+
+    def alone(conn_id: str) -> object:
+        assert looking.acquire(blocking=False), "two threads talk over the one socket of Airflow's supervisor"
+        time.sleep(0.1)
+        looking.release()
+        looked_up.append(conn_id)
+        return found(conn_id)
+
+    monkeypatch.setattr(ModelMaxHook, "get_connection", staticmethod(alone))
+    with ThreadPoolExecutor(4) as pool:
+        assert [answered for answered, _ in pool.map(lambda _: hook.test_connection(), range(4))] == [True] * 4
+    assert looked_up == ["modelmax_default"]
 
 
 # Testing the connection
