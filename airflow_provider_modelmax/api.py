@@ -12,11 +12,11 @@ Everything that can go wrong is one tree; each class says what its user does nex
     │   ├── TooEarlyError            a result that is not there yet: not billed, ask again
     │   └── UnusableResultError      the result came, was paid for and cannot be used (wholly): do not ask again
     ├── ServiceError                 the service said no (any other 4xx)
-    │   ├── BadRequestError          400: correct the request
+    │   ├── BadRequestError          400 of the service itself: correct the request
     │   ├── UnauthorizedError        401: correct the key
     │   ├── InsufficientBalanceError 402: top up; nothing was charged
-    │   ├── NotFoundError            410, or 404 of the service itself: check the id, and the connection's host
-    │   └── TemporaryError           408, 425, 429, 5xx, a gateway's 404: ask again later
+    │   ├── NotFoundError            404 or 410 of the service itself: check the id, and the connection's host
+    │   └── TemporaryError           408, 425, 429, 5xx, a gateway's 400, 404 or 410: ask again later
     ├── RefusedError                 asking again cannot help, or might cost: the message says what to do
     ├── JobFailedError               the job is over and FAILED; nothing is billed for it
     └── JobNotOverError              we stopped waiting; the job may still be running
@@ -137,7 +137,7 @@ class ServiceError(ModelMaxError):
 
 
 class BadRequestError(ServiceError):
-    """400. Asking again cannot help."""
+    """400 in the service's own form. Asking again cannot help."""
 
 
 class UnauthorizedError(ServiceError):
@@ -149,11 +149,11 @@ class InsufficientBalanceError(ServiceError):
 
 
 class NotFoundError(ServiceError):
-    """410, or 404 in the service's own words: it does not know this, or no longer."""
+    """404 or 410 in the service's own form: it does not know this, or no longer."""
 
 
 class TemporaryError(ServiceError):
-    """408, 425, 429, 5xx, or a 404 of something in front of the service. Asking again later can help."""
+    """408, 425, 429, 5xx, or what something in front of the service refuses. Asking again later can help."""
 
 
 class RefusedError(ModelMaxError):
@@ -388,7 +388,7 @@ _OTHER: Mapping[int, str] = {
     413: "Make the image smaller, or raise the limit of the gateway between Airflow and ModelMax.",
 }
 _ASK_LATER = (TemporaryError, "Ask again later.")
-_NOT_FOUND_ON_THE_WAY = (TemporaryError, "Ask again later; if it stays, check the host of the ModelMax connection.")
+_REFUSED_ON_THE_WAY = (TemporaryError, "Ask again later; if it stays, check the host of the ModelMax connection.")
 
 
 def error_of(call: Call[Any], status_code: int, headers: Mapping[str, str], body: bytes) -> ModelMaxError:
@@ -469,8 +469,8 @@ def resolve(base_url: str, url: str) -> str:
 
 def _next_step(status_code: int, kind: str) -> tuple[type[ServiceError], str]:
     """Return the class of an error answer and what to do; ``kind`` is empty when it is not in the service's form."""
-    if status_code == 404 and not kind:
-        return _NOT_FOUND_ON_THE_WAY
+    if status_code in {400, 404, 410} and not kind:
+        return _REFUSED_ON_THE_WAY
     if status_code in {408, 425, 429} or status_code >= 500:
         return _ASK_LATER
     other = _OTHER.get(status_code, "Look for a proxy or gateway between Airflow and ModelMax.")

@@ -146,7 +146,8 @@ def test_an_error_names_call_status_type_and_the_services_sentence():
         (405, api.ServiceError, "Look for a proxy or gateway between Airflow and ModelMax."),
         (413, api.ServiceError, "Make the image smaller, or raise the limit of the gateway"),
         (404, api.TemporaryError, "if it stays, check the host of the ModelMax connection."),
-        (410, api.NotFoundError, "does not know this (any more)."),
+        (400, api.TemporaryError, "if it stays, check the host of the ModelMax connection."),
+        (410, api.TemporaryError, "if it stays, check the host of the ModelMax connection."),
         (408, api.TemporaryError, "Ask again later."),
         (425, api.TemporaryError, "Ask again later."),
         (429, api.TemporaryError, "Ask again later."),
@@ -163,11 +164,12 @@ def test_a_status_that_is_not_documented_is_one_of_the_known_errors(status, erro
     assert words in str(caught.value)
 
 
-def test_a_404_in_the_services_own_words_is_about_what_was_asked_for():
-    with pytest.raises(api.NotFoundError, match=r"404 not_found: no such job\. ModelMax does not know this") as caught:
-        read(STATUS, {"error": {"type": "not_found", "message": "no such job"}}, 404)
+@pytest.mark.parametrize("status", [404, 410])
+def test_not_found_in_the_services_own_words_is_about_what_was_asked_for(status):
+    with pytest.raises(api.NotFoundError, match="not_found: no such job. ModelMax does not know this") as caught:
+        read(STATUS, {"error": {"type": "not_found", "message": "no such job"}}, status)
     assert "Check the id, and the host of the ModelMax connection." in str(caught.value)
-    assert (caught.value.status, caught.value.type) == (404, "not_found")
+    assert (caught.value.status, caught.value.type) == (status, "not_found")
 
 
 @pytest.mark.parametrize(
@@ -210,9 +212,9 @@ def test_a_body_that_is_no_json_object_is_garbled(body):
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"error": "no"}', b'{"error": {"type": "x"}}', b"[]", b"null", b""])
-def test_an_error_body_that_is_not_the_services_gives_no_type(body):
+def test_an_error_body_that_is_not_the_services_is_of_something_on_the_way(body):
     error = api.error_of(STATUS, 400, {}, body)
-    assert isinstance(error, api.BadRequestError)
+    assert isinstance(error, api.TemporaryError)
     assert error.type == ""
     assert "no error object of the service" in str(error)
 

@@ -119,8 +119,6 @@ class SubmitsVideo(ModelMaxBaseOperator):
         try:
             answer = self.hook.get_status(kept.job)
         except (api.BadRequestError, api.NotFoundError) as error:
-            if not error.type:  # it is a gateway that says so
-                raise
             return self._unknown(kept, error, cleared)
         return f"FAILED: {answer.error}" if answer.status == api.FAILED else ""
 

@@ -240,7 +240,7 @@ def test_a_key_that_is_an_ordinary_word_does_not_spoil_a_good_answer(ask, connec
 
 def test_a_key_that_is_an_ordinary_word_is_not_shown_by_an_error_page(ask, connect, listener):
     listener.answer = answer(b"<html>Bearer veo was sent</html>", "400 Bad Request", "text/html")
-    with pytest.raises(api.BadRequestError, match=r"Bearer \*\*\* was sent"):
+    with pytest.raises(api.TemporaryError, match=r"Bearer \*\*\* was sent"):
         ask(connect(listener.url, "veo"))
 
 
