@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_modelmax import api, edge, polling
-from airflow_provider_modelmax.operators.download import LandsVideo, stem_of
+from airflow_provider_modelmax.operators.download import MOST_VIDEOS, LandsVideo, stem_of
 from airflow_provider_modelmax.operators.submit import SubmitsVideo
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
     def _take_up(self, context: Context, record: Record) -> Progress:
         kept = record.recall()
         if kept and self._is_still_good(record.state, kept):
+            if not kept.result:  # the destination may be another one by now
+                record.check(kept.job.request_id, MOST_VIDEOS)
             return self._announce(context, kept)
         order = self._checked_order()
         polling.check_deadline(edge.absolute(self.deadline, self.execution_timeout), edge.utcnow())

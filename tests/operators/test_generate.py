@@ -231,26 +231,46 @@ def test_clearing_a_finished_task_whose_video_is_gone_fetches_the_content_only(w
     assert counts(simulator) == [1, 1, 2]
 
 
-@pytest.mark.parametrize(("status", "attempts"), [(400, 1), (404, 1)])
-def test_clearing_a_task_whose_video_is_gone_everywhere_says_so(way, run, clear, simulator, tmp_path, status, attempts):
+@pytest.mark.parametrize("status", [400, 404, 410])
+def test_clearing_a_task_whose_video_is_gone_everywhere_says_so(way, run, clear, simulator, tmp_path, status):
     done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
     Path(done.xcom("generate")[0]).unlink()
     simulator.fault("content", "error", status=status, type="bad_request")
     assert clear(done).state == "failed"
     assert "ModelMax no longer has the video" in clear.output
     assert "clear the generate or submit task with regenerate_on_clear=True" in clear.output
-    assert counts(simulator) == [1, 1, 1 + attempts]
+    assert counts(simulator) == [1, 1, 2]
+
+
+@pytest.mark.parametrize("status", [400, 404, 410])
+def test_a_gateway_that_refuses_the_content_does_not_mean_that_it_is_gone(way, run, simulator, tmp_path, status):
+    simulator.fault("content", "error", status=status, html=True, times=2)
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    assert done.state == "success"
+    assert counts(simulator) == [1, 1, 3]
 
 
 def test_a_gateway_that_refuses_the_status_is_no_reason_to_submit_anew(way, run, clear, simulator, tmp_path):
     if not KEEPS_TASK_STATE:
         pytest.skip("Airflow keeps the state of a task since 3.3")
-    simulator.fault("status", "error", status=400, html=True, times=2)
-    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
-    assert done.state == "failed"
+    simulator.fault("submit", "stuck_queue")
+    done = run(f"generate_impatient_{way}", destination=f"{tmp_path}/videos/")
+    simulator.clear_faults()
+    simulator.fault("status", "error", status=400, html=True)
     assert clear(done).state == "failed"
-    assert clear(done).state == "success"
-    assert counts(simulator) == [1, 1, 1]
+    assert counts(simulator) == [1, 0, 0]
+
+
+def test_a_retry_to_another_destination_leaves_what_stands_there(way, run, clear, simulator, tmp_path):
+    if not KEEPS_TASK_STATE:
+        pytest.skip("Airflow keeps the state of a task since 3.3")
+    simulator.fault("submit", "stuck_queue")
+    done = run(f"generate_impatient_{way}", destination=f"{tmp_path}/clip.mp4")
+    (tmp_path / "theirs.mp4").write_bytes(b"theirs")
+    assert clear(done, destination=f"{tmp_path}/theirs.mp4").state == "failed"
+    assert "theirs.mp4 is taken by something else, and was left as it is" in clear.output
+    assert (tmp_path / "theirs.mp4").read_bytes() == b"theirs"
+    assert counts(simulator) == [1, 0, 0]
 
 
 def test_clearing_with_another_prompt_makes_another_video(way, run, clear, simulator, tmp_path):
