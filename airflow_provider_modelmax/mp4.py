@@ -127,8 +127,11 @@ def _check_nested(body: bytes | bytearray, nested: tuple[bytes, ...]) -> None:
 def _boxes(body: bytes | bytearray) -> Iterator[tuple[bytes, bytes]]:
     at = 0
     while at < len(body):
-        size, kind = int.from_bytes(body[at : at + 4], "big"), bytes(body[at + 4 : at + 8])
-        if size < 8 or at + size > len(body) or not _is_kind(kind):
+        size, kind, begin = int.from_bytes(body[at : at + 4], "big"), bytes(body[at + 4 : at + 8]), at + 8
+        if size == 1:
+            size, begin = int.from_bytes(body[at + 8 : at + 16], "big"), at + 16
+        end = at + size
+        if not begin <= end <= len(body) or not _is_kind(kind):
             raise BrokenVideoError("the video's index (moov) is damaged")
-        yield kind, bytes(body[at + 8 : at + size])
-        at += size
+        yield kind, bytes(body[begin:end])
+        at = end

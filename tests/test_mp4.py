@@ -200,6 +200,15 @@ def test_after_a_box_that_runs_to_the_end_anything_may_come() -> None:
     assert verdict(FTYP + MOOV + bytes(4) + b"mdat" + b"<html>" * 1000, 7) == "whole"
 
 
+def test_sizes_of_64_bits_in_the_index_are_read() -> None:
+    stbl = box64(b"stbl", box64(b"stsd"))
+    index = box64(b"mvhd") + box64(b"trak", box64(b"mdia", box64(b"minf", stbl)))
+    assert verdict(FTYP + box64(b"moov", index) + MDAT) == "whole"
+    assert "damaged" in verdict(FTYP + box64(b"moov", index.replace(stbl, stbl[:-1])) + MDAT)
+    assert "damaged" in verdict(FTYP + box64(b"moov", index + b"\0\0\0\1free" + (15).to_bytes(8, "big")) + MDAT)
+    assert "damaged" in verdict(FTYP + box64(b"moov", index + b"\0\0\0\1free") + MDAT)
+
+
 def test_an_index_that_runs_to_the_end_is_looked_into() -> None:
     begin, index = FTYP + MDAT, MOOV[8:]
     assert verdict(begin + b"\0\0\0\0moov" + index, 7) == "whole"
