@@ -30,6 +30,7 @@ def writing(final: Path) -> Iterator[BinaryIO]:
             yield file
             _flushed(file)
             part.replace(final)
+            _flush_name(final)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -49,6 +50,7 @@ def create(final: Path, data: bytes) -> None:
             raise
         except OSError:  # no hard links here
             _create_openly(final, data)
+        _flush_name(final)
         raise _Unpublished
 
 
@@ -65,6 +67,16 @@ def _create_openly(final: Path, data: bytes) -> None:
 def _flushed(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
+
+
+def _flush_name(final: Path) -> None:
+    """See to it that also after a power cut the file has its name, which is kept in its folder."""
+    with contextlib.suppress(OSError):  # a folder that may not be read, a file system that cannot: the file is there
+        folder = os.open(final.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def try_out(final: Path) -> None:

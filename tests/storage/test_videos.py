@@ -14,7 +14,7 @@ import pytest
 from fsspec.spec import AbstractBufferedFile
 from s3fs import S3FileSystem
 
-from airflow_provider_modelmax import storage
+from airflow_provider_modelmax import local_file, storage
 from airflow_provider_modelmax.mp4 import BrokenVideoError
 from airflow_provider_modelmax.storage import (
     create_json,
@@ -210,6 +210,22 @@ def test_memory_stays_flat_while_64_mib_stream_through(store: Store) -> None:
     tracemalloc.stop()
     assert size_of(store.uri("x.mp4")) == len(head) + 64 * MEBI
     assert peak < 40 * MEBI
+
+
+def test_the_name_of_a_local_file_survives_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[tuple[Path, bool]] = []
+    fsync = os.fsync
+
+    def watched(fd: int) -> None:
+        path = Path(f"/dev/fd/{fd}").resolve()
+        flushed.append((path, path == tmp_path and (tmp_path / "x.mp4").exists()))
+        fsync(fd)
+
+    monkeypatch.setattr(local_file.os, "fsync", watched)
+    save_video(f"{tmp_path}/x.mp4", [SMALL])
+    assert create_json(f"{tmp_path}/x.json", {})
+    assert [path == tmp_path for path, _ in flushed] == [False, True] * 2  # a file, then the folder with its name
+    assert flushed[1] == (tmp_path, True)
 
 
 def test_a_name_as_long_as_the_file_system_allows_is_written(tmp_path: Path) -> None:
