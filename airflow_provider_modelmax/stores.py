@@ -141,7 +141,10 @@ def _local(uri: str) -> Path:
     scheme, host = _split(uri)
     if scheme and host:
         raise DestinationError(f"{uri} names the host {host!r}. Write file:/// and the path from the root.")
-    path = Path(uri[len(scheme) + 1 :].removeprefix("//") if scheme else uri).expanduser().absolute()
+    try:
+        path = Path(uri[len(scheme) + 1 :].removeprefix("//") if scheme else uri).expanduser().absolute()
+    except RuntimeError as error:
+        raise DestinationError(f"{uri}: {error} Write the path from the root.") from error
     return Path("/", *path.parts[1:])  # two slashes at the start would make the first folder a host again
 
 

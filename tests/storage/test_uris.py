@@ -171,6 +171,11 @@ def test_a_file_uri_with_a_host_is_refused(uri: str) -> None:
         save_video(uri, [SMALL])
 
 
+def test_a_home_of_nobody_is_refused() -> None:
+    with pytest.raises(DestinationError, match=r"~nosuchuser/x.mp4: .* Write the path from the root"):
+        save_video("~nosuchuser/x.mp4", [SMALL])
+
+
 def test_something_else_in_the_way_of_a_local_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(OLD)
     (tmp_path / "folder.mp4").mkdir()
