@@ -15,8 +15,8 @@ _END = object()
 def read_ahead(chunks: Iterable[bytes], most: int) -> Iterator[Iterator[bytes]]:
     """Yield an iterator over ``chunks`` of which up to ``most`` are read before they are asked for.
 
-    What reading raises is raised where the chunk would have come. After the block nothing is read any more; a read
-    that is under way then ends with its connection.
+    What reading raises is raised where the chunk would have come. After the block no read begins; one that is under
+    way goes on until it has its bytes or its own timeout ends it, and whoever closes its connection waits for that.
     """
     ahead: queue.Queue[Any] = queue.Queue(most)
     stopped = threading.Event()

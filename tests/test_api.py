@@ -166,7 +166,7 @@ def test_a_status_that_is_not_documented_is_one_of_the_known_errors(status, erro
 
 @pytest.mark.parametrize("status", [404, 410])
 def test_not_found_in_the_services_own_words_is_about_what_was_asked_for(status):
-    with pytest.raises(api.NotFoundError, match="not_found: no such job. ModelMax does not know this") as caught:
+    with pytest.raises(api.NotFoundError, match=r"not_found: no such job\. ModelMax does not know this") as caught:
         read(STATUS, {"error": {"type": "not_found", "message": "no such job"}}, status)
     assert "Check the id, and the host of the ModelMax connection." in str(caught.value)
     assert (caught.value.status, caught.value.type) == (status, "not_found")
