@@ -62,7 +62,7 @@ class Wait:
     :param heard: when the service last gave an answer that could be understood
     :param silent_since: when the first of the calls ended that had no such answer since; None when the last one had
     :param status: the last status, None before the first answer
-    :param since: when that status was first seen
+    :param since: when that status was first seen; of statuses that the contract does not know, the first one
     :param running_since: when the job was first seen out of the queue
     :param reason: the service's reason when the status is FAILED
     :param trouble: what the last status call ended in, None when it was answered
@@ -102,6 +102,8 @@ class Wait:
         known = self._with(heard=now, status=answer.status, reason=answer.error, trouble=None, silent_since=None)
         if answer.status == self.status:
             return known
+        if self.status and self.status not in STATUSES and answer.status not in STATUSES:
+            return known  # one after another: the patience is for all of them together
         running = self.running_since or (None if answer.status == IN_QUEUE else now)
         first = self.status is None and answer.status == IN_QUEUE  # there it was from the start
         return known._with(
@@ -208,8 +210,8 @@ class Wait:
             return f"Gave up asking for job {self.request_id}, unanswered for {SILENCE_LIMIT}: {self.trouble} {last}."
         if self.status and self.status not in STATUSES and now - self.since >= UNKNOWN_STATUS_LIMIT:
             return (
-                f"Gave up asking for job {self.request_id}: for {UNKNOWN_STATUS_LIMIT} its status has been "
-                f"{self.status!r}, which is none of {', '.join(sorted(STATUSES))}."
+                f"Gave up asking for job {self.request_id}: for {UNKNOWN_STATUS_LIMIT} its status, by now "
+                f"{self.status!r}, has been none of {', '.join(sorted(STATUSES))}."
             )
         return None
 

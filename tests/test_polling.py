@@ -108,7 +108,7 @@ def test_what_asking_again_cannot_mend_ends_the_wait_at_once(error):
         (after((HOUR - 60, "IN_PROGRESS"), (HOUR - 5, BUSY)), HOUR, True, "its last status was IN_PROGRESS (busy.)."),
         (after((1, BUSY)), SILENCE + 1, False, "unanswered for 0:15:00: busy. no status was seen."),
         (after((1, "IN_QUEUE"), (2, RESET)), SILENCE + 2, False, "reset. its last status was IN_QUEUE."),
-        (after((1, "PAUSED")), UNKNOWN + 1, False, "for 0:02:00 its status has been 'PAUSED', which is none of"),
+        (after((1, "PAUSED")), UNKNOWN + 1, False, "for 0:02:00 its status, by now 'PAUSED', has been none of"),
         (after((1, "PAUSED"), (60, "PAUSED")), UNKNOWN + 1, False, "COMPLETED, FAILED, IN_PROGRESS, IN_QUEUE"),
     ],
 )
@@ -134,10 +134,16 @@ def test_a_silence_begins_with_the_first_call_that_has_no_answer():
     assert isinstance(wait.failed(RESET, at(4 * SILENCE)).next_step(at(4 * SILENCE)), Over)
 
 
-def test_a_change_of_status_starts_the_patience_with_unknown_ones_anew():
-    wait = after((1, "PAUSED"), (UNKNOWN, "WARMING_UP"))
-    assert isinstance(wait.next_step(at(2 * UNKNOWN - 1)), AskAgain)
-    assert "'WARMING_UP'" in wait.next_step(at(2 * UNKNOWN)).error.why
+def test_the_patience_with_unknown_statuses_is_for_all_of_them_together():
+    wait = after((1, "IN_QUEUE"), (2, "PAUSED"), (UNKNOWN, "WARMING_UP"))
+    assert isinstance(wait.next_step(at(UNKNOWN + 1)), AskAgain)
+    assert "its status, by now 'WARMING_UP', has been none of" in wait.next_step(at(UNKNOWN + 2)).error.why
+
+
+def test_a_known_status_starts_the_patience_with_unknown_ones_anew():
+    wait = after((1, "PAUSED"), (UNKNOWN, "IN_PROGRESS"), (UNKNOWN + 5, "PAUSED"))
+    assert isinstance(wait.next_step(at(2 * UNKNOWN + 4)), AskAgain)
+    assert isinstance(wait.next_step(at(2 * UNKNOWN + 5)), Over)
 
 
 def test_an_answer_after_trouble_clears_the_trouble():

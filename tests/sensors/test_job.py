@@ -69,7 +69,7 @@ def poke(job: api.Job, store: Store) -> Callable[..., bool]:
 
 ODD = [
     ({"kind": "error", "status": 503}, "unanswered for"),
-    ({"kind": "unknown_status", "value": "PAUSED"}, "its status has been 'PAUSED'"),
+    ({"kind": "unknown_status", "value": "PAUSED"}, "its status, by now 'PAUSED', has been"),
 ]
 
 

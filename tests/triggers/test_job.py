@@ -206,7 +206,7 @@ def test_a_status_url_on_another_host_ends_the_wait_and_the_key_stays_at_home(jo
     [
         ({"kind": "error", "status": 503}, "unanswered for"),
         ({"kind": "reset"}, "unanswered for"),
-        ({"kind": "unknown_status", "value": "PAUSED"}, "its status has been 'PAUSED'"),
+        ({"kind": "unknown_status", "value": "PAUSED"}, "its status, by now 'PAUSED', has been"),
     ],
 )
 def test_a_service_that_cannot_be_understood_is_given_up(job, simulator, monkeypatch, fault, words):
