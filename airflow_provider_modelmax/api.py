@@ -25,6 +25,7 @@ Everything that can go wrong is one tree; each class says what its user does nex
 from __future__ import annotations
 
 import json as jsonlib
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -59,11 +60,25 @@ _MAX_NAME, _MAX_REASON, _MAX_PAID = 100, 1000, 10_000
 T = TypeVar("T")
 
 
+def storable(text: str) -> str:
+    """Return a text that Airflow can send, log and store: half a surrogate pair, or NUL, becomes ``?``.
+
+    An event with one of them ends the whole triggerer, and a log line the task's process (seen on Airflow 3.3.2).
+    """
+    return text.encode(errors="replace").decode().replace("\0", "?")
+
+
 class ModelMaxError(Exception):
-    """The root of everything that this provider raises about the service."""
+    """The root of everything that this provider raises about the service.
+
+    :param message: what happened, and what to do next
+    """
 
     retry_after: float | None = None
     """Seconds to wait, where the service's answer asked for that."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(storable(message))
 
 
 class InvalidInputError(ModelMaxError, ValueError):
@@ -550,9 +565,26 @@ def _reason(answer: Mapping[str, Any]) -> str | None:
 def _json(body: bytes) -> Any:
     """Return what ``body`` holds, None when it is no JSON (RecursionError: nested without end)."""
     try:
-        return jsonlib.loads(body)
+        held = jsonlib.loads(body, parse_float=_finite, parse_constant=_finite)
+        return held if body.isascii() and b"\\u" not in body else _storable(held)
     except (ValueError, RecursionError):
         return None
+
+
+def _finite(number: str) -> float | None:
+    """Return a number that is JSON again: NaN and infinity cannot be kept (1e999 is one)."""
+    value = float(number)
+    return value if math.isfinite(value) else None
+
+
+def _storable(held: Any) -> Any:
+    if isinstance(held, str):
+        return storable(held)
+    if isinstance(held, list):
+        return [_storable(each) for each in held]
+    if isinstance(held, dict):
+        return {storable(name): _storable(each) for name, each in held.items()}
+    return held
 
 
 def _json_text(value: object) -> str:

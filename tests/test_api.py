@@ -272,6 +272,16 @@ def test_a_result_that_cannot_be_used_is_told_at_length():
     assert len(str(caught.value)) < 10_500
 
 
+@pytest.mark.parametrize(
+    "odd", [b'"720p\\u0000"', b'"\\ud83d"', b'{"\\ud83d": 1}', b"NaN", b"-Infinity", b"1e999", b'"\xed\xa0\xbd"']
+)
+def test_whatever_a_paid_result_says_can_be_stored(odd):
+    body = json.dumps({**samples.load("result_completed").json, "usage": {"video_seconds": 7}}).encode()
+    usage = read(RESULT, body.replace(b"7}", odd + b"}")).usage
+    stored = json.dumps(usage, ensure_ascii=False, allow_nan=False).encode()
+    assert b"\\u0000" not in stored
+
+
 @pytest.mark.parametrize(("field", "odd"), [("usage", ...), ("usage", None), ("usage", "8 s"), ("model", ...)])
 def test_a_paid_result_is_not_lost_over_model_or_usage(field, odd):
     answer = {key: value for key, value in {**GOOD["result"][1], field: odd}.items() if value is not ...}

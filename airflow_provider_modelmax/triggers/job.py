@@ -7,7 +7,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -55,13 +55,14 @@ class JobEvent:
         outcome, message = _outcome(error)
         queued, generating = wait.times(now)
         status = error.status if isinstance(error, api.ServiceError) else 0
-        return cls(wait.request_id, outcome, message, round(queued, 1), round(generating, 1), status)
+        return cls(wait.request_id, outcome, api.storable(message), round(queued, 1), round(generating, 1), status)
 
     @classmethod
     def from_dict(cls, event: Mapping[str, Any] | None) -> JobEvent:
-        """Read what :meth:`as_dict` wrote."""
-        nothing = {"request_id": "?", "outcome": "error", "message": "The trigger sent no event. Clear the task."}
-        return cls(**(event or nothing))
+        """Read what :meth:`as_dict` wrote, of a triggerer that may be of another version."""
+        if not isinstance(event, Mapping) or not {"request_id", "outcome"} <= event.keys():
+            return cls("?", "error", "The trigger sent no event that can be read. Clear the task.")
+        return cls(**{each.name: event[each.name] for each in fields(cls) if each.name in event})
 
     def as_dict(self) -> dict[str, Any]:
         """Return the payload of the trigger event."""
@@ -83,7 +84,9 @@ class JobEvent:
             raise api.JobNotOverError(self.request_id, self.message, timed_out=self.outcome == "timed_out")
         if self.outcome == "refused":
             raise api.refusal(self.message, self.status)
-        raise api.ModelMaxError(self.message)
+        if self.outcome == "error":
+            raise api.ModelMaxError(self.message)
+        raise api.ModelMaxError(f"The wait for job {self.request_id} ended in {self.outcome!r}: {self.message}")
 
 
 class ModelMaxJobTrigger(BaseTrigger):
@@ -151,6 +154,7 @@ class ModelMaxJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for the job, and yield how the wait ended."""
+        begun = time.monotonic()
         wait = polling.Wait.begin(
             self.request_id,
             deadline=self.deadline,
@@ -167,7 +171,7 @@ class ModelMaxJobTrigger(BaseTrigger):
             event = JobEvent.of(wait, error, _now())
         finally:
             await hook.aclose()
-        await asyncio.sleep((wait.started + FIRST_EVENT - _now()).total_seconds())
+        await asyncio.sleep(begun + FIRST_EVENT.total_seconds() - time.monotonic())
         yield TriggerEvent(event.as_dict())  # type: ignore[no-untyped-call]
 
     def _first_call(self, wait: polling.Wait) -> float:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from airflow.triggers.base import TriggerEvent
 
@@ -20,6 +21,7 @@ from airflow_provider_modelmax.simulator import Simulator
 from airflow_provider_modelmax.triggers import job as module
 from airflow_provider_modelmax.triggers.job import FIRST_EVENT, JobEvent, ModelMaxJobTrigger
 from tests.airflow_versions import deserialize, encode_trigger, serialize, smart_decode_trigger_kwargs
+from tests.hooks.conftest import Listener
 
 PROMPT = "a very secret boat"
 
@@ -283,9 +285,56 @@ def test_an_error_of_our_own_ends_in_an_event_too(modelmax_conn, simulator, requ
     assert simulator.ledger.calls() == []
 
 
-def test_a_worker_without_an_event_says_so():
+OK, JSON = b"HTTP/1.1 200 OK\r\n", b"Content-Type: application/json\r\n"
+UNSTORABLE = {
+    "reason": (OK + JSON, b'{"request_id": "id", "status": "FAILED", "error": "cut \\ud83d, \\u0000"}', "cut ?, ?"),
+    "raw bytes": (OK + JSON, b'{"request_id": "id", "status": "FAILED", "error": "cut \xed\xa0\xbd"}', "cut ?"),
+    "any JSON": (
+        OK + JSON,
+        b'{"request_id": "id", "status": "FAILED", "error": {"\\u0000": ["\\ud83d"]}}',
+        '{"?": ["?"]}',
+    ),
+    "a status": (OK + JSON, b'{"request_id": "id", "status": "\\ud83d\\u0000"}', "'??'"),
+    "a sentence": (
+        b"HTTP/1.1 401 No\r\n" + JSON,
+        b'{"error": {"type": "unauthorized", "message": "\\ud83d\\u0000"}}',
+        "unauthorized: ??",
+    ),
+    "a redirect": (b"HTTP/1.1 302 Found\r\nLocation: http://b\xfccher.example/\r\n", b"", "redirects to b"),
+    "a type": (OK + b"Content-Type: text/\xfc\r\n", b"hello", "(text/"),
+}
+
+
+@pytest.mark.parametrize("case", UNSTORABLE)
+def test_whatever_the_service_says_the_event_can_be_sent_and_stored(monkeypatch, case):
+    """Else the whole triggerer dies, and again whenever it is started (seen on Airflow 3.3.2)."""
+    head, body, said = UNSTORABLE[case]
+    monkeypatch.setattr(polling, "SILENCE_LIMIT", timedelta(seconds=0.1))
+    monkeypatch.setattr(polling, "UNKNOWN_STATUS_LIMIT", timedelta(seconds=0.1))
+    with Listener(head + b"Content-Length: %d\r\n\r\n" % len(body) + body) as service:
+        connection = {"conn_type": "modelmax", "host": service.url, "password": "sk-1"}
+        monkeypatch.setenv("AIRFLOW_CONN_MODELMAX_DEFAULT", json.dumps(connection))
+        (event,) = asyncio.run(events_of(trigger(api.Job.of({"model": "veo-3.1", "request_id": "id"}))))
+    assert said in event.payload["message"]
+    assert b"\0" not in msgspec.msgpack.encode(event.payload["message"])
+
+
+def test_an_event_of_an_error_of_our_own_can_be_sent_and_stored():
+    now = datetime.now(timezone.utc)
+    wait = polling.Wait.begin("id", deadline=now, poll_interval=1, now=now)
+    assert JobEvent.of(wait, ValueError("\ud83d\0"), now).message == "ValueError: ??"
+
+
+@pytest.mark.parametrize("event", [None, {}, [], {"request_id": "id"}, {"outcome": "completed"}])
+def test_a_worker_without_an_event_that_it_can_read_says_so(event):
     with pytest.raises(api.ModelMaxError, match="The trigger sent no event"):
-        JobEvent.from_dict(None).raise_for_outcome()
+        JobEvent.from_dict(event).raise_for_outcome()
+
+
+def test_an_event_of_a_newer_triggerer_is_read_as_far_as_it_is_known():
+    JobEvent.from_dict({"request_id": "id", "outcome": "completed", "more": 1}).raise_for_outcome()
+    with pytest.raises(api.ModelMaxError, match="ended in 'paused'"):
+        JobEvent.from_dict({"request_id": "id", "outcome": "paused", "more": 1}).raise_for_outcome()
 
 
 # What it does while it waits
@@ -298,6 +347,21 @@ def test_no_event_comes_sooner_than_airflow_can_take_it(job, simulator, monkeypa
     begin = time.monotonic()
     assert fire(trigger(job)).outcome == "completed"
     assert time.monotonic() - begin > 0.5
+
+
+def test_a_clock_that_is_set_back_keeps_no_event_back(job, simulator, monkeypatch):
+    simulator.settings.run_seconds = 0
+    slept, clock, back = [], time.time, [0.0]
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        back[0] = 3600.0
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: clock() - back[0], monotonic=time.monotonic))
+    monkeypatch.setattr(module, "_now", lambda: datetime.fromtimestamp(clock() - back[0], timezone.utc))
+    monkeypatch.setattr(module, "asyncio", SimpleNamespace(sleep=sleep))
+    assert fire(trigger(job)).outcome == "completed"
+    assert max(slept) < 10
 
 
 def test_an_error_comes_no_sooner_than_airflow_can_take_it(job, simulator, monkeypatch):
