@@ -163,11 +163,18 @@ class LandsVideo(ModelMaxBaseOperator):
                 "manifest": landing.record.destination.manifest,
             }
             if not fetched.is_of(progress.job.request_id):  # another execution of this task has paid for its own job
-                context["ti"].xcom_push(key="request_id", value=fetched.job.request_id)
-            for key, value in bill.items():  # before the videos land: a task that fails at that has paid all the same
-                context["ti"].xcom_push(key=key, value=value)
+                self._push(context, {"request_id": fetched.job.request_id})
+            self._push(context, bill)  # before the videos land: a task that fails at that has paid all the same
             self._progress = landed = landing.land(fetched)
         return self._hand_over(context, landed, bill)
+
+    def _push(self, context: Context, xcoms: Mapping[str, Any]) -> None:
+        """Push what is news to others only: it must not stand between a paid result and its videos."""
+        for key, value in xcoms.items():
+            try:
+                context["ti"].xcom_push(key=key, value=value)
+            except Exception as error:
+                self.log.warning("XCom %s could not be pushed: %s", key, error)
 
     def _hand_over(self, context: Context, landed: Progress, bill: dict[str, Any]) -> list[str]:
         from airflow_provider_modelmax.lineage import tell_collector, tell_outlets  # noqa: PLC0415 - not at DAG parse

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from airflow_provider_modelmax import lineage
 from tests.airflow_versions import KEEPS_TASK_STATE
@@ -71,6 +72,32 @@ def test_a_task_that_has_paid_and_cannot_land_tells_the_bill(way, run, simulator
     assert done.state == "failed"
     assert done.xcom("generate", "usage")["video_seconds"] == 1
     assert json.loads(Path(done.xcom("generate", "manifest")).read_text())["phase"] == "fetched"
+
+
+def test_an_xcom_that_airflow_does_not_take_keeps_no_paid_video_from_landing(
+    way, run, simulator, tmp_path, monkeypatch
+):
+    push = RuntimeTaskInstance.xcom_push
+
+    def refuse(self: object, key: str, value: object) -> None:
+        if key == "usage":
+            raise RuntimeError("the API server is gone")
+        push(self, key, value)
+
+    monkeypatch.setattr(RuntimeTaskInstance, "xcom_push", refuse)
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    assert done.state == "success", done.output
+    assert "XCom usage could not be pushed: the API server is gone" in done.output
+    assert done.xcom("generate", "manifest")
+
+
+@pytest.mark.parametrize("odd", ["720p\0", "720p\ud83d", 10**30])
+def test_a_bill_that_airflow_cannot_store_keeps_no_paid_video_from_landing(way, run, simulator, tmp_path, odd):
+    simulator.fault("result", "set_field", field="usage.video_resolution", value=odd)
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    assert done.state == "success", done.output
+    assert set(landed(tmp_path / "videos").values()) == served(simulator)
+    assert counts(simulator) == [1, 1, 1]
 
 
 def test_a_task_that_has_landed_does_not_fail_over_lineage(way, run, simulator, tmp_path, monkeypatch):
