@@ -144,13 +144,13 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         store = self._store(context)
         kept = store.get(KEPT_WAIT) if store is not None else None
         self._keeps = bool(kept)
-        return wait.taken_over(kept) if kept else wait
+        return wait.taken_over(kept) if kept and kept.get("try_number") == context["ti"].try_number else wait
 
     def _keep(self, context: Context, wait: polling.Wait | None) -> None:
         """Keep what the next process needs, or drop it. Each call of the store takes 20-35 ms: only when it matters."""
         store = self._store(context)
         if store is not None and wait:
-            store.set(KEPT_WAIT, wait.kept())
+            store.set(KEPT_WAIT, {**wait.kept(), "try_number": context["ti"].try_number})
         elif store is not None and self._keeps:
             store.delete(KEPT_WAIT)
         self._keeps = bool(wait)

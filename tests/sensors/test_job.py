@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,9 +61,9 @@ def job(modelmax_conn: str, simulator: Simulator) -> api.Job:
 def poke(job: api.Job, store: Store) -> Callable[..., bool]:
     """Poke once, in a process of its own as far as the sensor can tell."""
 
-    def poke(mode: str = "reschedule") -> bool:
+    def poke(mode: str = "reschedule", try_number: int = 1) -> bool:
         sensor = ModelMaxVideoSensor(task_id="wait", job=job.as_dict(), mode=mode, deferrable=False)
-        return sensor.poke({"task_state_store": store}).is_done
+        return sensor.poke({"task_state_store": store, "ti": SimpleNamespace(try_number=try_number)}).is_done
 
     return poke
 
@@ -128,6 +129,16 @@ def test_what_was_kept_is_dropped_when_the_job_is_completed(poke, store, simulat
     poke()
     simulator.fault("status", "set_field", field="status", value="COMPLETED")
     assert poke() is True
+    assert store.kept == {}
+
+
+def test_what_a_try_kept_that_was_killed_is_nothing_to_the_next_one(poke, store, simulator, monkeypatch):
+    monkeypatch.setattr(polling, "SILENCE_LIMIT", timedelta(seconds=0.3))
+    simulator.fault("status", "reset", times=2)
+    poke()
+    time.sleep(0.3)
+    assert poke(try_number=2) is False
+    assert poke(try_number=2) is False
     assert store.kept == {}
 
 
