@@ -33,6 +33,9 @@ SILENCE_LIMIT = timedelta(minutes=15)
 UNKNOWN_STATUS_LIMIT = timedelta(minutes=2)
 """How long a status that the contract does not know is waited out: it may be a new one on the way to COMPLETED."""
 
+_LONGEST = timedelta(days=36_500)
+"""Much longer, and the end would lie beyond the calendar."""
+
 HOPELESS = (BadRequestError, UnauthorizedError, InsufficientBalanceError, ForeignUrlError)
 """Errors of a status call that asking again cannot mend."""
 
@@ -226,13 +229,13 @@ def check_deadline_argument(deadline: object) -> timedelta | datetime:
 
     :raises InvalidInputError: when it is neither a timedelta above 0 nor a datetime with a time zone
     """
-    if isinstance(deadline, timedelta) and deadline > timedelta(0):
+    if isinstance(deadline, timedelta) and timedelta(0) < deadline <= _LONGEST:
         return deadline
     if isinstance(deadline, datetime):
         return with_zone(deadline)
     raise InvalidInputError(
-        f"deadline is {deadline!r}, but must be a timedelta above 0, such as timedelta(hours=1), "
-        "or a datetime with a time zone."
+        f"deadline is {deadline!r}, but must be a timedelta above 0 and of {_LONGEST.days:,} days at most, such as "
+        "timedelta(hours=1), or a datetime with a time zone."
     )
 
 
