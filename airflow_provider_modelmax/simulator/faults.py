@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .fault_kinds import KINDS, fill_params
+from .fault_kinds import KINDS, fill_params, takes_text
+from .jobs import STATUSES
+from .readers import text
 from .routes import CALLS
-from .settings import span
+
+TEXTS = ("request_id", "model", "prompt")
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,17 @@ class Fault:
         for name, number in (("times", self.times), ("after", self.after)):
             if number is not None and (type(number) is not int or number < 0):
                 raise ValueError(f"{name} must be a count")
-        if self.kind == "timing":
-            for value in self.params.values():
-                span(0 if value is None else value)
+        self._check_who()
+
+    def _check_who(self) -> None:
+        for name in TEXTS:
+            if getattr(self, name) is not None:
+                text(name, getattr(self, name))
+        if self.when not in (None, *STATUSES):
+            raise ValueError(f"when must be one of {', '.join(STATUSES)}")
+        early = [name for name in ("request_id", "when") if getattr(self, name) is not None]
+        if early and (self.stage == "job" or self.call == "submit"):
+            raise ValueError(f"{early[0]} is not known at a submit: this fault would never strike")
 
     @property
     def stage(self) -> str:
@@ -134,20 +145,29 @@ def read_fault(value: Mapping[str, Any]) -> Fault:
     return Fault(**{name: value[name] for name in OWN if name in value}, params={**inner, **outer})
 
 
-def parse_fault(text: str) -> Fault:
+def parse_fault(written: str) -> Fault:
     """Read a fault from a command line: JSON, or `content:cut_body:times=1`."""
-    if text.lstrip().startswith("{"):
-        return read_fault(json.loads(text))
+    if written.lstrip().startswith("{"):
+        return read_fault(_json(written))
     # A colon inside a value (a URL) is no separator: only one before NAME= is.
-    call, _, rest = text.partition(":")
+    call, _, rest = written.partition(":")
     kind, *settings = re.split(r":(?=[a-z_]+=)", rest)
     if not kind or "=" in kind:
-        raise ValueError(f"not a fault: {text!r} (write CALL:KIND or CALL:KIND:name=value)")
+        raise ValueError(f"not a fault: {written!r} (write CALL:KIND or CALL:KIND:name=value)")
     pairs = (each.partition("=") for each in settings)
-    return read_fault({"call": call, "kind": kind, **{name: _value(raw) for name, _, raw in pairs}})
+    return read_fault({"call": call, "kind": kind, **{name: _value(kind, name, raw) for name, _, raw in pairs}})
 
 
-def _value(raw: str) -> Any:
+def _json(written: str) -> Any:
+    try:
+        return json.loads(written)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not a fault: {written!r} is no JSON ({error})") from None
+
+
+def _value(kind: str, name: str, raw: str) -> Any:
+    if name in (*TEXTS, "when") or takes_text(kind, name):
+        return raw
     try:
         return json.loads(raw)
     except ValueError:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .orders import Order
 
 POLICY = "content policy violation"
-FINAL = ("COMPLETED", "FAILED")
+STATUSES = ("IN_QUEUE", "IN_PROGRESS", "COMPLETED", "FAILED")
 
 # (seconds after the submit, status from then on)
 Plan = tuple[tuple[float, str], ...]

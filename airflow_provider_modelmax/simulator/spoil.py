@@ -42,14 +42,14 @@ def retry_after(value: object) -> Headers:
 
 
 def _error(params: Mapping[str, Any]) -> Answer:
-    headers, status = retry_after(params["retry_after"]), int(params["status"])
+    headers, status = retry_after(params["retry_after"]), params["status"]
     if params["html"]:
         return gateway_answer(status, headers)
     return error_answer(status, params["message"] or "injected fault", params["type"], headers)
 
 
 def _redirect(params: Mapping[str, Any]) -> Answer:
-    return gateway_answer(int(params["status"]), (("location", params["to"]),))
+    return gateway_answer(params["status"], (("location", params["to"]),))
 
 
 def _html(_: Mapping[str, Any]) -> Answer:
@@ -119,12 +119,12 @@ def _json(answer: Answer) -> dict[str, Any] | None:
 
 def _walk(value: Any, field: str, change: Callable[[Any, Any], None]) -> None:
     """Change what stands at `data.0.url`; where the way is not there, nothing happens."""
-    *way, last = (int(part) if part.isdigit() else part for part in field.split("."))
     try:
+        *way, last = (int(part) if part.isdecimal() else part for part in field.split("."))
         for part in way:
             value = value[part]
         change(value, last)
-    except (KeyError, IndexError, TypeError):
+    except (KeyError, IndexError, TypeError, ValueError):
         return
 
 

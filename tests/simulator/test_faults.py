@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -308,24 +309,74 @@ def test_a_fault_is_read_from_text(text, fault):
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "words"),
     [
-        "cut_body",
-        "content:cut_body=1",
-        "content:nonsense",
-        "nonsense:reset",
-        "status:fail_job",
-        "any:reset:depth=3",
-        "any:redirect",
-        "any:reset:times=-1",
-        "any:reset:after=x",
-        "submit:timing:run_seconds=abc",
-        "{",
+        ("cut_body", "CALL:KIND"),
+        ("content:cut_body=1", "CALL:KIND"),
+        ("content:nonsense", "no such fault: nonsense"),
+        ("nonsense:reset", "no such call: nonsense"),
+        ("status:fail_job", "call must be submit"),
+        ("any:reset:depth=3", "reset has no depth"),
+        ("any:redirect", "redirect needs to"),
+        ("any:reset:times=-1", "times must be a count"),
+        ("any:reset:after=x", "after must be a count"),
+        ("any:reset:when=DONE", "when must be one of IN_QUEUE"),
+        ("submit:fail_job:when=FAILED", "when is not known at a submit"),
+        ("submit:error:request_id=x", "request_id is not known at a submit"),
+        ("{", "not a fault: '{' is no JSON"),
+        ('{"kind": [1]}', "no such fault: [1]"),
+        ('{"kind": "reset", "prompt": 2024}', "prompt must be text"),
     ],
 )
-def test_a_fault_that_means_nothing_is_refused(text):
-    with pytest.raises(ValueError, match=r"."):
+def test_a_fault_that_means_nothing_is_refused(text, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
         parse_fault(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("any:error:status=abc", "status must be an HTTP status"),
+        ("any:error:status=99", "status must be an HTTP status"),
+        ("any:error:status=204", "status must be an HTTP status"),
+        ("any:error:status=1000", "status must be an HTTP status"),
+        ("any:error:html=1", "html must be true or false"),
+        ("any:error:retry_after=date+x", "retry_after must be"),
+        ("any:error:retry_after=date+1e99", "retry_after must be"),
+        ("any:slow_answer:seconds=x", "seconds must be a number of seconds"),
+        ("any:slow_answer:seconds=-1", "seconds must be a number of seconds"),
+        ("any:slow_answer:seconds=NaN", "seconds must be a number of seconds"),
+        ("any:cut_json:bytes=1.5", "bytes must be a whole number"),
+        ("content:cut_body:bytes=-5", "bytes must be a whole number"),
+        ("content:slow_body:bytes_per_second=0", "bytes_per_second must be more than 0"),
+        ("content:corrupt_body:offset=x", "offset must be a whole number"),
+        ("submit:timing:run_seconds=abc", "run_seconds must be a span of seconds"),
+        ('{"kind": "redirect", "to": 5}', "to must be text on one line"),
+        ('{"kind": "redirect", "to": "x\\r\\ny: z"}', "to must be text on one line"),
+        ('{"kind": "missing_field", "field": 3}', "field must be text"),
+        ('{"kind": "fail_job", "error": 5}', "error must be text"),
+        ('{"kind": "fail_job", "error": "\\ud800"}', "error must be text"),
+    ],
+)
+def test_a_parameter_that_cannot_work_is_refused_by_its_name(text, words):
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}"):
+        parse_fault(text)
+
+
+def test_a_value_that_is_no_json_cannot_be_set():
+    with pytest.raises(ValueError, match="value must be JSON"):
+        Fault("set_field", params={"field": "status", "value": object()})
+
+
+@pytest.mark.parametrize("name", ["error", "prompt", "model"])
+def test_text_that_looks_like_a_number_stays_text(name):
+    fault = parse_fault(f"submit:fail_job:{name}=2024")
+    assert {**vars(fault), **fault.params}[name] == "2024"
+
+
+def test_a_fault_can_be_meant_for_a_prompt_with_a_number(client, sim):
+    sim.add_fault(parse_fault("submit:error:prompt=2024:status=502"))
+    assert [client.submit(prompt).status_code for prompt in ("a boat", "a boat of 2024")] == [202, 502]
 
 
 def test_a_fault_is_an_object():
