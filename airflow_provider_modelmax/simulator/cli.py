@@ -12,8 +12,9 @@ import threading
 from .fault_kinds import describe
 from .faults import parse_fault
 from .page import connection
+from .readers import span
 from .server import Simulator, is_loopback
-from .settings import DEFAULT_KEY, span
+from .settings import DEFAULT_KEY
 
 PROG = "python -m airflow_provider_modelmax.simulator"
 EPILOG = f"""\

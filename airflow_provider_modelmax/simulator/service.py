@@ -14,7 +14,7 @@ from .film import Film, pick_range
 from .jobs import Job
 from .ledger import KEEP_CALLS, Call, Ledger, Video
 from .orders import Order, RefusedError, read_order
-from .settings import Settings, span
+from .readers import span
 from .studio import Studio, scenes
 from .wire import Answer, Headers, Request, error_answer, gateway_answer, json_answer
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .faults import Fault
     from .routes import Route
+    from .settings import Settings
     from .studio import Reel
 
 BIG_BODY = 64 * 1024  # from here on a body is read in a thread, so that status calls do not wait

@@ -1,69 +1,68 @@
-"""What can be set while the service runs, and how a span of seconds is written. No I/O."""
+"""What can be set while the service runs. No I/O."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
+
+from .readers import Reader, Span, count, flag, number, some_text, span_of_seconds, texts
 
 DEFAULT_KEY = "sk-simulator"
 SMALLEST_FILLER = 16  # the header of a box
 
-Span = float | str | tuple[float, float] | list[float]
+
+def filler(name: str, value: Any) -> int:
+    """Read the size of a `free` box, or 0 for none."""
+    size = count(name, value)
+    if 0 < size < SMALLEST_FILLER:
+        raise ValueError(f"{name} must be 0 or at least {SMALLEST_FILLER}")
+    return size
+
+
+def setting(default: Any, about: str, read: Reader) -> Any:
+    """Lay out a field: the command line and the reference say what it is `about`, and `read` refuses what cannot work.
+
+    :param default: What it is when nobody sets it.
+    :param about: What it does, in a few words.
+    :param read: What turns a value as it came into one that works.
+    """
+    return field(default=default, metadata={"about": about, "read": read})
 
 
 @dataclass
 class Settings:
-    """Change a field and the next call sees it."""
+    """Change a field and the next call sees it; what no call could use is refused at once."""
 
-    key: str = DEFAULT_KEY
-    balance: float = 100_000.0  # video-seconds; every bill takes its video_seconds off
-    queue_seconds: Span = (1.0, 3.0)
-    run_seconds: Span = (5.0, 12.0)
-    extra_models: tuple[str, ...] = ()
-    filler_bytes: int = 0  # so many bytes of a `free` box behind each MP4: big files at no cost
-    plain_videos: bool = False  # no prompt drawn, so that all jobs of one shape share one encoding
-    ranges: bool = True  # whether the content call honours Range
+    key: str = setting(DEFAULT_KEY, "the key it accepts", some_text)
+    balance: float = setting(100_000.0, "video-seconds until 402; every bill takes its own off", number)
+    queue_seconds: Span = setting("1-3", "time IN_QUEUE, 2 or 1-3", span_of_seconds)  # noqa: RUF009 -- is a field
+    run_seconds: Span = setting("5-12", "time IN_PROGRESS, 2 or 1-3", span_of_seconds)  # noqa: RUF009 -- is a field
+    extra_models: tuple[str, ...] = setting((), "more model ids", texts)
+    filler_bytes: int = setting(0, "make each MP4 so many bytes bigger, with a free box", filler)
+    plain_videos: bool = setting(
+        default=False, about="draw no prompts: many jobs share one encoding (load tests)", read=flag
+    )
+    ranges: bool = setting(default=True, about="honour the Range headers of content calls", read=flag)
 
-    def __post_init__(self) -> None:
-        """Refuse what no call could use."""
-        self.check()
-
-    def check(self) -> None:
-        """Raise ValueError for a value that cannot work."""
-        if not isinstance(self.key, str) or not self.key:
-            raise ValueError("key must be text that is not empty")
-        for name in ("balance", "filler_bytes"):
-            if isinstance(getattr(self, name), bool) or not isinstance(getattr(self, name), (int, float)):
-                raise TypeError(f"{name} must be a number")
-        for name in ("ranges", "plain_videos"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be true or false")
-        if self.filler_bytes and self.filler_bytes < SMALLEST_FILLER:
-            raise ValueError(f"filler_bytes must be 0 or at least {SMALLEST_FILLER}")
-        span(self.queue_seconds), span(self.run_seconds)
-        self.extra_models = tuple(self.extra_models)
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set what is known, read."""
+        if name not in self.__dataclass_fields__:
+            raise AttributeError(f"no such setting: {name}")
+        super().__setattr__(name, self.__dataclass_fields__[name].metadata["read"](name, value))
 
     def update(self, changes: dict[str, Any]) -> None:
         """Set several fields, all or none."""
         unknown = sorted(set(changes) - {field.name for field in fields(self)})
         if unknown:
             raise ValueError(f"no such setting: {', '.join(unknown)}")
-        changed = replace(self, **changes)
-        self.__dict__.update(changed.__dict__)
+        self.__dict__.update(replace(self, **changes).__dict__)
 
     def public(self) -> dict[str, object]:
         """Show everything but the key."""
         return {name: value for name, value in self.__dict__.items() if name != "key"}
 
 
-def span(value: Span) -> tuple[float, float]:
-    """Read 2, "2", "1-3" or (1, 3) as a span of seconds."""
-    ends: Any = value.split("-") if isinstance(value, str) else value
-    try:
-        ends = [ends] if isinstance(ends, (int, float)) else list(ends)
-        low, high = float(ends[0]), float(ends[-1])
-    except (ValueError, TypeError, IndexError) as error:
-        raise ValueError(f"not a span of seconds: {value!r} (write 2 or 1-3)") from error
-    if not (0 <= low <= high and len(ends) in (1, 2)):
-        raise ValueError(f"not a span of seconds: {value!r} (write 2 or 1-3)")
-    return low, high
+# `help()` and the reference show what the fields carry.
+Settings.__doc__ = "\n".join(
+    [f"{Settings.__doc__}\n", *(f":param {each.name}: {each.metadata['about']}" for each in fields(Settings))]
+)

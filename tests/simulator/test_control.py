@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 
 import pytest
@@ -11,7 +12,7 @@ import requests
 
 from airflow_provider_modelmax.simulator import Settings, Simulator
 from airflow_provider_modelmax.simulator.control import control
-from airflow_provider_modelmax.simulator.settings import span
+from airflow_provider_modelmax.simulator.readers import span
 from airflow_provider_modelmax.simulator.wire import Request
 
 EVIL = "<script>alert('x')</script>&\""
@@ -121,6 +122,15 @@ def test_settings_over_the_control_api_never_show_the_key(client, sim, steer):
         {"ranges": 1},
         [],
         {"filler_bytes": 3},
+        {"filler_bytes": 100.5},
+        {"filler_bytes": -16},
+        {"filler_bytes": 10**30},
+        {"extra_models": "veo-9"},
+        {"extra_models": [9]},
+        {"run_seconds": "inf"},
+        {"run_seconds": [1, 10**400]},
+        {"key": "\ud800"},
+        {"balance": 10**400},
     ],
 )
 def test_a_setting_that_cannot_work_is_refused(sim, steer, change):
@@ -171,6 +181,21 @@ def test_spans_of_seconds():
 def test_settings_refuse_what_they_do_not_know():
     with pytest.raises(TypeError):
         Settings(colour="blue")
+    with pytest.raises(AttributeError, match="colour"):
+        Settings().colour = "blue"
+
+
+@pytest.mark.parametrize("balance", [math.nan, math.inf])
+def test_a_balance_is_a_number(balance):
+    with pytest.raises(ValueError, match="balance must be"):
+        Settings(balance=balance)
+
+
+def test_a_setting_is_checked_where_it_is_set(sim):
+    with pytest.raises(ValueError, match="run_seconds must be a span of seconds"):
+        sim.settings.run_seconds = "soon"
+    sim.settings.extra_models = ["veo-9"]
+    assert sim.settings.extra_models == ("veo-9",)
 
 
 def test_it_ends_at_once_and_quietly_in_the_middle_of_a_body(caplog):
