@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from .readers import is_unicode
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -83,7 +85,7 @@ def _prompt(value: dict[str, Any]) -> str:
     prompt = value["prompt"]
     if not isinstance(prompt, str) or not prompt.strip():
         raise RefusedError("prompt must be text that is not empty")
-    return prompt
+    return _text("prompt", prompt)
 
 
 def _parameters(given: object) -> dict[str, Any]:
@@ -111,13 +113,18 @@ def _whole(low: int, high: int) -> Callable[[str, object], object]:
     return check
 
 
-def _a(kind: type, called: str) -> Callable[[str, object], object]:
-    def check(name: str, value: object) -> object:
-        if not isinstance(value, kind):
-            raise RefusedError(f"{name} must be {called}")
-        return value
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise RefusedError(f"{name} must be true or false")
+    return value
 
-    return check
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise RefusedError(f"{name} must be text")
+    if not is_unicode(value):
+        raise RefusedError(f"{name} must be text: half of a surrogate pair is none")
+    return value
 
 
 def _image(name: str, value: object) -> bytes:
@@ -140,8 +147,8 @@ RULES: dict[str, Callable[[str, object], object]] = {
     "aspect_ratio": _one_of("16:9", "9:16"),
     "resolution": _one_of(*SIZES),
     "duration_seconds": _whole(1, 8),
-    "generate_audio": _a(bool, "true or false"),
+    "generate_audio": _flag,
     "sample_count": _whole(1, 4),
-    "negative_prompt": _a(str, "text"),
+    "negative_prompt": _text,
     "image": _image,
 }

@@ -136,6 +136,12 @@ def test_a_prompt_that_is_no_text_is_400(client, prompt):
     assert "prompt" in refused(client.submit(prompt))
 
 
+def test_half_a_character_is_400(client, sim):
+    assert "prompt" in refused(client.submit("a boat \ud83d"))
+    assert "negative_prompt" in refused(client.submit(negative_prompt="\ud83d"))
+    assert sim.ledger.jobs == {}
+
+
 def test_a_missing_prompt_is_400(client, sim):
     assert "prompt" in refused(client.session.post(f"{sim.url}/v1/queue/veo-3", json={}, timeout=10))
 
