@@ -92,13 +92,13 @@ class App:
         else:
             answer, wire = await self.bend(subject, request, route, call)
         if pause:
-            mark(call, pause)
+            call.mark(pause.kind)
             await asyncio.sleep(pause.params["seconds"])
         return answer, wire
 
     async def strike(self, fault: Fault, request: Request, route: Route, call: Call) -> Answer | None:
         """Carry the call out or not, and answer something else."""
-        mark(call, fault)
+        call.mark(fault.kind)
         if fault.params.get("carry_out"):
             await self.carry_out(request, route, call)
         return instead(fault)
@@ -109,22 +109,17 @@ class App:
         if answer.status >= GOOD:
             return answer, None
         faults = self.service.faults
-        change, wire = faults.take("answer", subject), faults.take("wire", subject)
-        for fault in (change, wire):
-            if fault:
-                mark(call, fault)
-        return (spoil(change, answer) if change else answer), wire
+        change = faults.take("answer", subject, lambda fault: spoil(fault, answer) is not None)
+        wire = faults.take("wire", subject)
+        for fault in filter(None, (change, wire)):
+            call.mark(fault.kind)
+        return (spoil(change, answer) or answer) if change else answer, wire
 
     async def carry_out(self, request: Request, route: Route, call: Call) -> Answer:
         """Let the service do it."""
         if len(request.body) > MOST_BYTES:
             return gateway_answer(413)
         return await self.service.carry_out(request, route, call)
-
-
-def mark(call: Call, fault: Fault) -> None:
-    """Write down which fault struck."""
-    call.fault = fault.kind if call.fault is None else f"{call.fault}, {fault.kind}"
 
 
 def prompt_of(request: Request) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,15 +119,21 @@ class FaultBook:
         """Lift one fault, or all."""
         self.active = tuple(each for each in self.active if number not in (None, each.id))
 
-    def take(self, stage: str, subject: Subject) -> Fault | None:
-        """Pick the fault that strikes this call at this stage, and count it."""
+    def take(self, stage: str, subject: Subject, applies: Callable[[Fault], bool] = lambda _: True) -> Fault | None:
+        """Pick the fault that strikes this call at this stage, and count it.
+
+        :param stage: What the call has come to.
+        :param subject: The call and its job.
+        :param applies: Says whether a fault that is meant has anything to do here; what has not, is not spent.
+        """
         for active in self.active:
-            if active.fault.stage != stage or active.spent or not active.fault.matches(subject):
+            fault = active.fault
+            if fault.stage != stage or active.spent or not (fault.matches(subject) and applies(fault)):
                 continue
             active.met += 1
             if active.met > active.fault.after:
                 active.struck += 1
-                return active.fault
+                return fault
         return None
 
 

@@ -32,6 +32,10 @@ class Call:
     fault: str | None = None
     bytes_sent: int = 0  # of the body
 
+    def mark(self, kind: str) -> None:
+        """Write down which fault struck."""
+        self.fault = kind if self.fault is None else f"{self.fault}, {kind}"
+
 
 @dataclass(frozen=True)
 class Bill:

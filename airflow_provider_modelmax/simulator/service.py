@@ -109,7 +109,10 @@ class Service:
             return error_answer(400, str(refused))
         if self.settings.balance <= 0:
             return error_answer(402, "the balance is used up: top up and submit again")
-        job = self.accept(order, self.faults.take("job", Subject("submit", order.model, prompt=order.prompt)))
+        fault = self.faults.take("job", Subject("submit", order.model, prompt=order.prompt))
+        if fault is not None:
+            call.mark(fault.kind)
+        job = self.accept(order, fault)
         self.ledger.about(call, job.request_id)
         return json_answer(202, jobs.submitted(job))
 

@@ -26,9 +26,10 @@ def instead(fault: Fault) -> Answer | None:
     return make(fault.params) if make else None
 
 
-def spoil(fault: Fault, answer: Answer) -> Answer:
-    """Change a good answer."""
-    return SPOILERS[fault.kind](answer, fault.params)
+def spoil(fault: Fault, answer: Answer) -> Answer | None:
+    """Change a good answer; None when there is nothing in it to change."""
+    changed = SPOILERS[fault.kind](answer, fault.params)
+    return None if changed == answer else changed
 
 
 def retry_after(value: object) -> Headers:

@@ -225,12 +225,23 @@ def test_foreign_url_leads_to_another_host(client, sim):
         assert client.job()["response_url"].startswith(other.url)
 
 
-def test_json_faults_leave_a_video_alone(client, sim):
+def test_a_fault_that_changes_nothing_leaves_no_mark_and_is_not_spent(client, sim):
     url = client.video_url()
     whole = client.get(url).content
-    for kind, params in (("cut_json", {}), ("unknown_status", {}), ("foreign_url", {"to": "http://x"})):
-        sim.fault("content", kind, times=1, **params)
-        assert client.get(url).content == whole
+    kinds = (("cut_json", {}), ("unknown_status", {}), ("foreign_url", {"to": "http://x"}))
+    active = [sim.fault("any", kind, times=1, **params) for kind, params in kinds]
+    assert client.get(url).content == whole
+    assert sim.ledger.calls("content")[-1].fault is None
+    assert [each.struck for each in active] == [0, 0, 0]
+    assert client.submit().text.count("}") == 0
+    assert [each.struck for each in active] == [1, 0, 0]
+
+
+def test_the_next_fault_strikes_where_an_older_one_changes_nothing(client, sim):
+    job = client.job()
+    sim.fault("status", "missing_field", field="no.such.field")
+    sim.fault("status", "unknown_status")
+    assert client.get(job["status_url"]).json()["status"] == "PAUSED"
 
 
 def test_fail_job_and_stuck_jobs_are_decided_at_the_submit(client, sim):
@@ -242,6 +253,8 @@ def test_fail_job_and_stuck_jobs_are_decided_at_the_submit(client, sim):
     answers = [client.get(job["status_url"]).json() for job in jobs]
     assert [each["status"] for each in answers] == ["FAILED", "IN_QUEUE", "IN_PROGRESS", "COMPLETED"]
     assert answers[0]["error"] == "no"
+    faults = [call.fault for call in sim.ledger.calls("submit")]
+    assert faults == ["fail_job", "stuck_queue", "stuck_progress", None]
 
 
 def test_timing_of_one_job(client, sim):
