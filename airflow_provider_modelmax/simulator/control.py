@@ -26,13 +26,12 @@ async def control(service: Service, request: Request, client: tuple[str, int] | 
         return problem(403, "the control API answers on loopback only")
     if request.path.startswith("/simulator/videos/"):
         return await preview(service, request)
-    act = ACTIONS.get((request.method, request.path))
-    if act is None:
-        return _one_fault(service, request)
     try:
-        return act(service, request)
+        return ACTIONS.get((request.method, request.path), _one_fault)(service, request)
     except (ValueError, TypeError) as error:
         return problem(400, str(error))
+    except RecursionError:
+        return problem(400, "the body is nested too deeply")
 
 
 def problem(status: int, message: str) -> Answer:
@@ -44,16 +43,17 @@ async def preview(service: Service, request: Request) -> Answer:
     """Show a video without billing or counting anything."""
     *_, content_id, index = request.path.split("/")
     job = service.contents.get(unquote(content_id))
-    if job is None or not index.isdigit() or int(index) >= job.order.sample_count:
+    if job is None or index not in job.indexes:
         return problem(404, "no such video")
     return film_answer(request, await service.reel(job, int(index)), int(index))
 
 
 def _one_fault(service: Service, request: Request) -> Answer:
     number = request.path.removeprefix("/simulator/faults/")
-    if request.method != "DELETE" or not number.isdigit():
+    if request.method != "DELETE" or number == request.path:
         return problem(404, f"there is {', '.join(f'{method} {path}' for method, path in ACTIONS)}")
-    service.faults.remove(int(number))
+    if not service.faults.remove(number):
+        return problem(404, f"no fault {number[:20]} is in force: GET /simulator/faults lists them")
     return _show_faults(service, request)
 
 

@@ -115,9 +115,11 @@ class FaultBook:
         self.active += (active,)
         return active
 
-    def remove(self, number: int | None = None) -> None:
-        """Lift one fault, or all."""
-        self.active = tuple(each for each in self.active if number not in (None, each.id))
+    def remove(self, number: str | None = None) -> bool:
+        """Lift one fault by its id, or all; say whether that one was in force."""
+        left = tuple(each for each in self.active if number not in (None, str(each.id)))
+        there, self.active = len(left) < len(self.active), left
+        return there
 
     def take(self, stage: str, subject: Subject, applies: Callable[[Fault], bool] = lambda _: True) -> Fault | None:
         """Pick the fault that strikes this call at this stage, and count it.

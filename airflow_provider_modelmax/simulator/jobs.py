@@ -46,6 +46,11 @@ class Job:
         return request_path(self.order.model, self.request_id)
 
     @property
+    def indexes(self) -> set[str]:
+        """The indexes of the samples, as a path spells them."""
+        return {str(index) for index in range(self.order.sample_count)}
+
+    @property
     def content_paths(self) -> list[str]:
         """The relative path of each sample, quoted."""
         base = request_path(self.order.model, self.content_id)

@@ -127,9 +127,11 @@ class Service:
         return json_answer(200, jobs.result(job, now))
 
     async def _content(self, request: Request, route: Route, job: Job) -> Answer:
-        if job.status(self.clock()) != "COMPLETED":
-            return error_answer(400, "the video is not there yet")
-        if route.index not in {str(index) for index in range(job.order.sample_count)}:
+        status = job.status(self.clock())
+        if status != "COMPLETED":
+            never = "the job has failed: there is no video"
+            return error_answer(400, never if status == "FAILED" else "the video is not there yet")
+        if route.index not in job.indexes:
             return error_answer(400, f"bad content index: {route.index[:50]}")
         index = int(route.index)
         reel = await self.reel(job, index)

@@ -241,6 +241,13 @@ def test_content_before_the_end_is_400(client, sim, clock):
     refused(client.get(f"/v1/queue/veo-3.1/requests/{quote(content_id, safe='')}/content/0"))
 
 
+def test_content_of_a_failed_job_says_that_there_is_none(client, sim):
+    client.done("[fail]")
+    (content_id,) = sim.service.contents
+    path = f"/v1/queue/veo-3.1/requests/{quote(content_id, safe='')}/content/0"
+    assert "failed" in refused(client.get(path))
+
+
 @pytest.mark.parametrize(
     "path", ["/v1", "/v1/queue/", "/v2/queue/veo-3", "/v1/queue/a/requests/b/cancel", "/favicon.ico"]
 )

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import time
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -95,7 +96,21 @@ def test_faults_over_the_control_api(client, steer):
     assert steer("DELETE", "/simulator/faults").json() == []
 
 
-@pytest.mark.parametrize("body", [b"{", b'{"kind": "odd"}', b"[3]", b'{"kind": "reset", "depth": 1}'])
+@pytest.mark.parametrize("number", ["99", "9" * 5000, "%C2%B2"])
+def test_a_fault_that_is_not_in_force_cannot_be_lifted(client, sim, steer, number):
+    sim.fault("submit", "error")
+    assert steer("DELETE", f"/simulator/faults/{number}").status_code == 404
+    assert client.submit().status_code == 500
+
+
+def test_a_preview_of_a_sample_without_end_is_404(client, sim, steer):
+    client.done()
+    (content_id,) = sim.service.contents
+    path = f"/simulator/videos/{quote(content_id, safe='')}/"
+    assert [steer("GET", path + index).status_code for index in ("9" * 5000, "00")] == [404, 404]
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"{", b'{"kind": "odd"}', b"[3]", b'{"kind": "reset", "depth": 1}'])
 def test_a_fault_that_means_nothing_is_refused_in_a_sentence(steer, body):
     answer = steer("POST", "/simulator/faults", data=body)
     assert answer.status_code == 400
@@ -145,9 +160,7 @@ def test_reset_over_the_control_api(client, sim, steer):
     assert sim.ledger.jobs == {}
 
 
-@pytest.mark.parametrize(
-    ("method", "path"), [("GET", "/simulator/x"), ("DELETE", "/simulator/faults/x"), ("POST", "/")]
-)
+@pytest.mark.parametrize(("method", "path"), [("GET", "/simulator/x"), ("DELETE", "/simulator/jobs/x"), ("POST", "/")])
 def test_an_unknown_control_call_names_the_known_ones(steer, method, path):
     answer = steer(method, path)
     assert answer.status_code == 404
