@@ -15,7 +15,10 @@ MOST = 200
 """Calls at once where there is always a line: so many answers of 0.2 s are 1,000 calls a second."""
 
 LONG_LINE = 0.5
-"""Seconds for which there has been a line until it gets a lane more: an event loop that stood still is no reason."""
+"""Seconds for which there has been a line until it gets more lanes: an event loop that stood still is no reason."""
+
+STEP = 0.05
+"""Seconds that a longer line stands for each lane more: most end with a few, and what is opened is kept for a while."""
 
 CALM = 5.0
 """Seconds without a long line after which a quarter of the lanes beyond ``FEW`` is closed."""
@@ -33,7 +36,7 @@ class Lanes:
     def __init__(self) -> None:
         self._open, self._taken, self._closing = FEW, 0, 0
         self._line: deque[tuple[float, asyncio.Future[bool]]] = deque()
-        self._line_since = self._answered = self._long_line = 0.0
+        self._line_since = self._answered = self._long_line = self._widened = 0.0
 
     def enter(self) -> bool:
         """Take a lane if one is free."""
@@ -83,9 +86,8 @@ class Lanes:
         silent = not answered or now - max(self._answered, self._line_since) > SILENCE
         if answered:
             self._answered = now
-            if self._open < MOST and now - self._line_since > LONG_LINE and not silent:
-                self._open += 1
-                self._closing = max(self._closing - 1, 0)
+            if not silent:
+                self._open_some(now)
         while self._line and self._taken < self._open:
             since, turn = self._line.popleft()
             if not turn.done():
@@ -93,6 +95,12 @@ class Lanes:
                 if sent:
                     self._taken += 1
                 turn.set_result(sent)
+
+    def _open_some(self, now: float) -> None:
+        more = int((now - max(self._line_since + LONG_LINE, self._widened)) / STEP)
+        if more > 0:
+            self._open, self._closing = min(self._open + more, MOST), max(self._closing - more, 0)
+            self._widened = now
 
     def _close_some(self, now: float) -> None:
         if now - self._long_line > CALM:

@@ -81,12 +81,24 @@ def test_no_more_than_a_few_calls_are_under_way_where_answers_come_at_once(conne
 
 def test_where_answers_come_from_afar_there_are_more_and_never_more_than_most(connect, monkeypatch):
     monkeypatch.setattr(room, "MOST", 60)
+    monkeypatch.setattr(room, "STEP", 0.01)
 
     async def story() -> None:
         async with crowd_at(connect, 400) as (service, all_ask):
             service.seconds = 0.2
             assert kinds(await all_ask()) == {"JobStatus": 400}
             assert service.most == 60
+
+    asyncio.run(story())
+
+
+def test_a_line_gets_a_lane_more_for_each_step_that_it_stands_beyond_the_first_half_second(connect):
+    async def story() -> None:
+        async with crowd_at(connect, 200) as (service, all_ask):
+            service.seconds = 0.2
+            began = time.monotonic()
+            assert kinds(await all_ask()) == {"JobStatus": 200}
+            assert room.FEW < service.most <= room.FEW + (time.monotonic() - began - room.LONG_LINE) / room.STEP
 
     asyncio.run(story())
 
