@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 import threading
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 KEEP_ALIVE = 75  # as gateways do; uvicorn's 5 s would close just when a client polls every 5 s
 START_WITHIN = 10.0
+MOST_PORTS = 65_535
 
 
 class Protocol(HTTPProtocol):
@@ -52,13 +54,14 @@ class Server(uvicorn.Server):
             await asyncio.wait({waiting}, timeout=0.1)
 
     def stop(self) -> None:
-        """Stop, from any thread; open exchanges are cut."""
+        """Stop, from any thread, also what has not quite begun; open exchanges are cut."""
         self.should_exit = self.force_exit = True
-        self.loop.call_soon_threadsafe(self._cut)
+        with contextlib.suppress(AttributeError, RuntimeError):  # no loop yet, or no more
+            self.loop.call_soon_threadsafe(self._cut)
 
     def _cut(self) -> None:
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
+        for each in list(self.server_state.connections):
+            each.transport.abort()
         self.wake.set()
 
 
@@ -79,36 +82,37 @@ class Simulator:
         **settings: Any,
     ) -> None:
         if not is_loopback(host):
-            raise ValueError(f"the simulator listens on loopback only, not on {host}")
+            raise ValueError(f"the simulator listens on loopback only, not on {host} (127.0.0.1, ::1 or localhost)")
+        if not 0 <= port <= MOST_PORTS:
+            raise ValueError(f"port must be from 0 to {MOST_PORTS}, not {port}")
         self.host, self.port, self._tls = host, port, tls
         self._wanted = Settings(**settings), clock, seed
 
     def __enter__(self) -> Simulator:
-        """Listen, and wait until a call would be answered."""
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        # The protocol has to be named, or asyncio leaves Nagle on: 40 ms more a call.
-        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((self.host, self.port))
-        except OSError:
-            listener.close()
-            raise
-        self.port = listener.getsockname()[1]
-        self.service = Service(*self._wanted)
-        self._server = Server(_config(App(self.service), self._tls))
-        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="simulator", daemon=True)
-        self._thread.start()
-        self._await_start()
+        """Listen, and wait until a call would be answered; what goes wrong on the way leaves nothing behind."""
+        with contextlib.ExitStack() as undo:
+            listener = undo.enter_context(_listener(self.host, self.port))
+            self.port = listener.getsockname()[1]
+            self.service = Service(*self._wanted)
+            undo.callback(self.service.studio.close)
+            self._server = Server(_config(App(self.service), self._tls))
+            self._thread = threading.Thread(target=self._server.run, args=([listener],), name="simulator", daemon=True)
+            self._thread.start()
+            undo.callback(self._stop)
+            self._await_start()
+            undo.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop listening and remove the videos."""
+        self._stop()
+        self.service.studio.close()
+
+    def _stop(self) -> None:
         self._server.stop()
         self._thread.join(timeout=5)
-        self.service.studio.close()
 
     def _await_start(self) -> None:
         deadline = time.monotonic() + START_WITHIN
@@ -172,8 +176,22 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol has to be named, or asyncio leaves Nagle on: 40 ms more a call.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
 def _config(app: App, tls: tuple[str, str] | None) -> uvicorn.Config:
-    return uvicorn.Config(
+    """Lay out uvicorn, loaded: a certificate that cannot be read is an error here, and none in the server's thread."""
+    config = uvicorn.Config(
         app,
         http=Protocol,
         loop="asyncio",
@@ -186,3 +204,10 @@ def _config(app: App, tls: tuple[str, str] | None) -> uvicorn.Config:
         ssl_certfile=tls and tls[0],
         ssl_keyfile=tls and tls[1],
     )
+    try:
+        config.load()
+    except OSError as error:
+        raise ValueError(
+            f"cannot use the certificate {tls and tls[0]} with the key {tls and tls[1]}: {error}"
+        ) from error
+    return config

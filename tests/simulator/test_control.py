@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import tempfile
+import threading
 import time
 from urllib.parse import quote
 
@@ -209,6 +211,28 @@ def test_a_setting_is_checked_where_it_is_set(sim):
         sim.settings.run_seconds = "soon"
     sim.settings.extra_models = ["veo-9"]
     assert sim.settings.extra_models == ("veo-9",)
+
+
+def test_what_cannot_start_leaves_nothing_behind(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = threading.active_count()
+    with pytest.raises(ValueError, match=r"cannot use the certificate no\.pem"):
+        Simulator(tls=("no.pem", "no.key")).__enter__()
+    monkeypatch.setattr("airflow_provider_modelmax.simulator.server.START_WITHIN", -1)
+    with pytest.raises(RuntimeError, match="did not start"):
+        Simulator().__enter__()
+    assert list(tmp_path.iterdir()) == []
+    assert threading.active_count() == before
+
+
+def test_a_simulator_gives_the_connection_that_leads_to_it(sim):
+    assert sim.connection == {"conn_type": "modelmax", "host": sim.url, "password": sim.key}
+
+
+def test_the_page_shows_the_scheme_that_it_came_by(certificate):
+    with Simulator(tls=(str(certificate.chain), str(certificate.key))) as sim:
+        page = requests.get(sim.url, verify=str(certificate.ca), timeout=5).text
+    assert f"&quot;host&quot;: &quot;{sim.url}&quot;" in page
 
 
 def test_it_ends_at_once_and_quietly_in_the_middle_of_a_body(caplog):
