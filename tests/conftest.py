@@ -47,8 +47,7 @@ def simulator(_one_simulator: Simulator) -> Simulator:
 @pytest.fixture
 def modelmax_conn(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the id of a connection to the simulator."""
-    connection = {"conn_type": "modelmax", "host": simulator.url, "password": simulator.key}
-    monkeypatch.setenv("AIRFLOW_CONN_MODELMAX_DEFAULT", json.dumps(connection))
+    monkeypatch.setenv("AIRFLOW_CONN_MODELMAX_DEFAULT", json.dumps(simulator.connection))
     return "modelmax_default"
 
 

@@ -137,7 +137,7 @@ async def read_request(connection: Connection) -> Request | None:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     path, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
     body = b"" if scope["method"] in ("GET", "HEAD") else await _read_body(connection)
-    return None if body is None else Request(scope["method"], path, query, headers, body)
+    return None if body is None else Request(scope["method"], path, query, headers, body, scope["scheme"])
 
 
 async def _read_body(connection: Connection) -> bytes | None:

@@ -11,7 +11,7 @@ import threading
 
 from .fault_kinds import describe
 from .faults import parse_fault
-from .page import connection
+from .page import export
 from .readers import span
 from .server import Simulator, is_loopback
 from .settings import DEFAULT_KEY
@@ -97,7 +97,7 @@ def greeting(simulator: Simulator) -> str:
     return (
         f"ModelMax simulator: {simulator.url}\n"
         f"page with jobs, bills and videos: {simulator.url}/\n"
-        f"{connection(simulator.url, simulator.key)}\n"
+        f"{export(simulator.url, simulator.key)}\n"
         "Ctrl-C ends it.\n"
     )
 

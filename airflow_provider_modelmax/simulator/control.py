@@ -76,7 +76,7 @@ def ledger_view(service: Service, most: int = SHOWN_CALLS) -> dict[str, Any]:
 def _page(service: Service, request: Request) -> Answer:
     headers = (("content-type", "text/html; charset=utf-8"), ("cache-control", "no-store"))
     host = request.headers.get("host", "127.0.0.1")
-    return Answer(200, headers, page(service, host).encode())
+    return Answer(200, headers, page(service, f"{request.scheme}://{host}").encode())
 
 
 def _show_ledger(service: Service, request: Request) -> Answer:

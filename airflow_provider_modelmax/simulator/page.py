@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from html import escape
 from typing import TYPE_CHECKING
@@ -45,29 +46,33 @@ setInterval(async () => {
 """
 
 
-def page(service: Service, host: str) -> str:
+def page(service: Service, base_url: str) -> str:
     """Write the page."""
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>ModelMax simulator</title>'
         '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
         '<noscript><meta http-equiv="refresh" content="3"></noscript>'
-        f"<style>{STYLE}</style><body><main>{_main(service, host)}</main><script>{REFRESH}</script></body></html>"
+        f"<style>{STYLE}</style><body><main>{_main(service, base_url)}</main><script>{REFRESH}</script></body></html>"
     )
 
 
-def connection(base_url: str, key: str) -> str:
+def connection(base_url: str, key: str) -> dict[str, str]:
+    """Spell the Airflow connection that leads to the simulator."""
+    return {"conn_type": "modelmax", "host": base_url, "password": key}
+
+
+def export(base_url: str, key: str) -> str:
     """Write the environment variable that points Airflow at the simulator; only the well-known key is shown."""
-    password = key if key == DEFAULT_KEY else "<the simulator's key>"
-    value = json.dumps({"conn_type": "modelmax", "host": base_url, "password": password})
-    return f"export AIRFLOW_CONN_MODELMAX_DEFAULT='{value}'"
+    shown = connection(base_url, key if key == DEFAULT_KEY else "<its key>")
+    return f"export AIRFLOW_CONN_MODELMAX_DEFAULT={shlex.quote(json.dumps(shown))}"
 
 
-def _main(service: Service, host: str) -> str:
+def _main(service: Service, base_url: str) -> str:
     sections = {
         "Jobs": _jobs(service),
         "Bills": _bills(service),
         "Faults in force": _faults(service),
-        "Point Airflow at it": f"<pre>{escape(connection(f'http://{host}', service.settings.key))}</pre>",
+        "Point Airflow at it": f"<pre>{escape(export(base_url, service.settings.key))}</pre>",
     }
     intro = "The ModelMax video service on this machine. Nothing here costs money. All of this as JSON:"
     return (

@@ -14,6 +14,7 @@ import uvicorn
 
 from .app import App
 from .faults import Active, Fault, read_fault
+from .page import connection
 from .service import Service
 from .settings import Settings
 
@@ -131,6 +132,11 @@ class Simulator:
     def key(self) -> str:
         """The key that is right at the moment."""
         return self.service.settings.key
+
+    @property
+    def connection(self) -> dict[str, str]:
+        """The Airflow connection that leads here."""
+        return connection(self.url, self.key)
 
     @property
     def settings(self) -> Settings:

@@ -33,6 +33,7 @@ class Request:
     query: str
     headers: Mapping[str, str]
     body: bytes = b""
+    scheme: str = "http"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
 
 from airflow_provider_modelmax.simulator import Simulator  # noqa: E402 -- after the path
+from tests.bench import tls  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,3 +107,9 @@ def raw_get(sim: Simulator) -> Any:
         return got, "closed"
 
     return get
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tls.Certificate:
+    """Make a certificate for 127.0.0.1."""
+    return tls.certificate(tmp_path)
