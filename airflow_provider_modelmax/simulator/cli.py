@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
 import sys
 import threading
+from dataclasses import Field, fields
+from typing import Any
 
 from .fault_kinds import describe
-from .faults import parse_fault
+from .faults import Fault, parse_fault
 from .page import export
-from .readers import span
-from .server import Simulator, is_loopback
-from .settings import DEFAULT_KEY
+from .server import Simulator
+from .settings import DEFAULT_KEY, Settings
 
+KEY_VARIABLE = "MODELMAX_API_KEY"
 PROG = "python -m airflow_provider_modelmax.simulator"
 EPILOG = f"""\
 try it by hand, in another terminal (status_url, response_url and data[].url are used as they came):
-  K='Authorization: Bearer {DEFAULT_KEY}'; B=http://127.0.0.1:8765
+  K="Authorization: Bearer ${{MODELMAX_API_KEY:-{DEFAULT_KEY}}}"; B=http://127.0.0.1:8765
   curl -sH "$K" -H 'Content-Type: application/json' $B/v1/queue/veo-3.1-fast \\
        -d '{{"prompt": "a lighthouse at dusk", "parameters": {{"duration_seconds": 4}}}}'
   curl -sH "$K" $B<status_url>                  # IN_QUEUE, IN_PROGRESS, COMPLETED or FAILED
@@ -54,24 +57,36 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=chosen.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     if bool(chosen.tls_cert) != bool(chosen.tls_key):
         parser.error("--tls-cert and --tls-key go together")
-    try:
-        faults = [parse_fault(text) for text in chosen.fault]
-        simulator = make_simulator(chosen)
-    except (ValueError, TypeError) as error:
-        parser.error(str(error))
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    with contextlib.ExitStack() as running:
+        simulator = _start(running, parser, chosen)
+        for fault in chosen.fault:
+            simulator.add_fault(fault)
+        _say(greeting(simulator.url, simulator.key))
+        stop.wait()
+    return 0
+
+
+def _start(running: contextlib.ExitStack, parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> Simulator:
+    """Start the simulator, or say which of the flags it is that does not work."""
     try:
-        with simulator:
-            for fault in faults:
-                simulator.add_fault(fault)
-            sys.stdout.write(greeting(simulator))
-            sys.stdout.flush()
-            stop.wait()
+        return running.enter_context(make_simulator(chosen))
+    except ValueError as error:
+        parser.error(str(error))
     except OSError as error:
         parser.error(f"cannot listen on {chosen.host}:{chosen.port}: {error.strerror or error} (try --port 0)")
-    return 0
+
+
+def _say(text: str) -> None:
+    """Print at once; end when nobody reads it, as a pipe ends its writers."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python writes it again at its end
+        sys.exit(f"nobody reads where it is: {error.strerror}")
 
 
 def make_simulator(chosen: argparse.Namespace) -> Simulator:
@@ -81,25 +96,15 @@ def make_simulator(chosen: argparse.Namespace) -> Simulator:
         port=chosen.port,
         seed=chosen.seed,
         tls=(chosen.tls_cert, chosen.tls_key) if chosen.tls_cert else None,
-        key=chosen.key,
-        balance=chosen.balance,
-        queue_seconds=chosen.queue_seconds,
-        run_seconds=chosen.run_seconds,
-        extra_models=tuple(chosen.extra_model),
-        filler_bytes=chosen.filler_bytes,
-        plain_videos=chosen.plain_videos,
-        ranges=not chosen.no_ranges,
+        **{each.name: getattr(chosen, each.name) for each in fields(Settings)},
     )
 
 
-def greeting(simulator: Simulator) -> str:
+def greeting(url: str, key: str) -> str:
     """Say where it is and how to point Airflow at it."""
-    return (
-        f"ModelMax simulator: {simulator.url}\n"
-        f"page with jobs, bills and videos: {simulator.url}/\n"
-        f"{export(simulator.url, simulator.key)}\n"
-        "Ctrl-C ends it.\n"
-    )
+    whose = "It accepts the key of $MODELMAX_API_KEY.\n" if key == os.environ.get(KEY_VARIABLE) else ""
+    where = f"ModelMax simulator: {url}\npage with jobs, bills and videos: {url}/\n"
+    return f"{where}{export(url, key)}\n{whose}Ctrl-C ends it.\n"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -117,71 +122,47 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _where(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--host", default="127.0.0.1", type=_loopback, help="a loopback address (default %(default)s)")
+    add("--host", default="127.0.0.1", help="a loopback address (default %(default)s)")
     add("--port", default=8765, type=int, help="0 takes any free one (default %(default)s)")
-    add("--key", default=os.environ.get("MODELMAX_API_KEY") or DEFAULT_KEY,
-        help=f"the key it accepts (default $MODELMAX_API_KEY, else {DEFAULT_KEY})")  # fmt: skip
     add("--tls-cert", metavar="FILE", help="serve HTTPS with this certificate")
     add("--tls-key", metavar="FILE", help="and its key")
     add("--log-level", default="warning", choices=("debug", "info", "warning", "error"))
 
 
 def _how(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--balance", default=100_000.0, type=float, help="video-seconds until 402 (default %(default)g)")
-    add(
-        "--queue-seconds",
-        default="1-3",
-        type=_span,
-        metavar="SPAN",
-        help="time IN_QUEUE, 2 or 1-3 (default %(default)s)",
-    )
-    add(
-        "--run-seconds",
-        default="5-12",
-        type=_span,
-        metavar="SPAN",
-        help="time IN_PROGRESS (default %(default)s)",
-    )
-    add("--seed", type=int, help="same number, same times")
-    add(
+    for each in fields(Settings):
+        _setting(parser, each)
+    parser.set_defaults(key=os.environ.get(KEY_VARIABLE) or DEFAULT_KEY)
+    parser.add_argument("--seed", type=int, help="same number, same times")
+    parser.add_argument(
         "--fault",
         action="append",
         default=[],
+        type=_fault,
         metavar="FAULT",
         help="misbehave, see below; may be given again",
     )
-    add(
-        "--extra-model",
-        action="append",
-        default=[],
-        metavar="ID",
-        help="one more model id; may be given again",
-    )
-    add(
-        "--filler-bytes",
-        default=0,
-        type=int,
-        metavar="N",
-        help="make each MP4 so many bytes bigger, with a free box",
-    )
-    add(
-        "--plain-videos",
-        action="store_true",
-        help="draw no prompts: many jobs share one encoding (load tests)",
-    )
-    add("--no-ranges", action="store_true", help="ignore Range headers")
 
 
-def _loopback(text: str) -> str:
-    if not is_loopback(text):
-        raise argparse.ArgumentTypeError("loopback only (127.0.0.1, ::1, localhost)")
-    return text
+def _setting(parser: argparse.ArgumentParser, each: Field[Any]) -> None:
+    """Lay out the flag of one setting; what its value must be is for the setting itself to say."""
+    flag, about = f"--{each.name.replace('_', '-')}", each.metadata["about"]
+    more: dict[str, Any] = {"dest": each.name, "default": each.default}
+    if isinstance(each.default, bool):
+        more |= {"action": argparse.BooleanOptionalAction, "help": about}
+    elif isinstance(each.default, tuple):
+        flag = flag.removesuffix("s")
+        more |= {"action": "append", "default": [], "metavar": "ID", "help": f"{about}; may be given again"}
+    else:
+        default = each.default if isinstance(each.default, str) else f"{each.default:g}"
+        known = f"${KEY_VARIABLE}, else {default}" if each.name == "key" else default
+        unit = each.name.rpartition("_")[2].upper()
+        more |= {"type": type(each.default), "metavar": unit, "help": f"{about} (default {known})"}
+    parser.add_argument(flag, **more)
 
 
-def _span(text: str) -> str:
+def _fault(written: str) -> Fault:
     try:
-        span(text)
-    except ValueError as error:
+        return parse_fault(written)
+    except (ValueError, TypeError) as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    return text

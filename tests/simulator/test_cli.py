@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 import requests
 
 from airflow_provider_modelmax import simulator
-from airflow_provider_modelmax.simulator import cli
+from airflow_provider_modelmax.simulator import Settings, cli
 
 COMMAND = [sys.executable, "-m", "airflow_provider_modelmax.simulator"]
 
@@ -26,14 +29,73 @@ def test_help_explains_calls_faults_and_conventions(capsys):
 
 
 @pytest.mark.parametrize(
-    "flags",
-    [["--host", "0.0.0.0"], ["--fault", "nonsense"], ["--run-seconds", "x"], ["--tls-cert", "x"], ["--key", ""]],
+    ("flags", "words"),
+    [
+        (["--host", "0.0.0.0"], "loopback only, not on 0.0.0.0"),
+        (["--port", "99999"], "port must be from 0 to 65535, not 99999"),
+        (["--fault", "nonsense"], "argument --fault: not a fault: 'nonsense'"),
+        (["--fault", "{"], "argument --fault: not a fault: '{'"),
+        (["--fault", '{"kind": [1]}'], "argument --fault: no such fault: [1]"),
+        (["--fault", '{"kind": "reset", "params": 3}'], "argument --fault: params must be an object"),
+        (["--run-seconds", "x"], "run_seconds must be a span of seconds"),
+        (["--balance", "nan"], "balance must be a finite number"),
+        (["--balance", "x"], "argument --balance"),
+        (["--filler-bytes", "3"], "filler_bytes must be 0 or at least 16"),
+        (["--tls-cert", "x"], "--tls-cert and --tls-key go together"),
+        (["--tls-cert", "no.pem", "--tls-key", "no.key"], "cannot use the certificate no.pem with the key no.key"),
+        (["--key", ""], "key must be text that is not empty"),
+    ],
 )
-def test_bad_flags_are_explained(flags, capsys):
+def test_bad_flags_are_explained(flags, words, capsys):
     with pytest.raises(SystemExit) as end:
         cli.main(flags)
     assert end.value.code == 2
-    assert "error:" in capsys.readouterr().err
+    assert words in capsys.readouterr().err
+
+
+def test_every_setting_is_a_flag_that_says_what_it_does():
+    parser = cli.make_parser()
+    told = " ".join(parser.format_help().split())
+    for each in fields(Settings):
+        assert each.metadata["about"] in told
+    flags = ["--key", "k", "--balance", "5", "--queue-seconds", "1", "--run-seconds", "1-2", "--extra-model", "a"]
+    flags += ["--extra-model", "b", "--filler-bytes", "16", "--plain-videos", "--no-ranges"]
+    wanted = Settings("k", 5, "1", "1-2", ("a", "b"), 16, plain_videos=True, ranges=False)
+    with cli.make_simulator(parser.parse_args([*flags, "--port", "0"])) as simulator:
+        assert simulator.settings == wanted
+    with cli.make_simulator(parser.parse_args(["--port", "0", "--key", "sk-simulator"])) as simulator:
+        assert simulator.settings == Settings()
+
+
+@pytest.mark.parametrize("key", ["sk-simulator", "sk-it's"])
+def test_the_line_for_airflow_can_be_pasted(key):
+    word, value = shlex.split(cli.greeting("https://[::1]:1", key).splitlines()[2])
+    name, _, connection = value.partition("=")
+    assert (word, name) == ("export", "AIRFLOW_CONN_MODELMAX_DEFAULT")
+    password = key if key == "sk-simulator" else "<its key>"
+    assert json.loads(connection) == {"conn_type": "modelmax", "host": "https://[::1]:1", "password": password}
+
+
+def test_it_says_when_its_key_is_the_one_of_the_environment(monkeypatch):
+    monkeypatch.setenv("MODELMAX_API_KEY", "sk-mine")
+    assert "accepts the key of $MODELMAX_API_KEY" in cli.greeting("http://x", "sk-mine")
+    assert "MODELMAX_API_KEY" not in cli.greeting("http://x", "sk-other")
+    monkeypatch.delenv("MODELMAX_API_KEY")
+    assert "MODELMAX_API_KEY" not in cli.greeting("http://x", "sk-simulator")
+
+
+def test_the_calls_by_hand_take_the_key_that_it_takes():
+    assert 'K="Authorization: Bearer ${MODELMAX_API_KEY:-sk-simulator}"' in cli.EPILOG
+
+
+def test_it_ends_quietly_when_nobody_reads_what_it_prints():
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write) as nobody:
+        ended = subprocess.run(
+            [*COMMAND, "--port", "0"], check=False, stdout=nobody, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert (ended.returncode, ended.stderr) == (1, "nobody reads where it is: Broken pipe\n")
 
 
 def test_a_taken_port_is_explained(sim, capsys):
