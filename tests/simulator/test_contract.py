@@ -105,10 +105,12 @@ def test_a_failed_job_answers_200_with_its_error(client):
 )
 def test_a_missing_or_wrong_key_is_401_on_every_call(client, header):
     job = client.job()
+    url = client.video_url()
     client.session.headers["Authorization"] = header
     refused(client.submit(), 401, "unauthorized")
     refused(client.get(job["status_url"]), 401, "unauthorized")
     refused(client.get(job["response_url"]), 401, "unauthorized")
+    refused(client.get(url), 401, "unauthorized")
 
 
 def test_a_rotated_key_is_rejected_at_once(client, sim):
@@ -235,7 +237,7 @@ def test_a_bad_content_index_is_400(client, index):
     assert "index" in refused(client.get(client.video_url()[:-1] + index))
 
 
-def test_content_before_the_end_is_400(client, sim, clock):
+def test_content_before_the_end_is_400(client, sim):
     client.job()
     (content_id,) = sim.service.contents
     refused(client.get(f"/v1/queue/veo-3.1/requests/{quote(content_id, safe='')}/content/0"))
@@ -268,7 +270,7 @@ def test_a_body_beyond_all_measure_is_413(client, sim):
     assert answer.status_code == 413
 
 
-def test_one_connection_carries_many_calls(client, sim, raw_get):
+def test_one_connection_carries_many_calls(client, sim):
     job = client.job()
     adapter = client.session.get_adapter(sim.url)
     for _ in range(20):

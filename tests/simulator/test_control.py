@@ -16,6 +16,7 @@ import requests
 from airflow_provider_modelmax.simulator import Settings, Simulator
 from airflow_provider_modelmax.simulator.control import control
 from airflow_provider_modelmax.simulator.readers import span
+from airflow_provider_modelmax.simulator.server import Server
 from airflow_provider_modelmax.simulator.wire import Request
 
 EVIL = "<script>alert('x')</script>&\""
@@ -71,7 +72,7 @@ def test_a_preview_link_of_the_page_shows_the_video_and_bills_nothing(client, si
     assert steer("GET", f"/simulator/videos/{path}7").status_code == 404
 
 
-def test_the_ledger_as_json(client, steer):
+def test_the_ledger_shows_calls_bills_and_jobs_as_json(client, steer):
     job = client.done("a boat")
     client.get(job["response_url"])
     ledger = steer("GET", "/simulator/ledger").json()
@@ -186,7 +187,7 @@ def test_a_taken_port_is_an_error(sim):
         pass
 
 
-def test_spans_of_seconds():
+def test_a_span_is_one_number_or_two_in_order():
     assert [span(value) for value in (2, "2", "1-3", (1, 3), [0, 0.5])] == [(2, 2), (2, 2), (1, 3), (1, 3), (0, 0.5)]
     for wrong in ("", "a", "3-1", "-1", (1, 2, 3), (), (None,), -1, None):
         with pytest.raises(ValueError, match="span"):
@@ -218,7 +219,7 @@ def test_what_cannot_start_leaves_nothing_behind(monkeypatch, tmp_path):
     before = threading.active_count()
     with pytest.raises(ValueError, match=r"cannot use the certificate no\.pem"):
         Simulator(tls=("no.pem", "no.key")).__enter__()
-    monkeypatch.setattr("airflow_provider_modelmax.simulator.server.START_WITHIN", -1)
+    monkeypatch.setattr(Server, "run", lambda *_: None)
     with pytest.raises(RuntimeError, match="did not start"):
         Simulator().__enter__()
     assert list(tmp_path.iterdir()) == []
@@ -242,14 +243,13 @@ def test_it_ends_at_once_and_quietly_in_the_middle_of_a_body(caplog):
         url, order = f"{sim.url}/v1/queue/veo-3", {"prompt": "[fail]"}
         answer = requests.post(url, json=order, headers=headers, timeout=5, stream=True)
         start = time.monotonic()
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 5  # the rest of the body would take twice as long
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     with pytest.raises(requests.RequestException):
         answer.json()
 
 
-def test_it_is_ready_in_no_time():
-    start = time.monotonic()
+def test_it_answers_from_the_first_moment_on():
     with Simulator() as sim:
         assert sim.url.startswith("http://127.0.0.1:")
-        assert time.monotonic() - start < 0.5
+        assert requests.get(f"{sim.url}/v1/queue/veo-3/requests/x", timeout=5).status_code == 401

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import threading
 import time
 
 import av
@@ -12,7 +14,7 @@ from PIL import Image
 
 from airflow_provider_modelmax.simulator.film import Film, digest, free_header, pick_range
 from airflow_provider_modelmax.simulator.render import Scene, StoppedError, render
-from airflow_provider_modelmax.simulator.studio import Studio
+from airflow_provider_modelmax.simulator.studio import MOST_AHEAD, Studio
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +101,8 @@ def test_filler_makes_big_files_that_are_still_mp4s(client, sim):
     assert probe(content)[0] == "h264"
     part = client.get(url, headers={"Range": f"bytes={small - 3}-{small + 20}"}).content
     assert part == content[small - 3 : small + 21]
-    assert sim.ledger.videos[next(iter(sim.ledger.videos))]
+    (video,) = list(sim.ledger.videos.values())[-1].values()
+    assert (video.bytes, video.sha256) == (len(content), hashlib.sha256(content).hexdigest())
 
 
 def test_plain_videos_share_one_encoding(client, sim):
@@ -124,7 +127,7 @@ def test_a_patch_over_the_edge_of_a_chunk_is_cut(tmp_path):
     assert len(digest(film)) == 64
 
 
-def test_ranges():
+def test_one_range_is_picked_and_any_other_header_ignored():
     assert pick_range("bytes=0-0", 10) == (0, 1)
     assert pick_range("bytes=-99", 10) == (0, 10)
     assert pick_range("bytes=5-99", 10) == (5, 10)
@@ -152,12 +155,14 @@ def test_the_cache_makes_a_scene_once_and_stays_below_its_bound():
 
 
 def test_few_scenes_are_made_ahead():
-    studio = Studio()
+    studio, gate = Studio(), threading.Event()
+    studio._thread.submit(gate.wait)
     try:
         for number in range(40):
             studio.ahead(scene(str(number)))
-        assert len(studio._reels) < 40
+        assert len(studio._reels) == MOST_AHEAD
     finally:
+        gate.set()
         studio.close()
 
 
