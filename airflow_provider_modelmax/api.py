@@ -124,7 +124,7 @@ class AnswerError(ModelMaxError):
 
 
 class ForeignUrlError(AnswerError):
-    """A URL or redirect leads away from the connection's own origin, or nowhere. Nothing is sent there, nor billed."""
+    """A URL or redirect leads away from the connection's own origin, or nowhere. The key is not sent there."""
 
 
 class TooEarlyError(AnswerError):
@@ -441,7 +441,15 @@ def retry_delay(call: Call[Any], error: ModelMaxError, attempt: int) -> float | 
         return None
     if attempt >= (ATTEMPTS_WHEN_IT_MAY_BILL if may_have_billed(call, error) else _ATTEMPTS):
         return None
-    asked = error.retry_after
+    return backoff(attempt, error.retry_after)
+
+
+def backoff(attempt: int, asked: float | None) -> float | None:
+    """Return how many seconds to pause after an attempt, or None where that is too long to be slept through.
+
+    :param attempt: how many attempts were made, from 1
+    :param asked: seconds that the service asked for, None where it did not
+    """
     if asked is not None:
         return None if asked > MAX_RETRY_AFTER else max(asked, 0.1)
     return 2.0 ** (attempt - 1) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, keeps no secret

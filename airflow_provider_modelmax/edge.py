@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, conf
 
-from airflow_provider_modelmax import api, polling
+from airflow_provider_modelmax import api, metrics, polling
 
 HOPELESS = (*polling.HOPELESS, api.InvalidInputError, api.JobFailedError, api.RefusedError, api.UnusableResultError)
 """What no retry can mend."""
@@ -31,8 +31,6 @@ def told_to_airflow(task: Any) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        from airflow_provider_modelmax import metrics  # noqa: PLC0415 - not at DAG parse
-
         metrics.failed(error)
         sees_every_error = getattr(getattr(task, "retry_policy", None), "sees_every_error", False)
         if isinstance(error, HOPELESS) and (not sees_every_error or getattr(task, "soft_fail", False)):

@@ -17,9 +17,9 @@ from openlineage.client.facet_v2 import (
     storage_dataset,
 )
 
-from airflow_provider_modelmax.lineage import plain
 from airflow_provider_modelmax.progress import Progress
 from airflow_provider_modelmax.storage import Saved
+from airflow_provider_modelmax.stores import plain
 
 
 @define

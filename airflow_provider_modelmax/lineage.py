@@ -7,19 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import Asset, AssetAlias
 
-from airflow_provider_modelmax.stores import connect
+from airflow_provider_modelmax.stores import plain
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-
-def plain(uri: str) -> str:
-    """Return a URI as others name the same object: with a scheme, and without the connection that opens it."""
-    scheme, found, rest = uri.partition("://")
-    if not found or scheme == "file":
-        return f"file://{connect(uri).path}"
-    bucket, _, key = rest.partition("/")
-    return f"{scheme}://{bucket.rpartition('@')[2]}/{key}"
 
 
 def tell_outlets(context: Context, extra: Mapping[str, Any]) -> None:

@@ -44,15 +44,14 @@ class ManifestLink(BaseOperatorLink):
 
 def console_page(uri: str) -> str:
     """Return the page of an object in the console of its store, empty where there is none."""
-    from airflow_provider_modelmax.lineage import plain  # noqa: PLC0415 - not at DAG parse
-    from airflow_provider_modelmax.stores import EXTRAS  # noqa: PLC0415 - not at DAG parse
+    from airflow_provider_modelmax.stores import EXTRAS, GCS, S3, plain  # noqa: PLC0415 - not at DAG parse
 
     scheme, _, rest = plain(uri).partition("://")
     bucket, _, key = rest.partition("/")
     store = EXTRAS.get(scheme)
-    if store == "s3" and not _is_elsewhere(uri):
+    if store == S3 and not _is_elsewhere(uri):
         return f"https://console.aws.amazon.com/s3/object/{bucket}?prefix={quote(key, safe='/')}"
-    if store == "gcs" and "STORAGE_EMULATOR_HOST" not in os.environ:
+    if store == GCS and "STORAGE_EMULATOR_HOST" not in os.environ:
         return f"https://console.cloud.google.com/storage/browser/_details/{bucket}/{quote(key, safe='/')}"
     return ""
 

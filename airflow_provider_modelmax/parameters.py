@@ -16,6 +16,10 @@ MAX_IMAGE_BYTES = 20 * 1024 * 1024
 """The contract names no limit. Assumed: beyond this a request is a mistake (a video, a raw photo)."""
 
 
+MOST_SAMPLES = 4
+"""Videos of one job."""
+
+
 class VideoParameters(TypedDict, total=False):
     """The service's ``parameters``; all optional. What is left out takes the service's default.
 
@@ -162,7 +166,7 @@ _CHECKS: Mapping[str, Callable[[object], str | None]] = {
     "resolution": _one_of("720p", "1080p", "4k"),
     "duration_seconds": _integer(1, 8),
     "generate_audio": _is_a(bool, "true or false"),
-    "sample_count": _integer(1, 4),
+    "sample_count": _integer(1, MOST_SAMPLES),
     "negative_prompt": _is_a(str, "a text"),
     "image": _anything,
 }

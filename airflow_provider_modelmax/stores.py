@@ -33,7 +33,7 @@ class StorageError(Exception):
 
 
 class DestinationError(StorageError, ValueError):
-    """The destination cannot be used. Found before anything was spent; the message says what to correct."""
+    """The destination cannot be used; as a rule that is found before anything is spent. What was paid for is kept."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,15 @@ def connect(uri: str) -> Place:
     place = _open_store(uri, scheme)
     place.fs.invalidate_cache()  # who listed this folder before us left what was there then
     return place
+
+
+def plain(uri: str) -> str:
+    """Return a URI as others name the same object: with a scheme, and without the connection that opens it."""
+    scheme, found, rest = uri.partition("://")
+    if not found or scheme == "file":
+        return f"file://{_local(uri)}"
+    bucket, _, key = rest.partition("/")
+    return f"{scheme}://{bucket.rpartition('@')[2]}/{key}"
 
 
 def content_type(place: Place, value: str) -> dict[str, Any]:

@@ -81,48 +81,66 @@ class Billing:
                 "second time.",
                 progress.job.request_id,
             )
-        return progress.asking(name, self._busy_until())
+        return progress.asking(name, self.busy_until())
 
-    def _busy_until(self) -> float:
+    def busy_until(self) -> float:
+        """Return when a billing call that begins now is over at the latest, in seconds since the epoch."""
         return time.time() + self.hook.answer_seconds
 
     def _ask(self, asking: Progress) -> Progress:
         with alarm.held_back() as let_alarm_through:
-            result, asking = self._answer(asking, let_alarm_through)
-            fetched = self.record.keep(asking.fetched(result))
+            attempts = _Attempts(self, asking, let_alarm_through)
+            result = attempts.result()
+            fetched = self.record.keep(attempts.progress.fetched(result))
         waited = timedelta(seconds=time.time() - asking.submitted_at) if asking.submitted_at else None
         metrics.completed(asking.job.model, result, waited)
         self.log.info("Fetched the result of job %s, and kept it. Billed: %s.", fetched.job.request_id, _usage(fetched))
         return fetched
 
-    def _answer(self, asking: Progress, let_alarm_through: Callable[[], None]) -> tuple[api.Result, Progress]:
-        """Return the result, and the progress as it is known at its call; keep what is known when none comes."""
-        sent = False
 
-        def before_each(previous: api.ModelMaxError | None) -> None:
-            nonlocal asking, sent
-            let_alarm_through()
-            self.pause(0)
-            if previous:
-                again = asking if may_have_billed(previous) else asking.not_asked()
-                if again.asks >= MAX_ASKS:
-                    raise previous
-                asking = self.record.put(again.asking(asking.asker, self._busy_until()))
-            sent = True
+@dataclass
+class _Attempts:
+    """The attempts of one billing call: each is kept before it is sent, and what is known when none is answered.
 
-        def may_have_billed(error: BaseException) -> bool:
-            if isinstance(error, api.ModelMaxError):
-                return sent and api.may_have_billed(api.result(asking.job), error)
-            return sent  # a kill, or a timeout of Airflow's between two attempts
+    :param billing: whose call it is
+    :param progress: as it is known at the last attempt
+    :param let_alarm_through: raises a timeout of Airflow's that has come meanwhile
+    :param sent: whether there was one
+    """
 
+    billing: Billing
+    progress: Progress
+    let_alarm_through: Callable[[], None]
+    sent: bool = False
+
+    def result(self) -> api.Result:
         try:
-            return self.hook.get_result(asking.job, before_each=before_each), asking
+            return self.billing.hook.get_result(self.progress.job, before_each=self._begin)
         except api.UnusableResultError as error:
-            self.record.release(asking.unusable(str(error)))
+            self.billing.record.release(self.progress.unusable(str(error)))
             raise
         except BaseException as error:
-            self.record.release(asking.lost() if may_have_billed(error) else asking.not_asked())
+            self.billing.record.release(self._after(error))
             raise
+
+    def _begin(self, previous: api.ModelMaxError | None) -> None:
+        self.let_alarm_through()
+        self.billing.pause(0)
+        if previous:
+            known = self._after(previous)
+            if known.asks >= MAX_ASKS:
+                raise previous
+            again = known.asking(self.progress.asker, self.billing.busy_until())
+            self.progress = self.billing.record.put(again)
+        self.sent = True
+
+    def _after(self, error: BaseException) -> Progress:
+        return self.progress.lost() if self._may_have_billed(error) else self.progress.not_asked()
+
+    def _may_have_billed(self, error: BaseException) -> bool:
+        if isinstance(error, api.ModelMaxError):
+            return self.sent and api.may_have_billed(api.result(self.progress.job), error)
+        return self.sent  # a kill, or a timeout of Airflow's between two attempts
 
 
 def _usage(progress: Progress) -> str:

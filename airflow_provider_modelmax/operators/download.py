@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_modelmax import api, edge, polling
 from airflow_provider_modelmax.links import ManifestLink, ModelMaxDashboardLink
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
+from airflow_provider_modelmax.parameters import MOST_SAMPLES
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from airflow_provider_modelmax.progress import Progress
 
 DEFAULT_DEADLINE = timedelta(hours=1)
-
-MOST_VIDEOS = 4
-"""Samples of one job."""
 
 
 class LandsVideo(ModelMaxBaseOperator):
@@ -95,8 +93,8 @@ class LandsVideo(ModelMaxBaseOperator):
         """Return the job, known or submitted now, with what is kept of it, after checking the destination."""
         raise NotImplementedError
 
-    def _order(self) -> str:
-        """Return the fingerprint of what was asked for."""
+    def _fingerprint(self) -> str:
+        """Return what tells this order from another; empty where the job was submitted elsewhere."""
         return ""
 
     def _stem(self, context: Context) -> str:
@@ -111,7 +109,7 @@ class LandsVideo(ModelMaxBaseOperator):
             context,
             destination=self.destination,
             stem=self._stem(context),
-            order=self._order(),
+            order=self._fingerprint(),
             request=self._request(),
             overwrite=self.overwrite,
             log=self.log,
@@ -226,7 +224,7 @@ class ModelMaxDownloadVideoOperator(LandsVideo):
         kept = record.recall(begun.job)
         if kept and kept.result:
             return kept
-        record.check(begun.job.request_id, MOST_VIDEOS)
+        record.check(begun.job.request_id, MOST_SAMPLES)
         return kept or record.state.put(begun)
 
     def _resume(self, context: Context, record: Record, request_id: str) -> Progress:

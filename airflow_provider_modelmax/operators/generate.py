@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_modelmax import api, edge, polling
-from airflow_provider_modelmax.operators.download import MOST_VIDEOS, LandsVideo, stem_of
+from airflow_provider_modelmax.operators.download import LandsVideo, stem_of
+from airflow_provider_modelmax.operators.order import Order
 from airflow_provider_modelmax.operators.submit import SubmitsVideo
+from airflow_provider_modelmax.parameters import MOST_SAMPLES
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -23,7 +25,8 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
     Returns the list of URIs; pushes XCom ``request_id`` (as soon as it is known), and as soon as the result is there
     ``usage`` (what was billed) and ``manifest`` (URI of the JSON beside the videos). At each URI stands a whole,
     checked MP4, or what stood there before. Retries and clears go on from what is there: they submit and pay anew only
-    when the job FAILED, or when a cleared task asks for something else.
+    when the job FAILED or ModelMax no longer knows it, and when a cleared task asks for something else. Before Airflow
+    3.3 they submit anew also while no result was asked for; the lost job costs nothing.
 
     :param model: model id, for example ``veo-3.1`` (templated)
     :param prompt: what to show, or the path of a ``.txt`` or ``.md`` file beside the DAG file that says so (templated)
@@ -67,9 +70,9 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
         kept = record.recall()
         if kept and self._is_still_good(record.state, kept):
             if not kept.result:  # the destination may be another one by now
-                record.check(kept.job.request_id, MOST_VIDEOS)
+                record.check(kept.job.request_id, MOST_SAMPLES)
             return self._announce(context, kept)
-        order = self._checked_order()
+        order = Order.checked(self.model, self.prompt, self.parameters)
         polling.check_deadline(edge.absolute(self.deadline, self.execution_timeout), edge.utcnow())
         record.check(None, order.sample_count)
         return self._submit(context, record.state, order)

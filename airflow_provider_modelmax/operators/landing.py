@@ -14,6 +14,7 @@ from airflow_provider_modelmax import api, edge, metrics
 from airflow_provider_modelmax.mp4 import BrokenVideoError
 from airflow_provider_modelmax.operators.billing import NOT_AGAIN, Billing
 from airflow_provider_modelmax.operators.record import Record
+from airflow_provider_modelmax.parameters import MOST_SAMPLES
 from airflow_provider_modelmax.progress import Progress
 from airflow_provider_modelmax.storage import Saved, save_video, size_of
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
     from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-
-PARALLEL = 4
-"""Videos downloaded at once: the most that one job has."""
 
 DOWNLOAD_ATTEMPTS = 4
 
@@ -88,7 +86,7 @@ class Landing:
         """Return what became of each: one that cannot be had does not keep the others, paid as well, from landing."""
         if len(wanted) == 1:
             return [self._one(*wanted[0])]
-        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="modelmax-download") as pool:
+        with ThreadPoolExecutor(MOST_SAMPLES, thread_name_prefix="modelmax-download") as pool:
             futures = [pool.submit(self._one, *each) for each in wanted]
             try:
                 wait(futures)
@@ -117,12 +115,11 @@ class Landing:
                     "regenerate_on_clear=True."
                 ) from error
             except (api.TransportError, api.TemporaryError, api.AnswerError, BrokenVideoError) as error:
-                pause = pause_before(attempt, error)
-                if attempt == DOWNLOAD_ATTEMPTS or pause is None:
+                pause = api.backoff(attempt, getattr(error, "retry_after", None))
+                if attempt == DOWNLOAD_ATTEMPTS or pause is None or isinstance(error, api.ForeignUrlError):
                     raise
-                self.log.warning("%s: %s Nothing was written. Fetching it again in %.0f s.", uri, error, pause)
-                if self.stop.wait(pause):
-                    raise Stopped(uri) from None
+                self.log.warning("%s: %s Nothing was written. Fetching it again in %.1f s.", uri, error, pause)
+                self.pause(pause)
         raise AssertionError("the loop ends by return or raise")
 
     def _download(self, url: str, uri: str) -> Saved:
@@ -157,11 +154,3 @@ class Landing:
                 self.log.info("%s: %.0f%s MB so far.", uri, written / 1e6, of)
 
         return report
-
-
-def pause_before(attempt: int, error: Exception) -> float | None:
-    """Return how many seconds to wait after ``attempt`` to download ended in ``error``; None: leave it to Airflow."""
-    asked: float | None = getattr(error, "retry_after", None)
-    if isinstance(error, api.ForeignUrlError) or (asked or 0.0) > api.MAX_RETRY_AFTER:
-        return None
-    return asked or 2.0 ** (attempt - 1)

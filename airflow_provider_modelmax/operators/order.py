@@ -12,7 +12,6 @@ from typing import Any
 
 from airflow_provider_modelmax import parameters as inputs
 from airflow_provider_modelmax.api import InvalidInputError
-from airflow_provider_modelmax.storage import read_bytes
 
 LONGEST_URI = 4096
 """Characters. What is longer is no path, but Base64 of something that is no image."""
@@ -123,6 +122,8 @@ def _read_image(image: object) -> str:
 
 def _load(uri: str) -> bytes:
     """Read one byte more than is allowed, so that a larger file is noticed and not sent."""
+    from airflow_provider_modelmax.storage import read_bytes  # noqa: PLC0415 - not at DAG parse
+
     try:
         return read_bytes(uri, inputs.MAX_IMAGE_BYTES + 1)
     except FileNotFoundError:

@@ -6,13 +6,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_modelmax import api, edge
+from airflow_provider_modelmax import api, edge, metrics
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
+from airflow_provider_modelmax.operators.order import Order, describe, fingerprint, hide_image, image_uri
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_modelmax.operators.order import Order
     from airflow_provider_modelmax.operators.task_state import TaskState
     from airflow_provider_modelmax.parameters import VideoParameters
     from airflow_provider_modelmax.progress import Progress
@@ -53,40 +53,25 @@ class SubmitsVideo(ModelMaxBaseOperator):
     def parameters(self, value: Any) -> None:
         # Rendering ends here for mapped and unmapped tasks alike; after it Airflow stores the fields.
         if isinstance(value, Mapping) and "image" in value:
-            from airflow_provider_modelmax.operators.order import hide_image  # noqa: PLC0415 - not at DAG parse
-
             value = hide_image(value)
         self._parameters = value
 
     def _request(self) -> dict[str, Any]:
         """Return what is asked for, as a manifest shows it."""
-        from airflow_provider_modelmax.operators.order import describe  # noqa: PLC0415 - not at DAG parse
-
         return describe(self.model, self.prompt, self.parameters)
 
     def _image_uri(self) -> str | None:
-        from airflow_provider_modelmax.operators.order import image_uri  # noqa: PLC0415 - not at DAG parse
-
         return image_uri(self.parameters.get("image")) if isinstance(self.parameters, Mapping) else None
 
-    def _order(self) -> str:
-        from airflow_provider_modelmax.operators.order import fingerprint  # noqa: PLC0415 - not at DAG parse
-
+    def _fingerprint(self) -> str:
         return fingerprint(self._request())
 
-    def _checked_order(self) -> Order:
-        from airflow_provider_modelmax.operators.order import Order  # noqa: PLC0415 - not at DAG parse
-
-        return Order.checked(self.model, self.prompt, self.parameters)
-
     def _submit(self, context: Context, state: TaskState, order: Order) -> Progress:
-        from airflow_provider_modelmax import metrics  # noqa: PLC0415 - not at DAG parse
-
         job = self.hook.submit_video(order.model, order.prompt, order.body)
         metrics.submitted(job.model)
         self.log.info("Submitted job %s (%s).", job.request_id, job.model)
         self.log.info("Should this task be lost, give that id to ModelMaxDownloadVideoOperator(job=…).")
-        return self._announce(context, state.put(state.begun(job, self._order(), submitted_at=time.time())))
+        return self._announce(context, state.put(state.begun(job, self._fingerprint(), submitted_at=time.time())))
 
     def _announce(self, context: Context, progress: Progress) -> Progress:
         from airflow_provider_modelmax.operators.task_state import TaskState  # noqa: PLC0415 - not at DAG parse
@@ -111,7 +96,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
     def _why_anew(self, kept: Progress) -> str:
         if self.regenerate_on_clear:
             return "cleared, with regenerate_on_clear"
-        return "" if kept.order == self._order() else "model, prompt or parameters have changed since"
+        return "" if kept.order == self._fingerprint() else "model, prompt or parameters have changed since"
 
     def _what_became_of_it(self, kept: Progress, cleared: bool) -> str:
         if kept.is_failed:
@@ -119,10 +104,10 @@ class SubmitsVideo(ModelMaxBaseOperator):
         try:
             answer = self.hook.get_status(kept.job)
         except (api.BadRequestError, api.NotFoundError) as error:
-            return self._unknown(kept, error, cleared)
+            return self._why_anew_if_unknown(kept, error, cleared)
         return f"FAILED: {answer.error}" if answer.status == api.FAILED else ""
 
-    def _unknown(self, kept: Progress, error: api.ServiceError, cleared: bool) -> str:
+    def _why_anew_if_unknown(self, kept: Progress, error: api.ServiceError, cleared: bool) -> str:
         """Say why to submit anew when ModelMax does not know the job (any more)."""
         if kept.asks:  # its result may be paid for
             raise error
@@ -156,16 +141,16 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
 
         with edge.told_to_airflow(self):
             state = TaskState(context)
-            order = self._checked_order()
+            order = Order.checked(self.model, self.prompt, self.parameters)
             kept = state.get()
             if kept and self._is_still_good(state, kept):
                 return self._announce(context, kept).job.as_dict()
             return self._submit(context, state, order).job.as_dict()
 
-    def _unknown(self, kept: Progress, error: api.ServiceError, cleared: bool) -> str:
+    def _why_anew_if_unknown(self, kept: Progress, error: api.ServiceError, cleared: bool) -> str:
         """Keep the job after a clear: another task may have fetched and landed it, and only that one knows."""
         if not cleared:
-            return super()._unknown(kept, error, cleared)
+            return super()._why_anew_if_unknown(kept, error, cleared)
         self.log.warning(
             "%s It is handed on all the same: its videos may have landed. For a fresh job, which is paid for anew once "
             "its result is fetched, clear with regenerate_on_clear=True.",

@@ -165,8 +165,6 @@ def triggers_fire_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the pauses between attempts; how long they are is for the tests of the retry rule."""
     from airflow_provider_modelmax import api
-    from airflow_provider_modelmax.operators import landing
 
-    for room, name in ((api, "retry_delay"), (landing, "pause_before")):
-        rule = getattr(room, name)
-        monkeypatch.setattr(room, name, lambda *args, rule=rule: None if rule(*args) is None else 0.01)
+    rule = api.backoff
+    monkeypatch.setattr(api, "backoff", lambda *args: None if rule(*args) is None else 0.01)

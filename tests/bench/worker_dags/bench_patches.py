@@ -83,7 +83,7 @@ def _landing(module: Any) -> None:
 
 
 def _submit(module: Any) -> None:
-    _methods(module.SubmitsVideo, "step", "_submit", "_announce", "_checked_order", "_order", "_request")
+    _methods(module.SubmitsVideo, "step", "_submit", "_announce", "_fingerprint", "_request")
 
 
 def _hook(module: Any) -> None:
