@@ -30,9 +30,17 @@ class Subject:
 
 @dataclass(frozen=True)
 class Fault:
-    """One order to misbehave. `times=None` is forever; `after` spares so many calls first.
+    """One order to misbehave.
 
-    `request_id`, `model`, `prompt` (a part of it) and `when` (the job's status) narrow it down.
+    :param kind: What goes wrong: the kinds, and the parameters of each, are listed by the command line's `--help`.
+    :param call: `submit`, `status`, `result`, `content`, or `any`.
+    :param times: So many calls; None is forever.
+    :param after: Spares so many calls first.
+    :param request_id: Only this job.
+    :param model: Only this model.
+    :param prompt: Only jobs whose prompt has this in it.
+    :param when: Only while the job has this status.
+    :param params: The parameters of the kind.
     """
 
     kind: str
@@ -85,7 +93,13 @@ class Fault:
 
 @dataclass
 class Active:
-    """A fault in force, and how often it was met and struck."""
+    """A fault in force.
+
+    :param id: What `DELETE /simulator/faults/ID` lifts it by.
+    :param fault: What goes wrong.
+    :param met: So many calls it was meant for.
+    :param struck: So many of them went wrong.
+    """
 
     id: int
     fault: Fault

@@ -17,20 +17,34 @@ KEEP_CALLS = 50_000
 
 @dataclass(slots=True)
 class Call:
-    """One request; the lower half is filled in while it is answered."""
+    """One request; what begins with `request_id` is filled in while it is answered.
+
+    :param time: When it came, by the simulator's clock.
+    :param method: `GET` or `POST`.
+    :param path: The path as it came, quoted; the key in it is masked.
+    :param call: `submit`, `status`, `result`, `content`, or `other`.
+    :param model: The model that the path names.
+    :param authorization: Whether the key was `right`, `wrong` or `missing`.
+    :param key_seen: Whether this simulator's key stood anywhere in the request line or headers.
+    :param header_names: In lower case.
+    :param request_id: The job it is about, as soon as there is one.
+    :param status: Of the answer; None when none was sent.
+    :param fault: The kinds of the faults that struck, with a comma between them.
+    :param bytes_sent: Of the body.
+    """
 
     time: float
     method: str
     path: str
     call: str
     model: str
-    authorization: str  # right, wrong or missing
-    key_seen: bool  # whether this simulator's key stood anywhere in the request line or headers
+    authorization: str
+    key_seen: bool
     header_names: tuple[str, ...] = ()
     request_id: str | None = None
-    status: int | None = None  # None when no answer was sent
+    status: int | None = None
     fault: str | None = None
-    bytes_sent: int = 0  # of the body
+    bytes_sent: int = 0
 
     def mark(self, kind: str) -> None:
         """Write down which fault struck."""
@@ -39,7 +53,16 @@ class Call:
 
 @dataclass(frozen=True)
 class Bill:
-    """One bill; `nth` counts the bills of the same job."""
+    """One bill.
+
+    :param time: When the result was fetched, by the simulator's clock.
+    :param request_id: The job that is paid for.
+    :param model: Its model.
+    :param video_seconds: The sum over all samples.
+    :param video_resolution: What the job asked for.
+    :param video_has_audio: What the job asked for.
+    :param nth: Counts the bills of the same job, from 1.
+    """
 
     time: float
     request_id: str
@@ -67,7 +90,9 @@ class Ledger:
         self.counts: Counter[tuple[str, str | None]] = Counter()
         self.totals: Counter[str] = Counter()
         self.bills: list[Bill] = []
+        """Every bill, the first one first."""
         self.jobs: dict[str, Job] = {}
+        """Every job by its request_id; its `order` holds the prompt and the parameters that it was submitted with."""
         self.videos: dict[str, dict[str, Video]] = {}
 
     def note(self, call: Call) -> Call:

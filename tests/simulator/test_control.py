@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 import tempfile
 import threading
 import time
+from dataclasses import fields
 from urllib.parse import quote
 
 import pytest
 import requests
 
-from airflow_provider_modelmax.simulator import Settings, Simulator
+from airflow_provider_modelmax.simulator import Fault, Settings, Simulator
 from airflow_provider_modelmax.simulator.control import control
+from airflow_provider_modelmax.simulator.faults import Active
+from airflow_provider_modelmax.simulator.ledger import Bill, Call
 from airflow_provider_modelmax.simulator.readers import span
 from airflow_provider_modelmax.simulator.server import Server
 from airflow_provider_modelmax.simulator.wire import Request
@@ -226,8 +230,18 @@ def test_what_cannot_start_leaves_nothing_behind(monkeypatch, tmp_path):
     assert threading.active_count() == before
 
 
-def test_a_simulator_gives_the_connection_that_leads_to_it(sim):
-    assert sim.connection == {"conn_type": "modelmax", "host": sim.url, "password": sim.key}
+def test_a_simulator_gives_the_connection_that_leads_to_it():
+    from airflow_provider_modelmax.simulator import Simulator
+
+    with Simulator(queue_seconds=0, run_seconds=0) as simulator:
+        connection = simulator.connection
+    assert connection == {"conn_type": "modelmax", "host": simulator.url, "password": "sk-simulator"}
+
+
+@pytest.mark.parametrize("shown", [Settings, Call, Bill, Fault, Active])
+def test_every_field_that_a_test_may_ask_about_is_described(shown):
+    told = re.findall(r"^ *:param (\w+): \S", shown.__doc__, re.MULTILINE)
+    assert told == [each.name for each in fields(shown)]
 
 
 def test_the_page_shows_the_scheme_that_it_came_by(certificate):
