@@ -42,7 +42,10 @@ def test_help_explains_calls_faults_and_conventions(capsys):
         (["--balance", "x"], "argument --balance"),
         (["--filler-bytes", "3"], "filler_bytes must be 0 or at least 16"),
         (["--tls-cert", "x"], "--tls-cert and --tls-key go together"),
-        (["--tls-cert", "no.pem", "--tls-key", "no.key"], "cannot use the certificate no.pem with the key no.key"),
+        (
+            ["--port", "0", "--tls-cert", "no.pem", "--tls-key", "no.key"],
+            "cannot use the certificate no.pem with the key no.key",
+        ),
         (["--key", ""], "key must be text that is not empty"),
     ],
 )
