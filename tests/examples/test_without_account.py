@@ -33,8 +33,7 @@ def dag():
 def service(monkeypatch, tmp_path):
     """Run the service on a free port. Its jobs are over at the first look, so nothing is deferred."""
     with Simulator(queue_seconds=0, run_seconds=0) as simulator:
-        connection = {"conn_type": "modelmax", "host": simulator.url, "password": simulator.key}
-        monkeypatch.setenv("AIRFLOW_CONN_MODELMAX_DEFAULT", json.dumps(connection))
+        monkeypatch.setenv("AIRFLOW_CONN_MODELMAX_DEFAULT", json.dumps(simulator.connection))
         monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps([BUNDLE]))
         monkeypatch.setenv("AIRFLOW_VAR_VIDEOS", str(tmp_path))
         yield simulator
