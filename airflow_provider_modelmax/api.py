@@ -572,9 +572,10 @@ def _reason(answer: Mapping[str, Any]) -> str | None:
 
 def _json(body: bytes) -> Any:
     """Return what ``body`` holds, None when it is no JSON (RecursionError: nested without end)."""
+    text = body.decode("utf-8-sig", "replace")
     try:
-        held = jsonlib.loads(body, parse_float=_finite, parse_constant=_finite)
-        return held if body.isascii() and b"\\u" not in body else _storable(held)
+        held = jsonlib.loads(text, parse_float=_finite, parse_constant=_finite)
+        return _storable(held) if "\\u" in text else held
     except (ValueError, RecursionError):
         return None
 

@@ -288,7 +288,7 @@ def test_an_error_of_our_own_ends_in_an_event_too(modelmax_conn, simulator, requ
 OK, JSON = b"HTTP/1.1 200 OK\r\n", b"Content-Type: application/json\r\n"
 UNSTORABLE = {
     "reason": (OK + JSON, b'{"request_id": "id", "status": "FAILED", "error": "cut \\ud83d, \\u0000"}', "cut ?, ?"),
-    "raw bytes": (OK + JSON, b'{"request_id": "id", "status": "FAILED", "error": "cut \xed\xa0\xbd"}', "cut ?"),
+    "raw bytes": (OK + JSON, b'{"request_id": "id", "status": "FAILED", "error": "cut \xed\xa0\xbd"}', "cut \ufffd"),
     "any JSON": (
         OK + JSON,
         b'{"request_id": "id", "status": "FAILED", "error": {"\\u0000": ["\\ud83d"]}}',
