@@ -97,10 +97,9 @@ class Lanes:
                 turn.set_result(sent)
 
     def _open_some(self, now: float) -> None:
-        more = int((now - max(self._line_since + LONG_LINE, self._widened)) / STEP)
+        more = min(int((now - max(self._line_since + LONG_LINE, self._widened)) / STEP), MOST - self._open)
         if more > 0:
-            self._open, self._closing = min(self._open + more, MOST), max(self._closing - more, 0)
-            self._widened = now
+            self._open, self._closing, self._widened = self._open + more, max(self._closing - more, 0), now
 
     def _close_some(self, now: float) -> None:
         if now - self._long_line > CALM:
