@@ -27,9 +27,9 @@ def instead(fault: Fault) -> Answer | None:
 
 
 def spoil(fault: Fault, answer: Answer) -> Answer | None:
-    """Change a good answer; None when there is nothing in it to change."""
+    """Change a good answer; None when there is nothing in it to change. A field that had the value is changed too."""
     changed = SPOILERS[fault.kind](answer, fault.params)
-    return None if changed == answer else changed
+    return None if changed is answer else changed
 
 
 def retry_after(value: object) -> Headers:
@@ -90,23 +90,21 @@ def _unknown_status(answer: Answer, params: Mapping[str, Any]) -> Answer:
 
 def _foreign_url(answer: Answer, params: Mapping[str, Any]) -> Answer:
     def move(holder: Any, key: Any) -> None:
-        if key in holder or isinstance(holder, list):
-            holder[key] = params["to"].rstrip("/") + holder[key]
+        holder[key] = params["to"].rstrip("/") + holder[key]
 
     value = _json(answer)
     if value is None:
         return answer
     count = len(value["data"]) if isinstance(value.get("data"), list) else 0
-    for field in [params["field"]] if params["field"] else [*URLS, *(f"data.{i}.url" for i in range(count))]:
-        _walk(value, field, move)
-    return with_json(answer, value)
+    fields = [params["field"]] if params["field"] else [*URLS, *(f"data.{i}.url" for i in range(count))]
+    moved = [_walk(value, field, move) for field in fields]
+    return with_json(answer, value) if any(moved) else answer
 
 
 def _edit(answer: Answer, field: str, change: Callable[[Any, Any], None]) -> Answer:
     value = _json(answer)
-    if value is None:
+    if value is None or not _walk(value, field, change):
         return answer
-    _walk(value, field, change)
     return with_json(answer, value)
 
 
@@ -118,15 +116,16 @@ def _json(answer: Answer) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _walk(value: Any, field: str, change: Callable[[Any, Any], None]) -> None:
-    """Change what stands at `data.0.url`; where the way is not there, nothing happens."""
+def _walk(value: Any, field: str, change: Callable[[Any, Any], None]) -> bool:
+    """Change what stands at `data.0.url`; False where the way is not there: nothing happens then."""
     try:
         *way, last = (int(part) if part.isdecimal() else part for part in field.split("."))
         for part in way:
             value = value[part]
         change(value, last)
     except (KeyError, IndexError, TypeError, ValueError):
-        return
+        return False
+    return True
 
 
 def _corrupt_body(answer: Answer, params: Mapping[str, Any]) -> Answer:

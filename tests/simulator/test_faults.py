@@ -237,6 +237,15 @@ def test_a_fault_that_changes_nothing_leaves_no_mark_and_is_not_spent(client, si
     assert [each.struck for each in active] == [1, 0, 0]
 
 
+def test_a_field_that_had_the_value_already_is_set_once_all_the_same(client, sim):
+    job = client.job()
+    status = client.get(job["status_url"]).json()["status"]
+    active = sim.fault("status", "set_field", field="status", value=status, times=1)
+    client.get(job["status_url"])
+    assert sim.ledger.calls("status")[-1].fault == "set_field"
+    assert active.struck == 1
+
+
 def test_the_next_fault_strikes_where_an_older_one_changes_nothing(client, sim):
     job = client.job()
     sim.fault("status", "missing_field", field="no.such.field")
