@@ -300,6 +300,18 @@ def test_a_retry_to_another_destination_leaves_what_stands_there(way, run, clear
     assert counts(simulator) == [1, 0, 0]
 
 
+def test_a_retry_minds_only_what_stands_where_its_own_video_goes(way, run, clear, simulator, tmp_path):
+    if not KEEPS_TASK_STATE:
+        pytest.skip("Airflow keeps the state of a task since 3.3")
+    (tmp_path / "clip-2.mp4").write_bytes(b"theirs")
+    simulator.fault("submit", "stuck_queue", times=1)
+    done = run(f"generate_impatient_{way}", destination=f"{tmp_path}/clip.mp4")
+    assert clear(done).state == "failed"
+    assert "is taken by" not in clear.output
+    assert "its last status was IN_QUEUE" in clear.output
+    assert counts(simulator) == [1, 0, 0]
+
+
 def test_clearing_with_another_prompt_makes_another_video(way, run, clear, simulator, tmp_path):
     done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
     assert clear(done, prompt="a harbour at dawn").state == "success"
