@@ -105,7 +105,7 @@ class Wait:
         known = self._with(heard=now, status=answer.status, reason=answer.error, trouble=None, silent_since=None)
         if answer.status == self.status:
             return known
-        if self.status and self.status not in STATUSES and answer.status not in STATUSES:
+        if self._is_unknown and known._is_unknown:
             return known  # one after another: the patience is for all of them together
         running = self.running_since or (None if answer.status == IN_QUEUE else now)
         first = self.status is None and answer.status == IN_QUEUE  # there it was from the start
@@ -192,6 +192,10 @@ class Wait:
         changed.__dict__.update(self.__dict__, **changes)
         return changed
 
+    @property
+    def _is_unknown(self) -> bool:
+        return self.status is not None and self.status not in STATUSES
+
     def _ages(self, now: datetime) -> tuple[float | None, float | None]:
         """Return for how long the job has been there, and for how long out of the queue; None: nobody saw it begin."""
         begun = self.submitted or (self.started if self.seen_in_queue else None)
@@ -211,7 +215,7 @@ class Wait:
             return f"The deadline of job {self.request_id}, {shown(self.deadline)}, has passed; {last}{trouble}."
         if self.silent_since and now - self.silent_since >= SILENCE_LIMIT:
             return f"Gave up asking for job {self.request_id}, unanswered for {SILENCE_LIMIT}: {self.trouble} {last}."
-        if self.status and self.status not in STATUSES and now - self.since >= UNKNOWN_STATUS_LIMIT:
+        if self._is_unknown and now - self.since >= UNKNOWN_STATUS_LIMIT:
             return (
                 f"Gave up asking for job {self.request_id}: for {UNKNOWN_STATUS_LIMIT} its status, by now "
                 f"{self.status!r}, has been none of {', '.join(sorted(STATUSES))}."
