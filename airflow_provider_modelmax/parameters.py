@@ -66,6 +66,11 @@ def check_model(model: object) -> str:
     return model
 
 
+def sample_count(parameters: object) -> int:
+    """Return how many videos a job with these ``parameters`` has."""
+    return int(check_parameters(parameters).get("sample_count", 1))
+
+
 def check_parameters(parameters: object) -> dict[str, Any]:
     """Return the parameters to send: those that the caller set to something.
 

@@ -9,7 +9,7 @@ from airflow_provider_modelmax import api, edge, polling
 from airflow_provider_modelmax.operators.download import LandsVideo, stem_of
 from airflow_provider_modelmax.operators.order import Order
 from airflow_provider_modelmax.operators.submit import SubmitsVideo
-from airflow_provider_modelmax.parameters import check_parameters
+from airflow_provider_modelmax.parameters import sample_count
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -70,7 +70,7 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
         kept = record.recall()
         if kept and self._is_still_good(record.state, kept):
             if not kept.result:  # the destination may be another one by now
-                record.check(kept.job.request_id, check_parameters(self.parameters).get("sample_count", 1))
+                record.check(kept.job.request_id, sample_count(self.parameters))
             return self._announce(context, kept)
         order = Order.checked(self.model, self.prompt, self.parameters)
         polling.check_deadline(edge.absolute(self.deadline, self.execution_timeout), edge.utcnow())

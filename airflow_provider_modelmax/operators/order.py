@@ -75,7 +75,7 @@ class Order:
     @property
     def sample_count(self) -> int:
         """How many videos there will be."""
-        return int(self.parameters.get("sample_count", 1))
+        return inputs.sample_count(self.parameters)
 
 
 def image_uri(image: object) -> str | None:
