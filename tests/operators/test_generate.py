@@ -277,22 +277,24 @@ def test_a_gateway_that_refuses_the_content_does_not_mean_that_it_is_gone(way, r
     assert counts(simulator) == [1, 1, 3]
 
 
-def test_a_gateway_that_refuses_the_status_is_no_reason_to_submit_anew(way, run, clear, simulator, tmp_path):
+@pytest.fixture
+def timed_out(way, run, simulator):
+    """Run a task that ends at its deadline; its job is kept, and stays IN_QUEUE."""
     if not KEEPS_TASK_STATE:
         pytest.skip("Airflow keeps the state of a task since 3.3")
-    simulator.fault("submit", "stuck_queue")
-    done = run(f"generate_impatient_{way}", destination=f"{tmp_path}/videos/")
-    simulator.clear_faults()
+    simulator.fault("submit", "stuck_queue", times=1)
+    return lambda destination: run(f"generate_impatient_{way}", destination=destination)
+
+
+def test_a_gateway_that_refuses_the_status_is_no_reason_to_submit_anew(timed_out, clear, simulator, tmp_path):
+    done = timed_out(f"{tmp_path}/videos/")
     simulator.fault("status", "error", status=400, html=True)
     assert clear(done).state == "failed"
     assert counts(simulator) == [1, 0, 0]
 
 
-def test_a_retry_to_another_destination_leaves_what_stands_there(way, run, clear, simulator, tmp_path):
-    if not KEEPS_TASK_STATE:
-        pytest.skip("Airflow keeps the state of a task since 3.3")
-    simulator.fault("submit", "stuck_queue")
-    done = run(f"generate_impatient_{way}", destination=f"{tmp_path}/clip.mp4")
+def test_a_retry_to_another_destination_leaves_what_stands_there(timed_out, clear, simulator, tmp_path):
+    done = timed_out(f"{tmp_path}/clip.mp4")
     (tmp_path / "theirs.mp4").write_bytes(b"theirs")
     assert clear(done, destination=f"{tmp_path}/theirs.mp4").state == "failed"
     assert "theirs.mp4 is taken by something else, and was left as it is" in clear.output
@@ -300,12 +302,9 @@ def test_a_retry_to_another_destination_leaves_what_stands_there(way, run, clear
     assert counts(simulator) == [1, 0, 0]
 
 
-def test_a_retry_minds_only_what_stands_where_its_own_video_goes(way, run, clear, simulator, tmp_path):
-    if not KEEPS_TASK_STATE:
-        pytest.skip("Airflow keeps the state of a task since 3.3")
+def test_a_retry_minds_only_what_stands_where_its_own_video_goes(timed_out, clear, simulator, tmp_path):
     (tmp_path / "clip-2.mp4").write_bytes(b"theirs")
-    simulator.fault("submit", "stuck_queue", times=1)
-    done = run(f"generate_impatient_{way}", destination=f"{tmp_path}/clip.mp4")
+    done = timed_out(f"{tmp_path}/clip.mp4")
     assert clear(done).state == "failed"
     assert "is taken by" not in clear.output
     assert "its last status was IN_QUEUE" in clear.output
