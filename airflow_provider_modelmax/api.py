@@ -24,8 +24,6 @@ Everything that can go wrong is one tree; each class says what its user does nex
 
 from __future__ import annotations
 
-import json as jsonlib
-import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,6 +32,8 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 import pendulum
+
+from airflow_provider_modelmax.texts import cut, excerpt, json_text, read_json, storable
 
 DEFAULT_BASE_URL = "https://api.modelmax.io"
 
@@ -58,14 +58,6 @@ _MAX_NAME, _MAX_REASON, _MAX_PAID = 100, 1000, 10_000
 """Characters of a word, a sentence and a paid answer that are shown."""
 
 T = TypeVar("T")
-
-
-def storable(text: str) -> str:
-    """Return a text that Airflow can send, log and store: half a surrogate pair, or NUL, becomes ``?``.
-
-    An event with one of them ends the whole triggerer, and a log line the task's process (seen on Airflow 3.3.2).
-    """
-    return text.encode(errors="replace").decode().replace("\0", "?")
 
 
 class ModelMaxError(Exception):
@@ -353,7 +345,7 @@ def result(job: Job) -> Call[Result]:
         if state == FAILED:
             raise JobFailedError(job.request_id, _reason(answer) or "no reason given")
         if state in (IN_QUEUE, IN_PROGRESS):  # no set: what came may have no hash
-            raise TooEarlyError(f"with {state} for a job that was COMPLETED: {_excerpt(answer)}")
+            raise TooEarlyError(f"with {state} for a job that was COMPLETED: {excerpt(answer)}")
         urls, usage = _video_urls(answer), answer.get("usage")
         if not any(urls):
             raise _unusable("without a usable 'data'", answer)
@@ -375,11 +367,11 @@ def read_response(call: Call[T], status_code: int, headers: Mapping[str, str], b
     """
     if not 200 <= status_code < 300:
         raise error_of(call, status_code, headers, body)
-    answer = _json(body)
+    answer = read_json(body)
     if not isinstance(answer, dict):
         kind = headers.get("Content-Type", "no Content-Type")
         raise AnswerError(
-            f"{call} answered {status_code}, but not with a JSON object ({kind}): {_excerpt(body)}", garbled=True
+            f"{call} answered {status_code}, but not with a JSON object ({kind}): {excerpt(body)}", garbled=True
         )
     try:
         return call.read(answer)
@@ -474,14 +466,14 @@ def resolve(base_url: str, url: str) -> str:
     """
     # With a backslash, https://evil\\@api.modelmax.io is at api.modelmax.io for urlsplit, and at evil for urllib3.
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        raise ForeignUrlError(f"The service gave a URL that is none: {_excerpt(url)}. Nothing was sent.")
+        raise ForeignUrlError(f"The service gave a URL that is none: {excerpt(url)}. Nothing was sent.")
     prefix = urlsplit(base_url).path
     in_prefix = url.startswith("/") and not url.startswith("//") and not url.startswith(f"{prefix}/")
     try:
         absolute = urljoin(f"{base_url}/", f"{prefix}{url}" if in_prefix else url)
         same = _origin(absolute) == _origin(base_url) and "@" not in urlsplit(absolute).netloc
     except ValueError:  # an impossible port, half an IPv6 address
-        raise ForeignUrlError(f"The service gave a URL that is none: {_excerpt(url)}. Nothing was sent.") from None
+        raise ForeignUrlError(f"The service gave a URL that is none: {excerpt(url)}. Nothing was sent.") from None
     if not same:
         raise ForeignUrlError(
             f"The service gave a URL on another host ({_netloc(absolute)}); the connection's is "
@@ -538,14 +530,14 @@ def _segment(name: str, value: str) -> str:
 def _text(answer: Mapping[str, Any], key: str) -> str:
     value = answer.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise AnswerError(f"without a usable {key!r}: {_excerpt(answer)}")
+        raise AnswerError(f"without a usable {key!r}: {excerpt(answer)}")
     return value
 
 
 def _same_job(answer: Mapping[str, Any], job: Job) -> str:
     request_id = _text(answer, "request_id")
     if request_id != job.request_id:
-        raise AnswerError(f"for another job than {job.request_id!r}: {_excerpt(answer)}")
+        raise AnswerError(f"for another job than {job.request_id!r}: {excerpt(answer)}")
     return request_id
 
 
@@ -559,56 +551,23 @@ def _video_urls(answer: Mapping[str, Any]) -> tuple[str, ...]:
 def _unusable(why: str, answer: Mapping[str, Any]) -> UnusableResultError:
     return UnusableResultError(
         f"{why}. The result came, was paid for and cannot be used; asking again may bill again. "
-        f"What came: {_excerpt(answer, _MAX_PAID)}"
+        f"What came: {excerpt(answer, _MAX_PAID)}"
     )
 
 
 def _reason(answer: Mapping[str, Any]) -> str | None:
     """Return why a job FAILED: a text by the contract, and any JSON of any size by experience."""
     error = answer.get("error")
-    text = error if isinstance(error, str) else _json_text(error) if error else ""
-    return _cut(text, _MAX_REASON) or None
-
-
-def _json(body: bytes) -> Any:
-    """Return what ``body`` holds, None when it is no JSON (RecursionError: nested without end)."""
-    text = body.decode("utf-8-sig", "replace")
-    try:
-        held = jsonlib.loads(text, parse_float=_finite, parse_constant=_finite)
-        return _storable(held) if "\\u" in text else held
-    except (ValueError, RecursionError):
-        return None
-
-
-def _finite(number: str) -> float | None:
-    """Return a number that is JSON again: NaN and infinity cannot be kept (1e999 is one)."""
-    value = float(number)
-    return value if math.isfinite(value) else None
-
-
-def _storable(held: Any) -> Any:
-    if isinstance(held, str):
-        return storable(held)
-    if isinstance(held, list):
-        return [_storable(each) for each in held]
-    if isinstance(held, dict):
-        return {storable(name): _storable(each) for name, each in held.items()}
-    return held
-
-
-def _json_text(value: object) -> str:
-    try:
-        return jsonlib.dumps(value, ensure_ascii=False)
-    except RecursionError:  # read at a lower depth of the stack, and just so
-        return f"a {type(value).__name__} nested without end"
+    text = error if isinstance(error, str) else json_text(error) if error else ""
+    return cut(text, _MAX_REASON) or None
 
 
 def _service_sentence(body: bytes) -> tuple[str, str]:
     try:
-        error = _json(body)["error"]
-        return _cut(str(error["type"]), _MAX_NAME), _cut(str(error["message"]), _MAX_REASON)
+        error = read_json(body)["error"]
+        return cut(str(error["type"]), _MAX_NAME), cut(str(error["message"]), _MAX_REASON)
     except (KeyError, TypeError):
-        return "", f"no error object of the service, but {_excerpt(body)}"
+        return "", f"no error object of the service, but {excerpt(body)}"
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
@@ -623,17 +582,5 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     return min(max(seconds, 0.0), _MOST_PATIENCE)
 
 
-def _excerpt(what: object, limit: int = 200) -> str:
-    if isinstance(what, Mapping):
-        what = _json_text(what)
-    text = what.decode("utf-8", "replace") if isinstance(what, bytes) else str(what)
-    text = " ".join(text.split())
-    return repr(_cut(text, limit)) if text else "an empty body"
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[:limit]}…"
-
-
 def _shown(value: object) -> str:
-    return f"a {type(value).__name__} ({_excerpt(value, 60)})"
+    return f"a {type(value).__name__} ({excerpt(value, 60)})"

@@ -15,6 +15,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_modelmax import api, pace, polling
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+from airflow_provider_modelmax.texts import storable
 
 FIRST_EVENT = timedelta(seconds=8)
 """A trigger that fires sooner makes the scheduler take the first segment's end for the second's and retry the task.
@@ -55,7 +56,7 @@ class JobEvent:
         outcome, message = _outcome(error)
         queued, generating = wait.times(now)
         status = error.status if isinstance(error, api.ServiceError) else 0
-        return cls(wait.request_id, outcome, api.storable(message), round(queued, 1), round(generating, 1), status)
+        return cls(wait.request_id, outcome, storable(message), round(queued, 1), round(generating, 1), status)
 
     @classmethod
     def from_dict(cls, event: Mapping[str, Any] | None) -> JobEvent:
