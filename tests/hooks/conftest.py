@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import json
 import socket
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +24,7 @@ from airflow_provider_modelmax.hooks import modelmax
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.parameters import VideoParameters
 from airflow_provider_modelmax.simulator import Simulator
+from tests.stack.listener import Listener
 
 NONE = {"model": "veo-3.1", "request_id": "none"}
 """A job that no service knows."""
@@ -113,66 +111,6 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
-
-
-IN_QUEUE = b'{"request_id": "none", "status": "IN_QUEUE"}'
-
-
-def answer(body: bytes = IN_QUEUE, status: str = "200 OK", kind: str = "application/json", headers: str = "") -> bytes:
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
-    return head.encode() + body
-
-
-@dataclass
-class Listener:
-    """Gives one answer to whatever it is asked, and keeps what it was asked.
-
-    ``tail`` holds pauses after the answer, and the bytes that follow each; at last it ``closes`` the connection.
-    """
-
-    answer: bytes = answer()
-    tail: Iterable[tuple[float, bytes]] = ()
-    closes: bool = False
-    requests: list[str] = field(default_factory=list)
-    connections: int = 0
-
-    def __enter__(self) -> Listener:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            self.connections += 1
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection:
-            got = b""
-            while chunk := connection.recv(65536):
-                got += chunk
-                if got.endswith(b"\r\n\r\n"):
-                    self.requests.append(got.decode("latin-1"))
-                    self._answer(connection)
-                    got = b""
-                    if self.closes:
-                        return
-
-    def _answer(self, connection: socket.socket) -> None:
-        connection.sendall(self.answer)
-        with contextlib.suppress(OSError):  # the client had enough
-            for pause, data in self.tail:
-                time.sleep(pause)
-                connection.sendall(data)
 
 
 @pytest.fixture

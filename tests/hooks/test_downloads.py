@@ -9,7 +9,8 @@ import pytest
 
 from airflow_provider_modelmax import api
 from airflow_provider_modelmax.simulator import Simulator
-from tests.hooks.conftest import SHORT, answer, statuses
+from tests.hooks.conftest import SHORT, statuses
+from tests.stack.listener import answer
 
 
 @pytest.fixture

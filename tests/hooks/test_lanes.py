@@ -14,7 +14,8 @@ import pytest
 from airflow_provider_modelmax import api
 from airflow_provider_modelmax.hooks import lanes as room
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-from tests.hooks.conftest import NONE, answer
+from tests.hooks.conftest import NONE
+from tests.stack.listener import answer
 
 
 class SlowService:

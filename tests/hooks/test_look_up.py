@@ -16,7 +16,8 @@ from airflow.sdk.execution_time.comms import ConnectionResult, GetConnection
 from airflow_provider_modelmax import api
 from airflow_provider_modelmax.hooks import look_up
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-from tests.hooks.conftest import NONE, answer, statuses
+from tests.hooks.conftest import NONE, statuses
+from tests.stack.listener import answer
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])

@@ -8,7 +8,8 @@ import pytest
 
 from airflow_provider_modelmax import api
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-from tests.hooks.conftest import FAULTS, NONE, SHORT, answer, soon, statuses
+from tests.hooks.conftest import FAULTS, NONE, SHORT, soon, statuses
+from tests.stack.listener import answer
 
 BILL = "asking again may be billed a second time"
 

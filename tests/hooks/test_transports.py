@@ -13,7 +13,8 @@ import requests
 from airflow_provider_modelmax import __version__, api
 from airflow_provider_modelmax.hooks import async_transport, endpoint
 from airflow_provider_modelmax.simulator import Simulator
-from tests.hooks.conftest import NONE, answer
+from tests.hooks.conftest import NONE
+from tests.stack.listener import answer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 

@@ -21,7 +21,7 @@ from airflow_provider_modelmax.simulator import Simulator
 from airflow_provider_modelmax.triggers import job as module
 from airflow_provider_modelmax.triggers.job import FIRST_EVENT, JobEvent, ModelMaxJobTrigger
 from tests.airflow_versions import deserialize, encode_trigger, serialize, smart_decode_trigger_kwargs
-from tests.hooks.conftest import Listener
+from tests.stack.listener import Listener
 
 PROMPT = "a very secret boat"
 
