@@ -90,8 +90,9 @@ class Experience:
         :param running: seconds since it left the queue, None where nobody saw it leave
         :param in_queue: whether it still waits there
         """
-        clocks = [(each, at) for each, at in ((self.whole, age), (self.running, running)) if at is not None]
-        clock, at = min(clocks, key=lambda each: each[0].spread, default=(self.whole, None))
+        clock, at = self.whole, age
+        if running is not None and (at is None or self.running.spread < clock.spread):
+            clock, at = self.running, running
         known = interval if at is None else pause(interval, at, clock.sorted)
         return max(known, pause(interval, 0.0, self.running.sorted)) if in_queue else known
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_modelmax.api import (
     FAILED,
@@ -22,7 +22,9 @@ from airflow_provider_modelmax.api import (
     ModelMaxError,
     UnauthorizedError,
 )
-from airflow_provider_modelmax.pace import Experience
+
+if TYPE_CHECKING:
+    from airflow_provider_modelmax.pace import Experience
 
 DEFAULT_POLL_INTERVAL = 5.0
 """Seconds, as the service recommends."""

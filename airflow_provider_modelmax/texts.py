@@ -20,7 +20,7 @@ def read_json(body: bytes) -> Any:
     """Return what ``body`` holds, storable; None when it is no JSON (RecursionError: nested without end)."""
     text = body.decode("utf-8-sig", "replace")
     try:
-        held = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        held = _decode(text)
         return _storable(held) if "\\u" in text else held
     except (ValueError, RecursionError):
         return None
@@ -55,6 +55,9 @@ def _finite(number: str) -> float | None:
     """Return a number that is JSON again: NaN and infinity cannot be kept (1e999 is one)."""
     value = float(number)
     return value if math.isfinite(value) else None
+
+
+_decode = json.JSONDecoder(parse_float=_finite, parse_constant=_finite).decode  # made once: it costs more than its use
 
 
 def _storable(held: Any) -> Any:
