@@ -25,10 +25,7 @@ autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 
 # Only references to names of ours are checked: pages of others are not fetched.
-nitpick_ignore_regex = [
-    ("py:.*", r"(?!airflow_provider_modelmax\.).*"),
-    ("py:class", r"airflow_provider_modelmax\.simulator\.(faults\.Active|ledger\.Call)"),  # too little to have a page
-]
+nitpick_ignore_regex = [("py:.*", r"(?!airflow_provider_modelmax\.).*")]
 
 highlight_language = "text"
 default_role = "code"  # as the simulator's docstrings mean it
