@@ -98,8 +98,7 @@ class Progress:
             "asks": self.asks,
             "asker": self.asker,
             "busy_until": self.busy_until,
-            "data": [{"url": url} for url in self.result.urls] if self.result else None,
-            "usage": dict(self.result.usage) if self.result else None,
+            **(self.result.as_dict() if self.result else {"data": None, "usage": None}),
             "videos": [{"uri": each.uri, "bytes": each.size, "sha256": each.sha256} for each in self.videos],
             "reason": self.reason,
         }
