@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -22,6 +24,9 @@ CONNECT_TIMEOUT = 10.0
 
 MAX_ANSWER = 1024 * 1024
 """Bytes. A JSON answer has about a hundred; more than this is not from the service."""
+
+MAX_PAID_ANSWER = 64 * MAX_ANSWER
+"""Bytes of an answer that may be paid for: to ask for it again would cost again."""
 
 HEADERS = {"User-Agent": f"airflow-provider-modelmax/{__version__}", "Accept": "application/json"}
 """What the service sees of us in every call, beside the key."""
@@ -60,7 +65,8 @@ class Endpoint:
         """Take the key out of an answer: gateways echo request headers on their error pages."""
         if len(self.key) < SHORT_KEY and 200 <= status < 300:
             return body
-        return body.replace(self.key.encode(), b"***")
+        body = body.replace(self.key.encode(), b"***")
+        return _escaped(self.key).sub(b"***", body) if b"\\" in body or b"%" in body else body
 
 
 def check_size(call: Call[Any], body: bytes) -> None:
@@ -68,8 +74,9 @@ def check_size(call: Call[Any], body: bytes) -> None:
 
     :raises AnswerError: when it is longer than any of the service
     """
-    if len(body) > MAX_ANSWER:
-        raise AnswerError(f"{call} answered with more than {MAX_ANSWER:,} bytes.", garbled=True)
+    most = MAX_ANSWER if call.replayable else MAX_PAID_ANSWER
+    if len(body) > most:
+        raise AnswerError(f"{call} answered with more than {most:,} bytes.", garbled=True)
 
 
 def read_connection(connection: Connection) -> Endpoint:
@@ -85,6 +92,13 @@ def read_connection(connection: Connection) -> Endpoint:
         verify=_verify(conn_id, extra),
         proxy=_proxy(conn_id, extra),
     )
+
+
+@lru_cache
+def _escaped(key: str) -> re.Pattern[bytes]:
+    """Return what finds a key as JSON or a URL may spell it: any of its characters escaped."""
+    spellings = (rf"(?:\\?{re.escape(char)}|(?i:\\u{ord(char):04x}|%{ord(char):02x}))" for char in key)
+    return re.compile("".join(spellings).encode())
 
 
 def _key(conn_id: str, password: str | None) -> str:

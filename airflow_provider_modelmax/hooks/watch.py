@@ -99,6 +99,13 @@ class _Answer(http.client.HTTPResponse):
 
         raw.readinto = readinto  # type: ignore[method-assign]
 
+    def begin(self) -> None:
+        """Read the head of the answer: the library takes 102 or 103 for it, which only announce it (RFC 9110, 15.2)."""
+        super().begin()
+        while 101 < self.status < 200:
+            self.headers = None  # type: ignore[assignment]  # or nothing more is read
+            super().begin()
+
 
 class _Connection(urllib3.connection.HTTPConnection):
     response_class = _Answer

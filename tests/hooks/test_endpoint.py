@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
+from urllib.parse import quote
 
 import pytest
 from airflow.sdk import Connection
@@ -220,6 +222,25 @@ ECHO = b'{"url": "/v1/queue/veo-3.1", "sent": "Bearer sk-secret"}'
 )
 def test_the_key_is_taken_out_of_answers_but_an_ordinary_word_not_out_of_good_ones(key, status, left):
     assert Endpoint("https://gw.example", key).without_key(status, ECHO) == left
+
+
+ODD_KEY = 'sk-ab/cd+ef=="gh\\i'
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        ODD_KEY,
+        json.dumps(ODD_KEY)[1:-1],
+        json.dumps(ODD_KEY)[1:-1].replace("/", "\\/").replace("+", "\\u002B"),
+        "".join(f"\\u{ord(char):04x}" for char in ODD_KEY),
+        quote(ODD_KEY, safe=""),
+        quote(ODD_KEY, safe="").lower().replace("%5ci", "%5Ci"),
+    ],
+)
+def test_the_key_is_taken_out_of_answers_however_json_or_a_url_spells_it(spelled):
+    left = Endpoint("https://gw.example", ODD_KEY).without_key(400, f'{{"sent": "Bearer {spelled}!\\n"}}'.encode())
+    assert left == b'{"sent": "Bearer ***!\\n"}'
 
 
 @pytest.mark.parametrize(("timeout", "seconds"), [(60, 130), (5, 15)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 import traceback
 from pathlib import Path
@@ -223,6 +224,23 @@ def test_an_endless_answer_is_not_read_to_its_end(ask, connect, listener, status
     with pytest.raises(api.AnswerError, match="answered with more than 1,000 bytes") as caught:
         ask(connect(listener.url))
     assert caught.value.garbled
+
+
+def test_an_answer_that_is_paid_for_is_read_however_long_it_is(connect, listener, monkeypatch):
+    monkeypatch.setattr(endpoint, "MAX_ANSWER", 1000)
+    padded = {"status": "COMPLETED", "data": [{"url": "/v1/video"}], "usage": {}, "more": "x" * 5000}
+    listener.answer = answer(json.dumps(padded).encode())
+    assert connect(listener.url).get_result(NONE).urls == ("/v1/video",)
+    assert len(listener.requests) == 1
+
+
+@pytest.mark.parametrize("interim", ["103 Early Hints", "102 Processing", "100 Continue"])
+@pytest.mark.parametrize("times", [1, 3])
+def test_what_only_announces_an_answer_is_not_taken_for_it(ask, connect, listener, interim, times):
+    listener.answer = f"HTTP/1.1 {interim}\r\nLink: </x>; rel=preload\r\n\r\n".encode() * times + answer()
+    hook = connect(listener.url)
+    assert ask(hook, NONE, NONE).status == "IN_QUEUE"
+    assert (listener.connections, len(listener.requests)) == (1, 2)
 
 
 @pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "500 Oops"])
