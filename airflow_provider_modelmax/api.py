@@ -57,6 +57,9 @@ _ATTEMPTS = 5
 _MAX_NAME, _MAX_REASON, _MAX_PAID = 100, 1000, 10_000
 """Characters of a word, a sentence and a paid answer that are shown."""
 
+_AS_IT_CAME = "".join(map(chr, range(0x21, 0x7F)))
+"""What of a URL is sent as the service gave it: all but spaces and letters beyond ASCII."""
+
 T = TypeVar("T")
 
 
@@ -116,7 +119,15 @@ class AnswerError(ModelMaxError):
 
 
 class ForeignUrlError(AnswerError):
-    """A URL or redirect leads away from the connection's own origin, or nowhere. The key is not sent there."""
+    """A URL or redirect leads away from the connection's own origin, or nowhere. The key is not sent there.
+
+    :param message: where it leads
+    :param reached: whether the request may have reached the service: a redirect is an answer
+    """
+
+    def __init__(self, message: str, *, reached: bool = False) -> None:
+        super().__init__(message)
+        self.reached = reached
 
 
 class TooEarlyError(AnswerError):
@@ -347,6 +358,8 @@ def result(job: Job) -> Call[Result]:
         if state in (IN_QUEUE, IN_PROGRESS):  # no set: what came may have no hash
             raise TooEarlyError(f"with {state} for a job that was COMPLETED: {excerpt(answer)}")
         urls, usage = _video_urls(answer), answer.get("usage")
+        if state != COMPLETED and not {"data", "usage"} & answer.keys():
+            raise AnswerError(f"neither with {COMPLETED} nor with videos: {excerpt(answer)}", garbled=True)
         if not any(urls):
             raise _unusable("without a usable 'data'", answer)
         return Result(job.request_id, job.model, urls, usage if isinstance(usage, dict) else {})
@@ -376,7 +389,8 @@ def read_response(call: Call[T], status_code: int, headers: Mapping[str, str], b
     try:
         return call.read(answer)
     except AnswerError as error:
-        raise type(error)(f"{call} answered {status_code}, but {error}") from None
+        error.args = (f"{call} answered {status_code}, but {error}",)
+        raise
 
 
 _NOT_THERE = (
@@ -386,7 +400,7 @@ _NOT_THERE = (
 _NEXT_STEP: Mapping[int, tuple[type[ServiceError], str]] = {
     400: (BadRequestError, "Correct the request; asking again cannot help."),
     401: (UnauthorizedError, "Put a valid API key into the password of the ModelMax connection."),
-    402: (InsufficientBalanceError, "Nothing was charged. Top up the ModelMax balance, then clear the task."),
+    402: (InsufficientBalanceError, "This call was not charged. Top up the ModelMax balance, then clear the task."),
     404: _NOT_THERE,
     410: _NOT_THERE,
 }
@@ -394,6 +408,9 @@ _OTHER: Mapping[int, str] = {
     403: "Look at the rights of the API key, and for a firewall or gateway between Airflow and ModelMax.",
     413: "Make the image smaller, or raise the limit of the gateway between Airflow and ModelMax.",
 }
+_NOT_PASSED_ON = {401, 407, 421, 425, 429}
+"""What refuses a call before anyone carries it out, whoever says so (RFC 9110, RFC 8470, RFC 6585)."""
+
 _ASK_LATER = (TemporaryError, "Ask again later.")
 _REFUSED_ON_THE_WAY = (TemporaryError, "Ask again later; if it stays, check the host of the ModelMax connection.")
 
@@ -401,11 +418,14 @@ _REFUSED_ON_THE_WAY = (TemporaryError, "Ask again later; if it stays, check the 
 def error_of(call: Call[Any], status_code: int, headers: Mapping[str, str], body: bytes) -> ModelMaxError:
     """Return the error that an answer outside 2xx stands for."""
     if 300 <= status_code < 400:
-        host = _host(headers.get("Location", ""))
         return ForeignUrlError(
-            f"{call} answered {status_code} and redirects to {host}. Redirects are not followed, so that the key "
-            "stays at home; put the service's own base URL into the host of the ModelMax connection."
+            f"{call} answered {status_code} and redirects {_way(headers.get('Location', ''))}. Redirects are not "
+            "followed, so that the key stays at home; put the service's own base URL into the host of the ModelMax "
+            "connection.",
+            reached=True,
         )
+    if status_code < 300:
+        return AnswerError(f"{call} answered {status_code}, which is not what was asked for.")
     kind, sentence = _service_sentence(body)
     cls, advice = _next_step(status_code, kind)
     message = f"{call} answered {status_code} {kind}".rstrip() + f": {sentence.rstrip('.')}. {advice}"
@@ -448,12 +468,19 @@ def backoff(attempt: int, asked: float | None) -> float | None:
 
 
 def may_have_billed(call: Call[Any], error: ModelMaxError) -> bool:
-    """Say whether ``call`` may have been billed although it ended in ``error``."""
-    if call.replayable or isinstance(error, TooEarlyError | ForeignUrlError):
+    """Say whether ``call`` may have been billed although it ended in ``error``.
+
+    Only the service's own form proves that it refused. Whoever stands in front of it can answer in its place also after
+    it has answered, but for the statuses in ``_NOT_PASSED_ON``.
+    """
+    if call.replayable or isinstance(error, TooEarlyError):
         return False
-    if isinstance(error, TransportError):
+    if isinstance(error, TransportError | ForeignUrlError):
         return error.reached
-    return isinstance(error, AnswerError) or (isinstance(error, TemporaryError) and error.status >= 500)
+    if isinstance(error, ServiceError):
+        refused = error.type and error.status < 500
+        return not refused and error.status not in _NOT_PASSED_ON
+    return isinstance(error, AnswerError)
 
 
 def resolve(base_url: str, url: str) -> str:
@@ -465,8 +492,9 @@ def resolve(base_url: str, url: str) -> str:
         different ways
     """
     # With a backslash, https://evil\\@api.modelmax.io is at api.modelmax.io for urlsplit, and at evil for urllib3.
-    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+    if not url.isprintable() or "\\" in url:
         raise ForeignUrlError(f"The service gave a URL that is none: {excerpt(url)}. Nothing was sent.")
+    url = quote(url, safe=_AS_IT_CAME)
     prefix = urlsplit(base_url).path
     in_prefix = url.startswith("/") and not url.startswith("//") and not url.startswith(f"{prefix}/")
     try:
@@ -500,11 +528,13 @@ def _can_pass(call: Call[Any], error: ModelMaxError) -> bool:
     return isinstance(error, TransportError | TemporaryError)
 
 
-def _host(url: str) -> str:
+def _way(location: str) -> str:
+    """Say where a redirect leads, without its path and query: they can hold a secret."""
     try:
-        return urlsplit(url).hostname or "elsewhere"
+        host = urlsplit(location).hostname
     except ValueError:
-        return "elsewhere"
+        host = None
+    return f"to {host}" if host else "within the same host" if location.startswith("/") else "to no URL"
 
 
 def _netloc(url: str) -> str:

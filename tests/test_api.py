@@ -104,7 +104,7 @@ ERROR_SAMPLES: list[tuple[str, type[api.ModelMaxError], str]] = [
     ("error_400_provider_mismatch", api.BadRequestError, "provider mismatch"),
     ("error_400_bad_content_index", api.BadRequestError, "bad content index"),
     ("error_401", api.UnauthorizedError, "into the password of the ModelMax connection"),
-    ("error_402", api.InsufficientBalanceError, "Nothing was charged. Top up"),
+    ("error_402", api.InsufficientBalanceError, "This call was not charged. Top up"),
     ("error_500", api.TemporaryError, "internal error"),
     ("error_502", api.TemporaryError, "the upstream provider failed"),
     ("gateway_429", api.TemporaryError, "429 Too Many Requests"),
@@ -153,8 +153,9 @@ def test_an_error_names_call_status_type_and_the_services_sentence():
         (429, api.TemporaryError, "Ask again later."),
         (500, api.TemporaryError, "Ask again later."),
         (599, api.TemporaryError, "Ask again later."),
-        (301, api.ForeignUrlError, "redirects to elsewhere"),
-        (304, api.ForeignUrlError, "redirects to elsewhere"),
+        (301, api.ForeignUrlError, "redirects to no URL"),
+        (304, api.ForeignUrlError, "redirects to no URL"),
+        (101, api.AnswerError, "answered 101, which is not what was asked for"),
     ],
 )
 def test_a_status_that_is_not_documented_is_one_of_the_known_errors(status, error, words):
@@ -175,16 +176,16 @@ def test_not_found_in_the_services_own_words_is_about_what_was_asked_for(status)
 @pytest.mark.parametrize(
     ("location", "named"),
     [
-        ("https://evil.example/x?sk=1", "evil.example"),
-        ("https://me:pw@evil.example/", "evil.example"),
-        ("/elsewhere", "elsewhere"),
-        ("http://[", "elsewhere"),
+        ("https://evil.example/x?sk=1", "to evil.example"),
+        ("https://me:pw@evil.example/", "to evil.example"),
+        ("/elsewhere?sk=1", "within the same host"),
+        ("http://[", "to no URL"),
     ],
 )
 def test_a_redirect_is_an_error_that_names_the_host_only(location, named):
     with pytest.raises(api.ForeignUrlError) as caught:
         read(STATUS, b"", 302, Location=location)
-    assert f"redirects to {named}. " in str(caught.value)
+    assert f"redirects {named}. " in str(caught.value)
 
 
 # Answers that the contract does not know
@@ -314,10 +315,19 @@ def test_the_result_of_another_job_cannot_be_used(status):
     assert "'other'" in str(caught.value).replace('"', "'")
 
 
-def test_an_unknown_status_passes_through_status_but_alone_it_is_no_result():
+def test_an_unknown_status_passes_through_status():
     assert read(STATUS, {"request_id": samples.REQUEST_ID, "status": "PAUSED"}).status == "PAUSED"
-    with pytest.raises(api.UnusableResultError, match="PAUSED"):
-        read(RESULT, {"request_id": samples.REQUEST_ID, "status": "PAUSED"})
+
+
+@pytest.mark.parametrize(
+    "answer", [{"request_id": samples.REQUEST_ID, "status": "PAUSED"}, {"error": {"type": "busy", "message": "no"}}, {}]
+)
+def test_what_is_no_result_may_have_been_billed_and_is_asked_for_again(answer):
+    with pytest.raises(api.AnswerError, match="neither with COMPLETED nor with videos") as caught:
+        read(RESULT, answer)
+    assert not isinstance(caught.value, api.UnusableResultError)
+    assert api.may_have_billed(RESULT, caught.value)
+    assert [api.retry_delay(RESULT, caught.value, attempt) is None for attempt in (1, 2, 3)] == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -433,7 +443,6 @@ def test_a_url_on_another_origin_is_foreign(base, url):
         "https://evil\\@api.modelmax.io/x",
         "/\\evil/x",
         "\\\\evil\\x",
-        "/v1/a b",
         "/v1/a\r\nHost: evil",
         "/v1/\x00",
         "/v1/\x7f",
@@ -448,6 +457,10 @@ def test_a_url_that_clients_read_in_different_ways_is_none(url):
     with pytest.raises(api.ForeignUrlError, match="a URL that is none") as caught:
         api.resolve(HOME, url)
     assert not api.may_have_billed(RESULT, caught.value)  # it was not sent
+
+
+def test_what_no_url_can_hold_is_quoted_and_the_rest_sent_as_it_came():
+    assert api.resolve(HOME, "/v1/a b/ü+c%20d==?x=%2F") == f"{HOME}/v1/a%20b/%C3%BC+c%20d==?x=%2F"
 
 
 @given(st.text(alphabet="/\\@:?#.[]%ahtpsevil\t ", max_size=20) | st.text(max_size=20))
@@ -571,7 +584,7 @@ def temporary(status: int = 500, retry_after: float | None = None) -> api.Tempor
         (RESULT, UNUSABLE, 1),
         (STATUS, UNUSABLE, 1),
         (RESULT, EARLY, 5),
-        (RESULT, temporary(404), 5),
+        (RESULT, temporary(404), 3),
         (RESULT, api.NotFoundError("no", status=404), 1),
         (RESULT, temporary(500), 3),
         (RESULT, temporary(502), 3),
@@ -599,13 +612,20 @@ def test_a_call_is_sent_so_often_at_most(call, error, attempts):
         (RESULT, GARBLED, True),
         (RESULT, ODD, True),
         (RESULT, UNUSABLE, True),
-        (RESULT, temporary(404), False),
         (RESULT, temporary(500), True),
         (RESULT, temporary(503), True),
-        (RESULT, temporary(429), False),
+        *((RESULT, temporary(status), True) for status in (400, 404, 408, 410)),  # of a gateway
+        *((RESULT, api.ServiceError("no", status=status), True) for status in (403, 422, 451, 499)),
+        *((RESULT, temporary(status), False) for status in (425, 429)),
+        *((RESULT, api.ServiceError("no", status=status), False) for status in (407, 421)),
+        (RESULT, api.UnauthorizedError("no", status=401), False),
+        (RESULT, api.InsufficientBalanceError("no", status=402, type="insufficient_balance"), False),
+        (RESULT, api.NotFoundError("no", status=404, type="not_found"), False),
+        (RESULT, api.BadRequestError("no", status=400, type="bad_request"), False),
         (RESULT, NOBODY, False),
         (RESULT, EARLY, False),
-        (RESULT, api.BadRequestError("no", status=400), False),
+        (RESULT, FOREIGN, False),
+        (RESULT, api.ForeignUrlError("a redirect", reached=True), True),
         (RESULT, api.JobFailedError("id", "no"), False),
         (SUBMIT, BROKEN, False),
         (STATUS, GARBLED, False),

@@ -126,7 +126,10 @@ def test_a_video_that_is_cut_anywhere_is_an_error(connect, listener, size):
 
 def test_a_partial_answer_that_nobody_asked_for_is_no_video(connect, listener):
     listener.answer = answer(b"x", "206 Partial Content", "video/mp4")
-    with pytest.raises(api.ServiceError, match="answered 206"), connect(listener.url).stream_content("/v1/x"):
+    with (
+        pytest.raises(api.AnswerError, match=r"answered 206, which is not what was asked for\.$"),
+        connect(listener.url).stream_content("/v1/x"),
+    ):
         pass
 
 
