@@ -23,7 +23,7 @@ class Progress:
         ``unusable`` (the result was paid for in vain)
     :param order: fingerprint of what was asked for; empty when the job was submitted elsewhere
     :param submitted_at: when the job was submitted, in seconds since the epoch; 0 when it was submitted elsewhere
-    :param max_tries: Airflow's, when the job was submitted or taken up: a clear raises it
+    :param max_tries: Airflow's, when the job was submitted or taken up: a clear changes it
     :param asks: how many billing calls were begun whose answer is not known
     :param asker: who began the last one, empty when that call is over
     :param busy_until: when that call is over at the latest, in seconds since the epoch
@@ -90,6 +90,7 @@ class Progress:
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
         return {
+            **(self.result.as_dict() if self.result else {"data": None, "usage": None}),
             **self.job.as_dict(),
             "phase": self.phase,
             "order": self.order,
@@ -98,7 +99,6 @@ class Progress:
             "asks": self.asks,
             "asker": self.asker,
             "busy_until": self.busy_until,
-            **(self.result.as_dict() if self.result else {"data": None, "usage": None}),
             "videos": [{"uri": each.uri, "bytes": each.size, "sha256": each.sha256} for each in self.videos],
             "reason": self.reason,
         }

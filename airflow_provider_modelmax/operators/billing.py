@@ -95,6 +95,8 @@ class Billing:
         waited = timedelta(seconds=time.time() - asking.submitted_at) if asking.submitted_at else None
         metrics.completed(asking.job.model, result, waited)
         self.log.info("Fetched the result of job %s, and kept it. Billed: %s.", fetched.job.request_id, _usage(fetched))
+        if self.record.samples not in {None, len(result.urls)}:
+            self.log.warning("%s videos were asked for, and %s came.", self.record.samples, len(result.urls))
         return fetched
 
 

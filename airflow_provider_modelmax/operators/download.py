@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_modelmax import api, edge, polling
 from airflow_provider_modelmax.links import ManifestLink, ModelMaxDashboardLink
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
-from airflow_provider_modelmax.parameters import MOST_SAMPLES
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -97,6 +96,10 @@ class LandsVideo(ModelMaxBaseOperator):
         """Return what tells this order from another; empty where the job was submitted elsewhere."""
         return ""
 
+    def _samples(self) -> int | None:
+        """Return how many videos are asked for; None where the job was submitted elsewhere."""
+        return None
+
     def _stem(self, context: Context) -> str:
         """Return the file name to use in a folder."""
         raise NotImplementedError
@@ -111,6 +114,7 @@ class LandsVideo(ModelMaxBaseOperator):
             stem=self._stem(context),
             order=self._fingerprint(),
             request=self._request(),
+            samples=self._samples(),
             overwrite=self.overwrite,
             log=self.log,
         )
@@ -224,7 +228,7 @@ class ModelMaxDownloadVideoOperator(LandsVideo):
         kept = record.recall(begun.job)
         if kept and kept.result:
             return kept
-        record.check(begun.job.request_id, MOST_SAMPLES)
+        record.check(begun.job.request_id)
         return kept or record.state.put(begun)
 
     def _resume(self, context: Context, record: Record, request_id: str) -> Progress:

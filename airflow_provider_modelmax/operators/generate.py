@@ -61,6 +61,9 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
     ) -> None:
         super().__init__(model=model, prompt=prompt, parameters=parameters, destination=destination, **kwargs)
 
+    def _samples(self) -> int:
+        return sample_count(self.parameters)
+
     def _stem(self, context: Context) -> str:
         """Known before the job is, so that a manifest is found without the task state."""
         ti = context["ti"]
@@ -70,11 +73,11 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
         kept = record.recall()
         if kept and self._is_still_good(record.state, kept):
             if not kept.result:  # the destination may be another one by now
-                record.check(kept.job.request_id, sample_count(self.parameters))
+                record.check(kept.job.request_id)
             return self._announce(context, kept)
         order = Order.checked(self.model, self.prompt, self.parameters)
         polling.check_deadline(edge.absolute(self.deadline, self.execution_timeout), edge.utcnow())
-        record.check(None, order.sample_count)
+        record.check(None)
         return self._submit(context, record.state, order)
 
     def _resume(self, context: Context, record: Record, request_id: str) -> Progress:

@@ -72,11 +72,6 @@ class Order:
         """The parameters as they are sent."""
         return {**self.parameters, "image": self.image} if self.image else dict(self.parameters)
 
-    @property
-    def sample_count(self) -> int:
-        """How many videos there will be."""
-        return inputs.sample_count(self.parameters)
-
 
 def image_uri(image: object) -> str | None:
     """Return the path or URI that ``image`` is, or None when it cannot be one."""

@@ -11,6 +11,7 @@ from airflow_provider_modelmax import api
 from airflow_provider_modelmax.manifest import Destination, Manifest
 from airflow_provider_modelmax.operators.asker import is_asking
 from airflow_provider_modelmax.operators.task_state import TaskState
+from airflow_provider_modelmax.parameters import MOST_SAMPLES
 from airflow_provider_modelmax.progress import Progress
 from airflow_provider_modelmax.storage import check_writable, size_of
 from airflow_provider_modelmax.stores import DestinationError
@@ -38,6 +39,7 @@ class Record:
     :param task: ``dag_id``, ``run_id``, ``task_id``, ``map_index`` of the task
     :param order: fingerprint of what the task asks for; empty when the job was submitted elsewhere
     :param request: what the task asks for, for people to read in the manifest
+    :param samples: how many videos the task asks for, None when the job was submitted elsewhere
     :param overwrite: whether another job's video may be replaced
     :param log: the task's log
     """
@@ -47,6 +49,7 @@ class Record:
     task: Mapping[str, Any]
     order: str
     request: Mapping[str, Any] | None
+    samples: int | None
     overwrite: bool
     log: Logger
 
@@ -84,18 +87,13 @@ class Record:
         self.log.info("Found job %s (%s) in %s.", found.job.request_id, found.phase, self.destination.manifest)
         return found
 
-    def check(self, request_id: str | None, count: int) -> None:
+    def check(self, request_id: str | None) -> None:
         """Make sure that the videos can land, before anything is spent.
 
         :param request_id: the job, when it is known already
-        :param count: how many videos there can be
         :raises DestinationError: when the destination is taken, or cannot be written
         """
-        if self.destination.exact:
-            taken = _standing({*self.destination.videos(1), *self.destination.videos(count)})
-            manifest = Manifest.read(self.destination.manifest)
-            if manifest or taken:
-                self._refuse_if_taken(manifest, request_id, next(iter(taken), self.destination.manifest))
+        self._check_free(request_id)
         check_writable(self.destination.folder)
 
     def put(self, progress: Progress) -> Progress:
@@ -109,8 +107,9 @@ class Record:
         :param progress: how far this task got
         :param asking: the same, with this process asking
         :returns: ``asking``, or what stands in the manifest when that is news
-        :raises DestinationError: when the destination belongs to another job by now
+        :raises DestinationError: when the destination belongs to another job by now, or something else stands there
         """
+        self._check_free(progress.job.request_id)
         if self._manifest(asking).create(self.destination.manifest):
             return self.state.put(asking)
         there = Manifest.read(self.destination.manifest)
@@ -173,6 +172,15 @@ class Record:
         if manifest or taken:
             self._refuse_if_taken(manifest, job.request_id, next(iter(taken), self.destination.manifest))
         return False
+
+    def _check_free(self, request_id: str | None) -> None:
+        if not self.destination.exact:
+            return
+        most = self.samples or MOST_SAMPLES
+        taken = _standing({*self.destination.videos(1), *self.destination.videos(most)})
+        manifest = Manifest.read(self.destination.manifest)  # after the videos: it is there before they are
+        if manifest or taken:
+            self._refuse_if_taken(manifest, request_id, next(iter(taken), self.destination.manifest))
 
     def _put_state(self, progress: Progress) -> bool:
         try:

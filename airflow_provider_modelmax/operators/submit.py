@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_modelmax import api, edge, metrics
+from airflow_provider_modelmax import api, edge, metrics, polling
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
 from airflow_provider_modelmax.operators.order import Order, describe, fingerprint, hide_image, image_uri
 
@@ -101,11 +101,15 @@ class SubmitsVideo(ModelMaxBaseOperator):
     def _what_became_of_it(self, kept: Progress, cleared: bool) -> str:
         if kept.is_failed:
             return f"FAILED: {kept.reason}"
-        try:
-            answer = self.hook.get_status(kept.job)
-        except (api.BadRequestError, api.NotFoundError) as error:
-            return self._why_anew_if_unknown(kept, error, cleared)
-        return f"FAILED: {answer.error}" if answer.status == api.FAILED else ""
+        now = edge.utcnow()
+        asked = polling.Wait.begin(kept.job.request_id, deadline=now, poll_interval=1.0, now=now)
+        found = self.hook.look(asked, kept.job)
+        if isinstance(found.trouble, api.BadRequestError | api.NotFoundError):
+            return self._why_anew_if_unknown(kept, found.trouble, cleared)
+        if isinstance(found.trouble, polling.HOPELESS):
+            raise found.trouble
+        # What is not known now, because the service is away, the wait finds out.
+        return f"FAILED: {found.reason}" if found.is_over and found.status == api.FAILED else ""
 
     def _why_anew_if_unknown(self, kept: Progress, error: api.ServiceError, cleared: bool) -> str:
         """Say why to submit anew when ModelMax does not know the job (any more)."""

@@ -55,5 +55,8 @@ class TaskState:
         return Progress(job, order=order, submitted_at=round(submitted_at, 1), max_tries=self.max_tries)
 
     def was_cleared_since(self, progress: Progress) -> bool:
-        """Tell a clear from an automatic retry: only a clear raises ``max_tries`` (``clear_task_instances``)."""
-        return self.max_tries > progress.max_tries
+        """Tell a clear from an automatic retry: only a clear changes ``max_tries`` (``clear_task_instances``).
+
+        It adds the task's ``retries`` to the tries made, which is less than before where ``retries`` was lowered.
+        """
+        return self.max_tries != progress.max_tries

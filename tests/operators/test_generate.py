@@ -130,7 +130,7 @@ def test_a_failed_job_fails_the_task_at_once_and_bills_nothing(way, run, simulat
     [
         (400, "Correct the request"),
         (401, "Put a valid API key into the password"),
-        (402, "Nothing was charged. Top up"),
+        (402, "This call was not charged. Top up"),
     ],
 )
 def test_a_hopeless_refusal_of_the_submit_is_sent_once(way, run, simulator, tmp_path, status, says):
@@ -290,6 +290,15 @@ def test_a_gateway_that_refuses_the_status_is_no_reason_to_submit_anew(timed_out
     done = timed_out(f"{tmp_path}/videos/")
     simulator.fault("status", "error", status=400, html=True)
     assert clear(done).state == "failed"
+    assert counts(simulator) == [1, 0, 0]
+
+
+def test_a_service_that_is_away_when_a_job_is_taken_up_is_waited_for(timed_out, clear, simulator, tmp_path):
+    done = timed_out(f"{tmp_path}/videos/")
+    simulator.fault("status", "error", status=503, retry_after=61, times=1)
+    assert clear(done).state == "failed"
+    assert "Waiting without a worker slot" in clear.output or "its last status was IN_QUEUE" in clear.output
+    assert "TemporaryError" not in clear.output
     assert counts(simulator) == [1, 0, 0]
 
 

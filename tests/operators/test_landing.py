@@ -74,7 +74,13 @@ def state(kept: Kept | None, max_tries: int = 0, try_number: int = 2) -> TaskSta
 
 
 def landing(
-    tmp_path: Any, kept: Kept | None, *, task: dict[str, Any] = TASK, overwrite: bool = False, max_tries: int = 0
+    tmp_path: Any,
+    kept: Kept | None,
+    *,
+    task: dict[str, Any] = TASK,
+    overwrite: bool = False,
+    max_tries: int = 0,
+    samples: int | None = 1,
 ) -> Landing:
     record = Record(
         state=state(kept, max_tries),
@@ -82,6 +88,7 @@ def landing(
         task=task,
         order="",
         request=None,
+        samples=samples,
         overwrite=overwrite,
         log=logging.getLogger("test"),
     )
@@ -405,6 +412,17 @@ def test_of_a_result_with_a_bad_url_the_other_videos_land_and_the_lost_one_is_na
     assert (simulator.ledger.count("result"), simulator.ledger.count("content")) == (1, 2)
 
 
+def test_fewer_videos_than_were_asked_for_are_told(simulator, completed, tmp_path, caplog):
+    landing(tmp_path, None, samples=3).fetch(Progress(completed))
+    assert "3 videos were asked for, and 1 came." in caplog.text
+
+
+@pytest.mark.parametrize("samples", [1, None])
+def test_as_many_videos_as_were_asked_for_are_nothing_to_tell(simulator, completed, tmp_path, caplog, samples):
+    landing(tmp_path, None, samples=samples).fetch(Progress(completed))
+    assert "were asked for" not in caplog.text
+
+
 # Whose the destination is
 
 
@@ -437,21 +455,42 @@ def test_another_task_that_came_first_has_the_destination_before_anything_is_pai
 def test_a_paid_result_whose_video_has_not_landed_yet_keeps_its_place(simulator, completed, tmp_path):
     landing(tmp_path, Kept(), task=ANOTHER).fetch(Progress(completed))
     with pytest.raises(DestinationError, match="is taken by job"):
-        landing(tmp_path, Kept()).record.check(None, 1)
-    landing(tmp_path, Kept(), overwrite=True).record.check(None, 1)
+        landing(tmp_path, Kept()).record.check(None)
+    landing(tmp_path, Kept(), overwrite=True).record.check(None)
 
 
+@pytest.mark.parametrize("samples", [2, None])
 @pytest.mark.parametrize("name", ["clip.mp4", "clip-0.mp4", "clip-1.mp4"])
-def test_any_video_in_the_way_is_refused(tmp_path, modelmax_conn, name):
+def test_any_video_in_the_way_is_refused(tmp_path, modelmax_conn, name, samples):
     (tmp_path / name).write_bytes(b"mine")
     with pytest.raises(DestinationError, match=f"{name} is taken by something else"):
-        landing(tmp_path, Kept()).record.check(None, 2)
+        landing(tmp_path, Kept(), samples=samples).record.check(None)
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip-0.mp4"])
+def test_what_came_to_stand_in_the_way_while_the_job_ran_is_refused_before_anything_is_paid(
+    simulator, completed, tmp_path, name
+):
+    here = landing(tmp_path, Kept(), samples=2)
+    here.record.check(completed.request_id)
+    (tmp_path / name).write_bytes(b"another's")
+    with pytest.raises(DestinationError, match=f"{name} is taken by something else"):
+        here.fetch(Progress(completed))
+    assert (tmp_path / name).read_bytes() == b"another's"
+    assert simulator.ledger.bills == []
+    assert landing(tmp_path, Kept(), samples=2, overwrite=True).fetch(Progress(completed)).result
+
+
+def test_what_a_killed_try_has_landed_is_not_in_its_own_way(simulator, completed, tmp_path):
+    write(tmp_path, claimed(completed, DEAD, -1))
+    (tmp_path / "clip.mp4").write_bytes(b"landed")
+    assert landing(tmp_path, Kept()).fetch(Progress(completed)).result
 
 
 def test_a_folder_in_the_way_is_refused_even_with_overwrite(tmp_path, modelmax_conn):
     (tmp_path / "clip.mp4").mkdir()
     with pytest.raises(DestinationError, match="in the way"):
-        landing(tmp_path, Kept(), overwrite=True).record.check(None, 1)
+        landing(tmp_path, Kept(), overwrite=True).record.check(None)
 
 
 def test_another_jobs_video_of_the_same_size_is_not_taken_for_ours(simulator, completed, tmp_path):
