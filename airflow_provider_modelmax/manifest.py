@@ -43,7 +43,7 @@ class Destination:
         :param stem: the file name to use in a folder
         :raises InvalidInputError: when it is no usable text
         """
-        if not isinstance(destination, str) or not destination.strip():
+        if not isinstance(destination, str) or destination.strip() in {"", "None"}:  # what a template makes of nothing
             raise InvalidInputError(
                 f"destination is {destination!r}, but must be a folder such as s3://conn_id@bucket/videos/ or an "
                 "object that ends in .mp4. If it is a template, look at the task's rendered templates."

@@ -6,11 +6,9 @@ size behind the type, size 0 lets the last box run to the end of the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
-_NESTED: Final = (b"trak", b"mdia", b"minf", b"stbl")
-"""What must be in the index, each inside the one before."""
+from airflow_provider_modelmax.mp4_index import BrokenIndexError, Media, check_index, is_kind
 
 _MAX_MOOV: Final = 64 * 1024 * 1024
 """Bytes of index that are looked into; a larger one (days of video) is only measured."""
@@ -25,9 +23,12 @@ class Mp4Check:
 
     def __init__(self) -> None:
         self._header = b""
+        self._at = 0
         self._left = 0
         self._to_the_end = False
         self._moov: bytearray | None = None
+        self._media_size = 0
+        self._media_end = 0
         self._seen: list[bytes] = []
 
     def feed(self, data: bytes) -> None:
@@ -39,6 +40,7 @@ class Mp4Check:
         while at < len(data):
             if self._to_the_end:
                 self._keep_index(data, at, len(data))
+                self._count(len(data) - at)
                 return
             if self._left:
                 at += self._body(data, at)
@@ -58,7 +60,13 @@ class Mp4Check:
             if kind not in self._seen:
                 raise BrokenVideoError(f"the video has no {kind.decode()} box; it has {self._shown()}")
         if self._moov is not None:
-            _check_index(self._moov)
+            self._check_index(self._moov)
+
+    def _check_index(self, moov: bytearray) -> None:
+        try:
+            check_index(memoryview(moov), Media(self._media_size, self._media_end))
+        except BrokenIndexError as error:
+            raise BrokenVideoError(str(error)) from None
 
     def _body(self, data: bytes, at: int) -> int:
         taken = min(self._left, len(data) - at)
@@ -77,6 +85,7 @@ class Mp4Check:
         wanted = 16 if self._header[:4] == b"\0\0\0\1" else 8
         taken = min(wanted - len(self._header), len(data) - at)
         self._header += data[at : at + taken]
+        self._at += taken
         if len(self._header) == wanted and not (wanted == 8 and self._header[:4] == b"\0\0\0\1"):
             self._enter()
         return taken
@@ -84,54 +93,31 @@ class Mp4Check:
     def _enter(self) -> None:
         header, self._header = self._header, b""
         size, kind = int.from_bytes(header[:4], "big"), header[4:8]
-        if not self._seen and kind != b"ftyp":
-            raise BrokenVideoError(f"this is no MP4: it begins with {header[:8]!r}")
-        if not _is_kind(kind):
-            raise BrokenVideoError(f"the video is damaged: {kind!r} stands where a box should begin")
+        self._check_kind(header, kind)
         self._seen.append(kind)
-        if size == 0:
-            self._to_the_end = True
-            self._moov = bytearray() if kind == b"moov" else self._moov
-            return
-        self._left = (int.from_bytes(header[8:], "big") if size == 1 else size) - len(header)
+        self._to_the_end = size == 0
+        if size:
+            self._left = (int.from_bytes(header[8:], "big") if size == 1 else size) - len(header)
         if self._left < 0:
             raise BrokenVideoError(f"the video has a box {kind!r} with an impossible size")
+        self._count(self._left)
         if kind == b"moov" and self._left <= _MAX_MOOV:
             self._moov = bytearray()
 
+    def _check_kind(self, header: bytes, kind: bytes) -> None:
+        if not self._seen and kind != b"ftyp":
+            raise BrokenVideoError(f"this is no MP4: it begins with {header[:8]!r}")
+        if not is_kind(kind):
+            raise BrokenVideoError(f"the video is damaged: {kind!r} stands where a box should begin")
+        if kind in {b"ftyp", b"moov"} and kind in self._seen:
+            raise BrokenVideoError(f"the video is damaged: it has a second {kind.decode()} box, as if two were joined")
+
+    def _count(self, size: int) -> None:
+        """Count a body before it comes or, if it runs to the end, as it comes: feeding stays cheap."""
+        self._at += size
+        if self._seen[-1] == b"mdat":
+            self._media_size += size
+            self._media_end = self._at
+
     def _shown(self) -> str:
         return ", ".join(kind.decode() for kind in dict.fromkeys(self._seen))
-
-
-def _is_kind(kind: bytes) -> bool:
-    return kind.isascii() and kind.decode().isprintable()
-
-
-def _check_index(moov: bytes | bytearray) -> None:
-    if b"mvhd" not in {kind for kind, _ in _boxes(moov)}:
-        raise BrokenVideoError("the video's index (moov) is damaged: it has no mvhd box")
-    _check_nested(moov, _NESTED)
-
-
-def _check_nested(body: bytes | bytearray, nested: tuple[bytes, ...]) -> None:
-    boxes = list(_boxes(body))
-    if not nested:
-        return
-    inner = [content for kind, content in boxes if kind == nested[0]]
-    if not inner:
-        raise BrokenVideoError(f"the video's index (moov) is damaged: it has no {nested[0].decode()} box")
-    for content in inner:
-        _check_nested(content, nested[1:])
-
-
-def _boxes(body: bytes | bytearray) -> Iterator[tuple[bytes, bytes]]:
-    at = 0
-    while at < len(body):
-        size, kind, begin = int.from_bytes(body[at : at + 4], "big"), bytes(body[at + 4 : at + 8]), at + 8
-        if size == 1:
-            size, begin = int.from_bytes(body[at + 8 : at + 16], "big"), at + 16
-        end = at + size
-        if not begin <= end <= len(body) or not _is_kind(kind):
-            raise BrokenVideoError("the video's index (moov) is damaged")
-        yield kind, bytes(body[begin:end])
-        at = end

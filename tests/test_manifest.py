@@ -57,7 +57,7 @@ def test_a_destination_is_a_folder_or_the_object_itself(
     assert parsed.exact is exact
 
 
-@pytest.mark.parametrize("destination", ["", "  ", None, 7, ["s3://b/v"], b"s3://b/v"])
+@pytest.mark.parametrize("destination", ["", "  ", "None", None, 7, ["s3://b/v"], b"s3://b/v"])
 def test_a_destination_that_is_no_text_is_refused(destination: object) -> None:
     with pytest.raises(InvalidInputError, match="must be a folder such as s3://"):
         Destination.parse(destination, "job")

@@ -27,7 +27,8 @@ ROOMS: dict[str, set[str]] = {
     "pace.py": set(),
     "polling.py": {".api", ".pace"},
     "parameters.py": {"typing_extensions", ".api"},
-    "mp4.py": set(),
+    "mp4.py": {".mp4_index"},
+    "mp4_index.py": set(),
     "local_file.py": set(),
     "read_ahead.py": set(),
     "s3_upload.py": set(),
@@ -211,3 +212,30 @@ def test_in_a_fresh_interpreter_nothing_heavy_is_loaded(modules, heavy, tmp_path
     loaded = set(done.stdout.split())
     assert {f"{NAME}.{name}" for name in modules} <= loaded
     assert loaded & heavy == set()
+
+
+EXTRAS = ("s3fs", "gcsfs", "adlfs", "aiobotocore", "boto3", "botocore", "azure", "google.cloud", "openlineage")
+WITHOUT_EXTRAS = """
+import sys
+from importlib import import_module as load
+
+class Missing:
+    @staticmethod
+    def find_spec(name, *_):
+        if name.startswith({extras}) or name == "airflow.providers.openlineage.extractors":
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing)
+for name in {modules}:
+    load(name)
+"""
+
+
+def test_without_any_extra_everything_but_the_facets_can_be_imported(tmp_path):
+    skipped = {"facets.py", *(() if AIRFLOW >= (3, 3) else ("retry_policy.py",))}
+    files = [file for file in FILES if file not in skipped and not file.startswith("simulator/")]
+    modules = [".".join([NAME, *Path(file).with_suffix("").parts]).removesuffix(".__init__") for file in files]
+    code = WITHOUT_EXTRAS.format(extras=EXTRAS, modules=modules)
+    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

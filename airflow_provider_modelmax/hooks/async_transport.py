@@ -20,6 +20,9 @@ from airflow_provider_modelmax.hooks.lanes import Lanes
 
 T = TypeVar("T")
 
+HEADER_LINE = 64 * 1024
+"""Bytes of a line in the head of an answer, as on the worker; some gateways write longer ones than aiohttp's 8 KiB."""
+
 KNOWN_URLS = 16_384
 """Paths whose URLs are kept: those who wait ask for the same ones again and again."""
 
@@ -37,6 +40,8 @@ class AsyncTransport:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=ssl_context, limit=0),  # the lanes limit it
             cookie_jar=aiohttp.DummyCookieJar(),
+            max_line_size=HEADER_LINE,
+            max_field_size=HEADER_LINE,
             headers=None if self._proxy else headers,
             timeout=aiohttp.ClientTimeout(total=endpoint.timeout),
         )

@@ -108,16 +108,10 @@ class Landing:
         for attempt in range(1, DOWNLOAD_ATTEMPTS + 1):
             try:
                 return self._download(url, uri)
-            except (api.BadRequestError, api.NotFoundError) as error:
-                raise api.RefusedError(
-                    f"ModelMax no longer has the video for {uri}: {error} It was paid for, and stands nowhere else. "
-                    "Another one has to be submitted and paid for anew: clear the generate or submit task with "
-                    "regenerate_on_clear=True."
-                ) from error
-            except (api.TransportError, api.TemporaryError, api.AnswerError, BrokenVideoError) as error:
+            except (api.ModelMaxError, BrokenVideoError) as error:
                 pause = api.backoff(attempt, getattr(error, "retry_after", None))
-                if attempt == DOWNLOAD_ATTEMPTS or pause is None or isinstance(error, api.ForeignUrlError):
-                    raise
+                if attempt == DOWNLOAD_ATTEMPTS or pause is None or not _can_be_mended(error):
+                    raise _not_landed(uri, error) from None
                 self.log.warning("%s: %s Nothing was written. Fetching it again in %.1f s.", uri, error, pause)
                 self.pause(pause)
         raise AssertionError("the loop ends by return or raise")
@@ -154,3 +148,22 @@ class Landing:
                 self.log.info("%s: %.0f%s MB so far.", uri, written / 1e6, of)
 
         return report
+
+
+def _can_be_mended(error: Exception) -> bool:
+    """Say whether another attempt may mend it: a video can come to be there a little later than its result."""
+    mended = (api.TransportError, api.TemporaryError, api.NotFoundError, api.AnswerError, BrokenVideoError)
+    return isinstance(error, mended) and not isinstance(error, api.ForeignUrlError)
+
+
+def _not_landed(uri: str, error: Exception) -> Exception:
+    """Return what a task fails with whose video, paid for, could not be fetched."""
+    if isinstance(error, api.BadRequestError | api.NotFoundError):
+        return api.RefusedError(
+            f"ModelMax does not have the video for {uri} (any more): {error} It was paid for. Clear this task later to "
+            "look once more, free of charge. To have another one made, paid for anew, clear the generate or submit "
+            "task with regenerate_on_clear=True."
+        )
+    kept = "The video is paid for, and its URL kept: a retry or clear of this task fetches it again, free of charge."
+    error.args = (f"{uri}: {str(error).rstrip('.')}. {kept}",)
+    return error

@@ -22,7 +22,8 @@ IMPORT_ALL = """
 import importlib, json, pkgutil, sys
 import airflow_provider_modelmax as package
 names = [module.name for module in pkgutil.walk_packages(package.__path__, "airflow_provider_modelmax.")]
-chosen = [name for name in names if (".simulator" in name) == (sys.argv[1] == "simulator") and "__main__" not in name]
+names = [name for name in names if not name.endswith((".__main__", ".facets"))]  # what OpenLineage imports has that
+chosen = [name for name in names if (".simulator" in name) == (sys.argv[1] == "simulator")]
 for name in chosen:
     importlib.import_module(name)
 print(json.dumps({"file": package.__file__, "version": package.__version__, "count": len(chosen)}))

@@ -258,15 +258,17 @@ def test_clearing_a_finished_task_whose_video_is_gone_fetches_the_content_only(w
     assert counts(simulator) == [1, 1, 2]
 
 
-@pytest.mark.parametrize("status", [400, 404, 410])
-def test_clearing_a_task_whose_video_is_gone_everywhere_says_so(way, run, clear, simulator, tmp_path, status):
+@pytest.mark.parametrize(("status", "attempts"), [(400, 1), (404, 4), (410, 4)])
+def test_clearing_a_task_whose_video_is_gone_everywhere_says_so(
+    way, run, clear, simulator, tmp_path, short_pauses, status, attempts
+):
     done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
     Path(done.xcom("generate")[0]).unlink()
     simulator.fault("content", "error", status=status, type="bad_request")
     assert clear(done).state == "failed"
-    assert "ModelMax no longer has the video" in clear.output
+    assert "ModelMax does not have the video" in clear.output
     assert "clear the generate or submit task with regenerate_on_clear=True" in clear.output
-    assert counts(simulator) == [1, 1, 2]
+    assert counts(simulator) == [1, 1, 1 + attempts]
 
 
 @pytest.mark.parametrize("status", [400, 404, 410])

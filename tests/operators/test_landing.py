@@ -26,6 +26,7 @@ from airflow_provider_modelmax.api import (
 )
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.manifest import Destination, Manifest
+from airflow_provider_modelmax.mp4 import BrokenVideoError
 from airflow_provider_modelmax.operators import asker, billing
 from airflow_provider_modelmax.operators import record as record_room
 from airflow_provider_modelmax.operators.billing import MAX_ASKS
@@ -432,8 +433,8 @@ def test_a_sample_that_is_gone_does_not_keep_the_others_from_landing(simulator, 
     job = ModelMaxHook(modelmax_conn).submit_video("veo-3.1-fast", "a lighthouse", order)
     here = landing(tmp_path, None)
     fetched = here.fetch(Progress(job))
-    simulator.fault("content", "error", status=404, type="not_found_error", times=1)
-    with pytest.raises(RefusedError, match="no longer has the video"):
+    simulator.fault("content", "error", status=400, type="bad_request", times=1)
+    with pytest.raises(RefusedError, match="does not have the video"):
         here.land(fetched)
     there = sorted(path.name for path in tmp_path.glob("*.mp4"))
     assert len(there) == 2
@@ -443,6 +444,39 @@ def test_a_sample_that_is_gone_does_not_keep_the_others_from_landing(simulator, 
         len(again.land(again.record.recall(job)).videos) == 3
     )  # it is there again: the other two are not fetched anew
     assert simulator.ledger.count("content") == 4
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ({"kind": "cut_body", "times": 4}, "no whole answer"),
+        ({"kind": "error", "status": 503, "times": 4}, "answered 503"),
+        ({"kind": "error", "status": 402, "type": "insufficient_balance"}, "This call was not charged"),
+        ({"kind": "not_a_video", "times": 4}, "this is no MP4"),
+        ({"kind": "redirect", "to": "https://evil.example/"}, "redirects to evil.example"),
+    ],
+    ids=lambda value: value["kind"] if isinstance(value, dict) else "",
+)
+def test_what_keeps_a_paid_video_from_landing_names_it_and_what_it_costs(
+    simulator, completed, tmp_path, short_pauses, fault, says
+):
+    here = landing(tmp_path, None)
+    fetched = here.fetch(Progress(completed))
+    simulator.fault("content", **fault)
+    with pytest.raises((api.ModelMaxError, BrokenVideoError)) as caught:
+        here.land(fetched)
+    assert str(caught.value).startswith(f"{tmp_path}/clip.mp4: ")
+    assert says in str(caught.value)
+    assert str(caught.value).endswith(
+        ". The video is paid for, and its URL kept: a retry or clear of this task fetches it again, free of charge."
+    )
+    assert caught.value.__cause__ is None
+
+
+def test_a_video_that_comes_to_be_there_later_than_its_result_lands(simulator, completed, tmp_path, short_pauses):
+    simulator.fault("content", "error", status=404, type="not_found", times=3)
+    here = landing(tmp_path, None)
+    assert here.land(here.fetch(Progress(completed))).phase == LANDED
 
 
 def test_another_task_that_came_first_has_the_destination_before_anything_is_paid(simulator, completed, tmp_path):
