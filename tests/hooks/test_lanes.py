@@ -131,7 +131,9 @@ def test_those_who_stood_in_line_while_the_service_hung_are_not_sent_when_it_ans
             service.goes_on.clear()
             service.heard.clear()
             asking = asyncio.create_task(all_ask())
-            await asyncio.sleep(0.6)
+            while service.at_once < room.FEW:  # by then the others stand in line
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(2 * room.SILENCE)
             service.goes_on.set()
             answers = await asking
             assert kinds(answers) == {"JobStatus": room.FEW, "BusyError": 300 - room.FEW}
