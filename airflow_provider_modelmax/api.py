@@ -408,8 +408,8 @@ _OTHER: Mapping[int, str] = {
     403: "Look at the rights of the API key, and for a firewall or gateway between Airflow and ModelMax.",
     413: "Make the image smaller, or raise the limit of the gateway between Airflow and ModelMax.",
 }
-_NOT_PASSED_ON = {401, 407, 421, 425, 429}
-"""What refuses a call before anyone carries it out, whoever says so (RFC 9110, RFC 8470, RFC 6585)."""
+_NOT_PASSED_ON = {401, 402, 407, 421, 425, 429}
+"""What refuses a call before anyone carries it out, whoever says so (contract, RFC 9110, RFC 8470, RFC 6585)."""
 
 _ASK_LATER = (TemporaryError, "Ask again later.")
 _REFUSED_ON_THE_WAY = (TemporaryError, "Ask again later; if it stays, check the host of the ModelMax connection.")
@@ -595,9 +595,12 @@ def _reason(answer: Mapping[str, Any]) -> str | None:
 def _service_sentence(body: bytes) -> tuple[str, str]:
     try:
         error = read_json(body)["error"]
-        return cut(str(error["type"]), _MAX_NAME), cut(str(error["message"]), _MAX_REASON)
+        kind, sentence = error["type"], str(error["message"])
     except (KeyError, TypeError):
+        kind = sentence = ""
+    if not isinstance(kind, str) or not kind.strip():
         return "", f"no error object of the service, but {excerpt(body)}"
+    return cut(kind, _MAX_NAME), cut(sentence, _MAX_REASON)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -188,6 +188,13 @@ def test_a_redirect_is_an_error_that_names_the_host_only(location, named):
     assert f"redirects {named}. " in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", [None, "", " ", {}, 7])
+def test_an_error_without_a_type_is_not_in_the_services_own_form(kind):
+    with pytest.raises(api.TemporaryError, match="no error object of the service") as caught:
+        read(RESULT, {"error": {"type": kind, "message": "no such job"}}, 404)
+    assert api.may_have_billed(RESULT, caught.value)
+
+
 # Answers that the contract does not know
 
 
@@ -617,7 +624,7 @@ def test_a_call_is_sent_so_often_at_most(call, error, attempts):
         *((RESULT, temporary(status), True) for status in (400, 404, 408, 410)),  # of a gateway
         *((RESULT, api.ServiceError("no", status=status), True) for status in (403, 422, 451, 499)),
         *((RESULT, temporary(status), False) for status in (425, 429)),
-        *((RESULT, api.ServiceError("no", status=status), False) for status in (407, 421)),
+        *((RESULT, api.ServiceError("no", status=status), False) for status in (402, 407, 421)),
         (RESULT, api.UnauthorizedError("no", status=401), False),
         (RESULT, api.InsufficientBalanceError("no", status=402, type="insufficient_balance"), False),
         (RESULT, api.NotFoundError("no", status=404, type="not_found"), False),

@@ -25,7 +25,7 @@ CONNECT_TIMEOUT = 10.0
 MAX_ANSWER = 1024 * 1024
 """Bytes. A JSON answer has about a hundred; more than this is not from the service."""
 
-MAX_PAID_ANSWER = 64 * MAX_ANSWER
+MAX_PAID_ANSWER = 16 * MAX_ANSWER
 """Bytes of an answer that may be paid for: to ask for it again would cost again."""
 
 HEADERS = {"User-Agent": f"airflow-provider-modelmax/{__version__}", "Accept": "application/json"}
@@ -69,7 +69,7 @@ class Endpoint:
         return _escaped(self.key).sub(b"***", body) if b"\\" in body or b"%" in body else body
 
 
-def check_size(call: Call[Any], body: bytes) -> None:
+def check_size(call: Call[Any], body: bytes | bytearray) -> None:
     """Read no answer without end.
 
     :raises AnswerError: when it is longer than any of the service

@@ -114,7 +114,7 @@ class SyncTransport:
 
     def _read(self, call: api.Call[Any], response: requests.Response, watch: Watch) -> bytes:
         """Read a small body whole; the timeout of ``requests`` is for each byte, this one for all of them."""
-        body = b""
+        body = bytearray()
         with _translated(call):
             # What has come, be it one byte: iter_content waits for all of them, each with a timeout of its own.
             while chunk := response.raw.read1(65536, decode_content=True):
@@ -122,7 +122,7 @@ class SyncTransport:
                 check_size(call, body)
                 if watch.is_late() and not response.raw.isclosed():  # late but whole: it may be paid for
                     raise watch.too_late()
-        return self.endpoint.without_key(response.status_code, body)
+        return self.endpoint.without_key(response.status_code, bytes(body))
 
     def _chunks(self, call: api.Call[Any], response: requests.Response, watch: Watch) -> Iterator[bytes]:
         """Read a big body in pieces that take no longer than a second, so that the reader can tell and stop."""

@@ -49,6 +49,7 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
 
     template_fields: Sequence[str] = ("model", "prompt", "parameters", "destination", "modelmax_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
+    _waits = True
 
     def __init__(
         self,

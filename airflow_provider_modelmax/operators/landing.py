@@ -164,6 +164,8 @@ def _not_landed(uri: str, error: Exception) -> Exception:
             "look once more, free of charge. To have another one made, paid for anew, clear the generate or submit "
             "task with regenerate_on_clear=True."
         )
-    kept = "The video is paid for, and its URL kept: a retry or clear of this task fetches it again, free of charge."
-    error.args = (f"{uri}: {str(error).rstrip('.')}. {kept}",)
+    again = (
+        "" if isinstance(error, api.ForeignUrlError) else ": a retry or clear of this task fetches it, free of charge"
+    )
+    error.args = (f"{uri}: {str(error).rstrip('.')}. The video is paid for, and its URL kept{again}.",)
     return error

@@ -220,7 +220,7 @@ class Record:
 
     def _is_paid_for(self, there: Manifest) -> bool:
         """Say whether another execution of this task has paid for the same order by another job, or is about to."""
-        found, cleared = there.progress, self.state.was_cleared_since(there.progress)
+        found, cleared = there.progress, self.state.is_of_a_later_clear(there.progress)
         same = self._is_this_task(there) and bool(self.order) and found.order == self.order and not cleared
         return same and (found.result is not None or is_asking(found))
 

@@ -28,6 +28,8 @@ class SubmitsVideo(ModelMaxBaseOperator):
     """
 
     template_ext: Sequence[str] = (".txt", ".md")
+    _waits: ClassVar[bool] = False
+    """Whether the job is waited for, with patience for a service that is away, once it is taken up."""
 
     def __init__(
         self,
@@ -101,15 +103,16 @@ class SubmitsVideo(ModelMaxBaseOperator):
     def _what_became_of_it(self, kept: Progress, cleared: bool) -> str:
         if kept.is_failed:
             return f"FAILED: {kept.reason}"
-        now = edge.utcnow()
-        asked = polling.Wait.begin(kept.job.request_id, deadline=now, poll_interval=1.0, now=now)
-        found = self.hook.look(asked, kept.job)
-        if isinstance(found.trouble, api.BadRequestError | api.NotFoundError):
-            return self._why_anew_if_unknown(kept, found.trouble, cleared)
-        if isinstance(found.trouble, polling.HOPELESS):
-            raise found.trouble
-        # What is not known now, because the service is away, the wait finds out.
-        return f"FAILED: {found.reason}" if found.is_over and found.status == api.FAILED else ""
+        try:
+            answer = self.hook.get_status(kept.job)
+        except (api.BadRequestError, api.NotFoundError) as error:
+            return self._why_anew_if_unknown(kept, error, cleared)
+        except (api.TransportError, api.TemporaryError, api.AnswerError) as error:
+            if not self._waits or isinstance(error, polling.HOPELESS):
+                raise
+            self.log.info("%s What became of job %s, the wait finds out.", error, kept.job.request_id)
+            return ""
+        return f"FAILED: {answer.error}" if answer.status == api.FAILED else ""
 
     def _why_anew_if_unknown(self, kept: Progress, error: api.ServiceError, cleared: bool) -> str:
         """Say why to submit anew when ModelMax does not know the job (any more)."""

@@ -57,6 +57,11 @@ class TaskState:
     def was_cleared_since(self, progress: Progress) -> bool:
         """Tell a clear from an automatic retry: only a clear changes ``max_tries`` (``clear_task_instances``).
 
-        It adds the task's ``retries`` to the tries made, which is less than before where ``retries`` was lowered.
+        It adds the task's ``retries`` to the tries made. Where ``retries`` was lowered that can be less than before;
+        where it was lowered by just as many as were made, a clear goes unnoticed.
         """
         return self.max_tries != progress.max_tries
+
+    def is_of_a_later_clear(self, progress: Progress) -> bool:
+        """Say whether this is surely a later execution: one that was cleared and lives on must not think so."""
+        return self.max_tries > progress.max_tries

@@ -25,6 +25,7 @@ class SlowService:
         self.seconds = 0.0
         self.goes_on = asyncio.Event()
         self.goes_on.set()
+        self.is_full = asyncio.Event()
         self.at_once = self.most = self.connections = 0
         self.heard: list[float] = []
 
@@ -36,6 +37,8 @@ class SlowService:
                 closes = b"connection: close" in (await reader.readuntil(b"\r\n\r\n")).lower()
                 self.at_once += 1
                 self.most = max(self.most, self.at_once)
+                if self.at_once == room.FEW:
+                    self.is_full.set()
                 await asyncio.sleep(self.seconds)
                 await self.goes_on.wait()
                 self.heard.append(time.monotonic())
@@ -131,8 +134,7 @@ def test_those_who_stood_in_line_while_the_service_hung_are_not_sent_when_it_ans
             service.goes_on.clear()
             service.heard.clear()
             asking = asyncio.create_task(all_ask())
-            while service.at_once < room.FEW:  # by then the others stand in line
-                await asyncio.sleep(0.01)
+            await service.is_full.wait()  # by then the others stand in line
             await asyncio.sleep(2 * room.SILENCE)
             service.goes_on.set()
             answers = await asking

@@ -265,7 +265,7 @@ def test_a_key_that_is_an_ordinary_word_is_not_shown_by_an_error_page(ask, conne
 
 def test_a_redirect_is_not_followed_even_at_home(ask, connect, listener):
     listener.answer = answer(headers="Location: /x\r\n", status="307 Temporary Redirect")
-    with pytest.raises(api.ForeignUrlError, match="redirects "):
+    with pytest.raises(api.ForeignUrlError, match="redirects within the same host"):
         ask(connect(listener.url))
     assert len(listener.requests) == 1
 
@@ -297,7 +297,7 @@ def test_a_redirect_to_nowhere_is_a_redirect(ask, connect, listener, location):
     listener.answer = answer(status="302 Found", headers=f"Location: {location}\r\n").replace(
         location.encode(), location.encode("latin-1")
     )
-    with pytest.raises(api.ForeignUrlError, match="redirects "):
+    with pytest.raises(api.ForeignUrlError, match="redirects to no URL"):
         ask(connect(listener.url))
 
 

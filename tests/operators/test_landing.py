@@ -467,9 +467,9 @@ def test_what_keeps_a_paid_video_from_landing_names_it_and_what_it_costs(
         here.land(fetched)
     assert str(caught.value).startswith(f"{tmp_path}/clip.mp4: ")
     assert says in str(caught.value)
-    assert str(caught.value).endswith(
-        ". The video is paid for, and its URL kept: a retry or clear of this task fetches it again, free of charge."
-    )
+    assert ". The video is paid for, and its URL kept" in str(caught.value)
+    free = str(caught.value).endswith(": a retry or clear of this task fetches it, free of charge.")
+    assert free is (fault["kind"] != "redirect")
     assert caught.value.__cause__ is None
 
 
@@ -597,6 +597,18 @@ def test_another_execution_that_pays_for_the_same_order_by_another_job_is_waited
     found = late.fetch(replace(Progress(Job.of({"model": "veo-3.1", "request_id": "late"})), order="one"))
     assert found.job == completed
     assert simulator.ledger.count("result") == 0
+
+
+@pytest.mark.parametrize("kept", [Kept, lambda: None], ids=["task state", "manifest only"])
+def test_an_execution_that_was_cleared_and_lives_on_takes_the_later_ones_result(simulator, completed, tmp_path, kept):
+    later = replace(Progress(completed, order="one", max_tries=3), phase=FETCHED)
+    write(tmp_path, later.fetched(Result(completed.request_id, completed.model, ("/v1/x",), {})))
+    earlier = landing(tmp_path, kept(), max_tries=2)
+    earlier.record.order = "one"
+    job = Job.of({"model": "veo-3.1", "request_id": "earlier"})
+    assert earlier.fetch(Progress(job, order="one", max_tries=2)).job == completed
+    assert simulator.ledger.count("result") == 0
+    assert manifest(tmp_path).job == completed
 
 
 def test_a_service_that_wants_more_than_a_minute_is_left_to_airflows_retry(simulator, completed, tmp_path):

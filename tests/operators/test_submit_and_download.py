@@ -64,6 +64,15 @@ def test_a_retry_of_a_submit_whose_job_nobody_knows_submits_anew(way, run, clear
     assert simulator.ledger.count("submit") == 2
 
 
+@needs_task_state
+def test_a_cleared_submit_makes_sure_whether_its_job_failed(way, run, clear, simulator, tmp_path, short_pauses):
+    done = run(f"submit_then_download_{way}", destination=f"{tmp_path}/videos/", prompt="a duel [fail]")
+    simulator.fault("status", "error", status=502, times=2)
+    clear(done)
+    assert "of an earlier try: FAILED: content policy violation. Submitting anew." in clear.output
+    assert simulator.ledger.count("submit") == 2
+
+
 def test_a_failed_job_fails_the_sensor_and_is_never_fetched(way, run, simulator, tmp_path):
     done = run(f"submit_then_download_{way}", destination=f"{tmp_path}/videos/", prompt="a duel [fail]")
     states = [done.task_state(task) for task in ("submit", "wait", "download")]
