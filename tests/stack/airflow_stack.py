@@ -239,7 +239,9 @@ class AirflowStack(AirflowClient):
     def worker_of(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str | None:
         """Name the Celery worker that executes a task instance right now."""
         instance = self.task_instance(dag_id, run_id, task_id, map_index)
-        return next((name for name in self.workers if workers.of(self.services[name].family(), instance["id"])), None)
+        found = {name: workers.of(self.services[name].family(), instance["id"]) for name in self.workers}
+        begun = {name: max(each.create_time() for each in busy) for name, busy in found.items() if busy}
+        return max(begun, key=lambda name: begun[name], default=None)  # another may keep the name of the first segment
 
     def _hosts(self) -> list[psutil.Process]:
         return [process for name in self.workers or ["scheduler"] for process in self.services[name].family()]
