@@ -416,7 +416,7 @@ _REFUSED_ON_THE_WAY = (TemporaryError, "Ask again later; if it stays, check the 
 
 
 def error_of(call: Call[Any], status_code: int, headers: Mapping[str, str], body: bytes) -> ModelMaxError:
-    """Return the error that an answer outside 2xx stands for."""
+    """Return the error that an answer stands for whose status is not the one that was asked for."""
     if 300 <= status_code < 400:
         return ForeignUrlError(
             f"{call} answered {status_code} and redirects {_way(headers.get('Location', ''))}. Redirects are not "
@@ -449,7 +449,7 @@ def retry_delay(call: Call[Any], error: ModelMaxError, attempt: int) -> float | 
     :param error: what the last attempt ended in
     :param attempt: how many attempts were made, from 1
     """
-    if not _can_pass(call, error):
+    if not can_pass(call, error):
         return None
     if attempt >= (ATTEMPTS_WHEN_IT_MAY_BILL if may_have_billed(call, error) else _ATTEMPTS):
         return None
@@ -520,7 +520,8 @@ def _next_step(status_code: int, kind: str) -> tuple[type[ServiceError], str]:
     return _NEXT_STEP.get(status_code, (ServiceError, other))
 
 
-def _can_pass(call: Call[Any], error: ModelMaxError) -> bool:
+def can_pass(call: Call[Any], error: ModelMaxError) -> bool:
+    """Say whether another attempt of ``call`` may end otherwise than in ``error``."""
     if isinstance(error, ForeignUrlError | UnusableResultError):
         return False
     if isinstance(error, AnswerError):

@@ -110,7 +110,7 @@ class Landing:
                 return self._download(url, uri)
             except (api.ModelMaxError, BrokenVideoError) as error:
                 pause = api.backoff(attempt, getattr(error, "retry_after", None))
-                if attempt == DOWNLOAD_ATTEMPTS or pause is None or not _can_be_mended(error):
+                if attempt == DOWNLOAD_ATTEMPTS or pause is None or not _can_pass(url, error):
                     raise _not_landed(uri, error) from None
                 self.log.warning("%s: %s Nothing was written. Fetching it again in %.1f s.", uri, error, pause)
                 self.pause(pause)
@@ -150,10 +150,11 @@ class Landing:
         return report
 
 
-def _can_be_mended(error: Exception) -> bool:
-    """Say whether another attempt may mend it: a video can come to be there a little later than its result."""
-    mended = (api.TransportError, api.TemporaryError, api.NotFoundError, api.AnswerError, BrokenVideoError)
-    return isinstance(error, mended) and not isinstance(error, api.ForeignUrlError)
+def _can_pass(url: str, error: api.ModelMaxError | BrokenVideoError) -> bool:
+    """Say whether another attempt may end otherwise: a video can come to be there a little later than its result."""
+    if isinstance(error, api.NotFoundError | BrokenVideoError):
+        return True
+    return api.can_pass(api.content(url), error)
 
 
 def _not_landed(uri: str, error: Exception) -> Exception:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +119,7 @@ class Record:
         elif there:
             if self._is_paid_for(there):
                 return there.progress
-            self._refuse_if_taken(there, progress.job.request_id, self.destination.manifest)
+            self._refuse_if_taken(there, progress.job.request_id)
         return self._replace(asking)
 
     def latest(self, progress: Progress) -> Progress:
@@ -169,8 +169,7 @@ class Record:
             return True
         names = self.destination.videos(len(fetched.result.urls)) if fetched.result and self.destination.exact else []
         taken = _standing({*names} - {each.uri for each in fetched.videos})
-        if manifest or taken:
-            self._refuse_if_taken(manifest, job.request_id, next(iter(taken), self.destination.manifest))
+        self._refuse_if_taken(manifest, job.request_id, taken)
         return False
 
     def _check_free(self, request_id: str | None) -> None:
@@ -179,8 +178,7 @@ class Record:
         most = self.samples or MOST_SAMPLES
         taken = _standing({*self.destination.videos(1), *self.destination.videos(most)})
         manifest = Manifest.read(self.destination.manifest)  # after the videos: it is there before they are
-        if manifest or taken:
-            self._refuse_if_taken(manifest, request_id, next(iter(taken), self.destination.manifest))
+        self._refuse_if_taken(manifest, request_id, taken)
 
     def _put_state(self, progress: Progress) -> bool:
         try:
@@ -227,9 +225,12 @@ class Record:
     def _is_this_task(self, manifest: Manifest) -> bool:
         return dict(manifest.task) == dict(self.task)
 
-    def _refuse_if_taken(self, manifest: Manifest | None, request_id: str | None, uri: str) -> None:
-        if self.overwrite or (manifest and (manifest.progress.is_of(request_id) or self._is_this_task(manifest))):
+    def _refuse_if_taken(self, manifest: Manifest | None, request_id: str | None, taken: Sequence[str] = ()) -> None:
+        if self.overwrite or not (manifest or taken):
             return
+        if manifest and (manifest.progress.is_of(request_id) or self._is_this_task(manifest)):
+            return
+        uri = next(iter(taken), self.destination.manifest)
         whose = f"job {manifest.progress.job.request_id} of {dict(manifest.task)}" if manifest else "something else"
         raise DestinationError(
             f"{uri} is taken by {whose}, and was left as it is. Put {{{{ dag_run.run_id }}}} into the destination, "

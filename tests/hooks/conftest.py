@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -24,6 +23,7 @@ from airflow_provider_modelmax.hooks import modelmax
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.parameters import VideoParameters
 from airflow_provider_modelmax.simulator import Simulator
+from tests.stack import processes
 from tests.stack.listener import Listener
 
 NONE = {"model": "veo-3.1", "request_id": "none"}
@@ -108,9 +108,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.fixture
 def free_port() -> int:
     """Return a port on which nobody listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    return processes.free_port()
 
 
 @pytest.fixture
