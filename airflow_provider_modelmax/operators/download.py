@@ -34,6 +34,7 @@ class LandsVideo(ModelMaxBaseOperator):
     """
 
     operator_extra_links = (ModelMaxDashboardLink(), ManifestLink())
+    regenerate_on_clear = False
 
     def __init__(
         self,
@@ -116,6 +117,7 @@ class LandsVideo(ModelMaxBaseOperator):
             request=self._request(),
             samples=self._samples(),
             overwrite=self.overwrite,
+            regenerates=self.regenerate_on_clear,
             log=self.log,
         )
         self._landing = Landing(self.hook, record, self.log)

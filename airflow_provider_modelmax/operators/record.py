@@ -41,6 +41,7 @@ class Record:
     :param request: what the task asks for, for people to read in the manifest
     :param samples: how many videos the task asks for, None when the job was submitted elsewhere
     :param overwrite: whether another job's video may be replaced
+    :param regenerates: whether a clear asks for a fresh generation, whatever is paid for already
     :param log: the task's log
     """
 
@@ -51,6 +52,7 @@ class Record:
     request: Mapping[str, Any] | None
     samples: int | None
     overwrite: bool
+    regenerates: bool
     log: Logger
 
     @classmethod
@@ -218,8 +220,10 @@ class Record:
 
     def _is_paid_for(self, there: Manifest) -> bool:
         """Say whether another execution of this task has paid for the same order by another job, or is about to."""
-        found, cleared = there.progress, self.state.is_of_a_later_clear(there.progress)
-        same = self._is_this_task(there) and bool(self.order) and found.order == self.order and not cleared
+        found = there.progress
+        if self.regenerates and self.state.is_of_a_later_clear(found):
+            return False
+        same = self._is_this_task(there) and bool(self.order) and found.order == self.order
         return same and (found.result is not None or is_asking(found))
 
     def _is_this_task(self, manifest: Manifest) -> bool:

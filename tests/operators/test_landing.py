@@ -82,6 +82,7 @@ def landing(
     overwrite: bool = False,
     max_tries: int = 0,
     samples: int | None = 1,
+    regenerates: bool = False,
 ) -> Landing:
     record = Record(
         state=state(kept, max_tries),
@@ -91,6 +92,7 @@ def landing(
         request=None,
         samples=samples,
         overwrite=overwrite,
+        regenerates=regenerates,
         log=logging.getLogger("test"),
     )
     return Landing(ModelMaxHook("modelmax_default"), record, logging.getLogger("test"))
@@ -609,6 +611,25 @@ def test_an_execution_that_was_cleared_and_lives_on_takes_the_later_ones_result(
     assert earlier.fetch(Progress(job, order="one", max_tries=2)).job == completed
     assert simulator.ledger.count("result") == 0
     assert manifest(tmp_path).job == completed
+
+
+def test_an_execution_after_a_clear_takes_what_the_one_before_has_paid_for_meanwhile(simulator, completed, tmp_path):
+    earlier = replace(Progress(completed, order="one"), phase=FETCHED)
+    write(tmp_path, earlier.fetched(Result(completed.request_id, completed.model, ("/v1/x",), {})))
+    later = landing(tmp_path, None, max_tries=1)
+    later.record.order = "one"
+    job = Job.of({"model": "veo-3.1", "request_id": "later"})
+    assert later.fetch(Progress(job, order="one", max_tries=1)).job == completed
+    assert simulator.ledger.count("result") == 0
+
+
+def test_a_clear_for_a_fresh_generation_pays_whatever_the_execution_before_has_paid_for(simulator, completed, tmp_path):
+    before = Job.of({"model": "veo-3.1", "request_id": "before"})
+    write(tmp_path, Progress(before, order="one").fetched(Result("before", "veo-3.1", ("/v1/x",), {})))
+    later = landing(tmp_path, None, max_tries=1, regenerates=True)
+    later.record.order = "one"
+    assert later.fetch(Progress(completed, order="one", max_tries=1)).job == completed
+    assert simulator.ledger.count("result") == 1
 
 
 def test_a_service_that_wants_more_than_a_minute_is_left_to_airflows_retry(simulator, completed, tmp_path):
