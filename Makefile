@@ -20,7 +20,7 @@ demo: .venv/.ready ## Make one video in a real Airflow, against the simulator: n
 standalone: .venv/.ready ## Airflow UI with all examples and the simulator, until Ctrl-C
 	@$(BIN)/python -m tests.stack standalone
 
-test: lint types docs ## Everything that must hold: lint, types, the site, all tests, 90 % of all branches, a little chaos, a benchmark
+test: lint types docs ## Everything that must hold: lint, types, the site, all tests, 90 % of lines and branches, a little chaos, a benchmark
 	$(BIN)/pytest -r s -m "not matrix" --cov --cov-report=term:skip-covered --cov-fail-under=90
 	@$(MAKE) --no-print-directory chaos-quick
 	$(BIN)/python -m tests.bench --quick schedule

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class ModelMaxRetryPolicy(ExceptionRetryPolicy):
     """Fail at once where no retry can help; let the others keep to the task's ``retries`` and ``retry_delay``.
 
-    A wrong key (401), an empty balance (402), a refused request (400), a FAILED job (content policy) and unusable
-    answers that were paid for never retry. What is temporary does (429, 5xx, no answer), after the service's
-    ``Retry-After`` where it gave one.
+    A wrong key (401), an empty balance (402), a refused request (400), wrong arguments, URLs of another host, a FAILED
+    job (content policy), and unusable or gone answers that were paid for never retry. What is temporary does (429,
+    5xx, no answer), after the service's ``Retry-After`` where it gave one.
 
     On an operator or sensor of this provider these rules hold without a policy as well. With one, an operator's errors
     reach it as they are, so that rules of your own can say otherwise. On tasks that use

@@ -127,7 +127,8 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
     Pushes XCom ``request_id`` and returns the job, ``{"request_id", "model", "status_url", "response_url"}``, for
     :class:`~airflow_provider_modelmax.sensors.job.ModelMaxVideoSensor` and
     :class:`~airflow_provider_modelmax.operators.download.ModelMaxDownloadVideoOperator`. A retry or clear takes up the
-    job of the earlier try, unless that one FAILED or the cleared task asks for something else (Airflow 3.3 and later).
+    job of the earlier try (Airflow 3.3 and later), unless that one FAILED, a retry finds that ModelMax no longer knows
+    it, or the cleared task asks for something else.
 
     :param model: model id, for example ``veo-3.1`` (templated)
     :param prompt: what to show, or the path of a ``.txt`` or ``.md`` file beside the DAG file that says so (templated)
