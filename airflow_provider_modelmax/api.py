@@ -246,15 +246,15 @@ class Job:
                 f"job is {_shown(job)}, but must be the dict that ModelMaxSubmitVideoOperator returns (submit.output), "
                 'or {"model": "veo-3.1", "request_id": "…"}.'
             )
+        for key in ("model", "request_id", "status_url", "response_url"):
+            if not isinstance(job.get(key) or "", str):
+                raise InvalidInputError(f"job[{key!r}] is {_shown(job[key])}, not a text. Pass submit.output as it is.")
         for key in ("model", "request_id"):
-            if not isinstance(job.get(key), str) or not job[key].strip():
+            if not (job.get(key) or "").strip():
                 raise InvalidInputError(
                     f"job has no {key} (its keys: {sorted(map(str, job))}). Pass submit.output, "
                     'or {"model": "veo-3.1", "request_id": "…"}.'
                 )
-        for key in ("status_url", "response_url"):
-            if not isinstance(job.get(key) or "", str):
-                raise InvalidInputError(f"job[{key!r}] is {_shown(job[key])}, not a text. Pass submit.output as it is.")
         path = _job_path(job["model"], job["request_id"])
         return cls(
             job["request_id"],
@@ -496,8 +496,10 @@ def resolve(base_url: str, url: str) -> str:
         raise ForeignUrlError(f"The service gave a URL that is none: {excerpt(url)}. Nothing was sent.")
     url = quote(url, safe=_AS_IT_CAME)
     prefix = urlsplit(base_url).path
-    in_prefix = url.startswith("/") and not url.startswith("//") and not url.startswith(f"{prefix}/")
     try:
+        if not url.startswith("/") and not urlsplit(url).scheme:
+            url = f"/{url}"  # or urljoin makes one slash of two: those of an id stay as they came
+        in_prefix = url.startswith("/") and not url.startswith("//") and not url.startswith(f"{prefix}/")
         absolute = urljoin(f"{base_url}/", f"{prefix}{url}" if in_prefix else url)
         same = _origin(absolute) == _origin(base_url) and "@" not in urlsplit(absolute).netloc
     except ValueError:  # an impossible port, half an IPv6 address

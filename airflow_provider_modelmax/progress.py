@@ -24,6 +24,7 @@ class Progress:
     :param order: fingerprint of what was asked for; empty when the job was submitted elsewhere
     :param submitted_at: when the job was submitted, in seconds since the epoch; 0 when it was submitted elsewhere
     :param max_tries: Airflow's, when the job was submitted or taken up: a clear changes it
+    :param try_number: Airflow's, at the same moment: each execution has a higher one than those before it
     :param asks: how many billing calls were begun whose answer is not known
     :param asker: who began the last one, empty when that call is over
     :param busy_until: when that call is over at the latest, in seconds since the epoch
@@ -37,6 +38,7 @@ class Progress:
     order: str = ""
     submitted_at: float = 0.0
     max_tries: int = 0
+    try_number: int = 0
     asks: int = 0
     asker: str = ""
     busy_until: float = 0.0
@@ -57,6 +59,13 @@ class Progress:
     def is_failed(self) -> bool:
         """Whether the job FAILED."""
         return self.phase == FAILED
+
+    def ordered_as(self, mine: Progress) -> Progress:
+        """Return what another task knows of a job, as knowledge of the one that ordered it."""
+        order, submitted_at = mine.order, mine.submitted_at
+        return replace(
+            self, order=order, submitted_at=submitted_at, max_tries=mine.max_tries, try_number=mine.try_number
+        )
 
     def asking(self, asker: str, busy_until: float) -> Progress:
         """Return the progress once a billing call has begun."""
@@ -96,6 +105,7 @@ class Progress:
             "order": self.order,
             "submitted_at": self.submitted_at,
             "max_tries": self.max_tries,
+            "try_number": self.try_number,
             "asks": self.asks,
             "asker": self.asker,
             "busy_until": self.busy_until,
@@ -110,7 +120,7 @@ class Progress:
         :raises KeyError, TypeError, ValueError: when it is something else
         """
         job = Job.of(kept)
-        plain = ("phase", "order", "submitted_at", "max_tries", "asks", "asker", "busy_until", "reason")
+        plain = ("phase", "order", "submitted_at", "max_tries", "try_number", "asks", "asker", "busy_until", "reason")
         result = Result.from_dict({**kept, **job.as_dict()}) if kept["data"] else None
         videos = tuple(Saved(each["uri"], each["bytes"], each["sha256"]) for each in kept["videos"])
         return cls(job, result=result, videos=videos, **{name: kept[name] for name in plain})

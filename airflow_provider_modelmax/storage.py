@@ -185,14 +185,15 @@ def size_of(uri: str) -> int | None:
 def read_bytes(uri: str, limit: int) -> bytes:
     """Return the first ``limit`` bytes of the object at ``uri``.
 
-    :raises FileNotFoundError: when there is none
+    :raises FileNotFoundError, IsADirectoryError: when there is none, or a folder
+    :raises DestinationError: when scheme, bucket, connection or the library for it is missing
     :raises StorageError: when the store fails
     """
     place = connect(uri)
     try:
         with place.fs.open(place.path, "rb") as file:
             return bytes(file.read(limit))
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise
     except Exception as error:
         raise StorageError(f"{uri} cannot be read: {type(error).__name__}: {error}") from error

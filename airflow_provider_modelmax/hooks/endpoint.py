@@ -142,8 +142,11 @@ def _base_url(connection: Connection) -> str:
     try:
         parts = urlsplit(host)
         port = parts.port or connection.port
-    except ValueError as error:
-        raise ConnectionSetupError(f"The host of connection {connection.conn_id!r} is no URL: {error}.") from None
+    except ValueError:  # without its text: where the port should be may stand a password
+        raise ConnectionSetupError(
+            f"The host of connection {connection.conn_id!r} is no URL: write the base URL, for example "
+            f"{DEFAULT_BASE_URL} or http://127.0.0.1:8765."
+        ) from None
     if complaint := _complaint(host, parts):
         raise ConnectionSetupError(f"The host of connection {connection.conn_id!r} {complaint}")
     name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
@@ -174,7 +177,7 @@ def _timeout(conn_id: str, extra: Mapping[str, Any]) -> float:
         seconds = 0.0
     if not 0 < seconds <= 3600:
         raise ConnectionSetupError(
-            f"The extra 'timeout' of connection {conn_id!r} is {value!r}; it must be a number of seconds up to 3600."
+            f"The extra 'timeout' of connection {conn_id!r} must be a number of seconds up to 3600."
         )
     return seconds
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import ssl
 import time
 from collections.abc import Iterator
@@ -18,6 +20,8 @@ from airflow_provider_modelmax.hooks.endpoint import HEADERS, Endpoint, check_si
 from airflow_provider_modelmax.hooks.watch import MIN_BYTES_PER_TIMEOUT, Watch, WatchedAdapter
 
 T = TypeVar("T")
+
+_JSON = {"Content-Type": "application/json"}
 
 CHUNK = 1024 * 1024
 """Bytes. Measured: 1 MiB costs the least CPU a byte; 8 MiB seven times as much."""
@@ -65,7 +69,7 @@ class SyncTransport:
 
         :raises ModelMaxError: for everything that is not the promised answer
         """
-        watch = self._watch(call)
+        watch = Watch(call, self.endpoint.timeout)
         with self._open(call, watch) as response:
             body = self._read(call, response, watch)
             return api.read_response(call, response.status_code, response.headers, body)
@@ -76,7 +80,7 @@ class SyncTransport:
 
         :raises ModelMaxError: when the answer is no video
         """
-        watch = self._watch(call)
+        watch = Watch(call, self.endpoint.timeout)
         with self._open(call, watch, {"Accept": "video/mp4", "Accept-Encoding": "identity"}) as response:
             kind = response.headers.get("Content-Type", "")
             if response.status_code != 200:
@@ -85,10 +89,6 @@ class SyncTransport:
             if kind.startswith(("text/", "application/json")):
                 raise api.AnswerError(f"{call} answered 200, but with {kind} instead of video/mp4.", garbled=True)
             yield Content(_size(response), self._chunks(call, response, watch))
-
-    def _watch(self, call: api.Call[Any]) -> Watch:
-        endpoint = self.endpoint
-        return Watch(call, endpoint.timeout, time.monotonic() + endpoint.connect_timeout + endpoint.timeout)
 
     @contextmanager
     def _open(
@@ -100,8 +100,8 @@ class SyncTransport:
             response = self.session.request(
                 call.method,
                 api.resolve(endpoint.base_url, call.path),
-                json=call.json,
-                headers=headers,
+                data=_body(call),
+                headers={**(_JSON if call.json is not None else {}), **(headers or {})},
                 timeout=(endpoint.connect_timeout, endpoint.timeout),
                 allow_redirects=False,
                 stream=True,
@@ -138,6 +138,11 @@ class SyncTransport:
                 yield chunk
                 amount = _amount(amount, end - begin)
                 watch.since += time.monotonic() - end  # the reader's time is not the service's
+
+
+def _body(call: api.Call[Any]) -> io.BytesIO | None:
+    """Return the body as a file, which is sent in blocks, each with a timeout of its own: an image takes its time."""
+    return io.BytesIO(json.dumps(call.json, allow_nan=False).encode()) if call.json is not None else None
 
 
 def _amount(last: int, seconds: float) -> int:

@@ -29,7 +29,8 @@ class Watch:
 
     :param call: what is answered
     :param timeout: seconds of patience: with the next byte, with an answer after its ``end``, with a piece of a video
-    :param end: when the answer should be there, by the monotonic clock; late but whole it is taken: it may be paid for
+    :param end: when the answer should be there, by the monotonic clock, known once the request is sent, which may take
+        its time; late but whole it is taken: it may be paid for
     :param paces: whether a video has begun, which may take its time as long as it comes
     :param came: bytes since ``since``
     :param since: when the last MIN_BYTES_PER_TIMEOUT were complete
@@ -37,7 +38,7 @@ class Watch:
 
     call: api.Call[Any]
     timeout: float
-    end: float
+    end: float = float("inf")
     paces: bool = False
     came: int = 0
     since: float = 0.0
@@ -50,6 +51,10 @@ class Watch:
             yield
         finally:
             _watch_of_this_call.reset(token)
+
+    def begin_answer(self) -> None:
+        """Begin to wait for the answer."""
+        self.end = time.monotonic() + self.timeout
 
     def is_late(self) -> bool:
         """Say whether the answer should be there."""
@@ -88,7 +93,10 @@ class _Answer(http.client.HTTPResponse):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         raw, watch = getattr(self.fp, "raw", None), _watch_of_this_call.get()
-        if watch is None or not isinstance(raw, io.RawIOBase):  # TLS within TLS has no such file
+        if watch is None:
+            return
+        watch.begin_answer()
+        if not isinstance(raw, io.RawIOBase):  # TLS within TLS has no such file
             return
         read, note = raw.readinto, watch.note
 

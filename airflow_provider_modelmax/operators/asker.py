@@ -38,9 +38,13 @@ def is_asking(progress: Progress) -> bool:
 
 
 def _place() -> str:
-    """Return the machine, and the container: the same number is another process in another one."""
+    """Return machine and container: in another one the same number is another process.
+
+    Two machines can have one name, and outside of containers all have the same number of the name space.
+    """
     try:
-        container = str(Path("/proc/self/ns/pid").readlink())
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        container = f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:  # not Linux
         container = ""
     return f"{socket.gethostname()} {container}".strip()

@@ -53,9 +53,7 @@ class Billing:
                 progress = self._await_other(progress)
                 if progress.result:
                     break
-                asking = self._asking(progress, name)
-                claimed = self.record.claim(progress, asking)
-                progress = self._ask(asking) if claimed == asking else claimed
+                progress = self._take_turn(progress, self._asking(progress, name))
         return progress
 
     def _await_other(self, progress: Progress) -> Progress:
@@ -87,11 +85,16 @@ class Billing:
         """Return when a billing call that begins now is over at the latest, in seconds since the epoch."""
         return time.time() + self.hook.answer_seconds
 
-    def _ask(self, asking: Progress) -> Progress:
+    def _take_turn(self, progress: Progress, asking: Progress) -> Progress:
+        """Claim and ask, or return what came in between."""
         with alarm.held_back() as let_alarm_through:
-            attempts = _Attempts(self, asking, let_alarm_through)
-            result = attempts.result()
-            fetched = self.record.keep(attempts.progress.fetched(result))
+            claimed = self.record.claim(progress, asking)
+            return self._ask(asking, let_alarm_through) if claimed == asking else claimed
+
+    def _ask(self, asking: Progress, let_alarm_through: Callable[[], None]) -> Progress:
+        attempts = _Attempts(self, asking, let_alarm_through)
+        result = attempts.result()
+        fetched = self.record.keep(attempts.progress.fetched(result))
         waited = timedelta(seconds=time.time() - asking.submitted_at) if asking.submitted_at else None
         metrics.completed(asking.job.model, result, waited)
         self.log.info("Fetched the result of job %s, and kept it. Billed: %s.", fetched.job.request_id, _usage(fetched))

@@ -57,11 +57,7 @@ class LandsVideo(ModelMaxBaseOperator):
     def execute(self, context: Context) -> list[str]:
         """Do what is not done yet; defer while the job runs."""
         with edge.told_to_airflow(self):
-            landing = self._begin(context)
-            self._progress = progress = self._take_up(context, landing.record)
-            if not progress.result:
-                self._wait(landing, progress)
-            return self._finish(context, landing, progress)
+            return self._go_on(context, self._begin(context))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[str]:
         """Go on when the trigger says that the job is over."""
@@ -71,6 +67,9 @@ class LandsVideo(ModelMaxBaseOperator):
         with edge.told_to_airflow(self):
             landing = self._begin(context)
             self._progress = progress = self._resume(context, landing.record, job_event.request_id)
+            if job_event.is_of_another(progress.job.request_id):
+                self.log.info("%s The task has another job by now: %s.", job_event, progress.job.request_id)
+                return self._go_on(context, landing)
             with _remembered(landing.record, progress):
                 job_event.raise_for_outcome()
             self.log.info("%s", job_event)
@@ -122,6 +121,12 @@ class LandsVideo(ModelMaxBaseOperator):
         )
         self._landing = Landing(self.hook, record, self.log)
         return self._landing
+
+    def _go_on(self, context: Context, landing: Landing) -> list[str]:
+        self._progress = progress = self._take_up(context, landing.record)
+        if not progress.result:
+            self._wait(landing, progress)
+        return self._finish(context, landing, progress)
 
     def _wait(self, landing: Landing, progress: Progress) -> None:
         """Return when the job is COMPLETED: look once, then defer, or wait in line where that is not wanted."""

@@ -75,7 +75,7 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
         if kept and self._is_still_good(record.state, kept):
             if not kept.result:  # the destination may be another one by now
                 record.check(kept.job.request_id)
-            return self._announce(context, kept)
+            return self._announce(context, record.state.taken_up(kept))
         order = Order.checked(self.model, self.prompt, self.parameters)
         polling.check_deadline(edge.absolute(self.deadline, self.execution_timeout), edge.utcnow())
         record.check(None)
@@ -89,4 +89,6 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
         ti = context["ti"]
         pushed = ti.xcom_pull(task_ids=self.task_id, key="job", map_indexes=ti.map_index)
         job = api.Job.of(pushed or {"model": self.model, "request_id": request_id})
-        return record.recall(job) or record.begun(job, submitted_at=(pushed or {}).get("submitted_at", 0.0))
+        begun = record.begun(job, submitted_at=(pushed or {}).get("submitted_at", 0.0))
+        found = record.recall(job)
+        return found.ordered_as(begun) if found else begun

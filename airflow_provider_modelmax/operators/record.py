@@ -85,7 +85,9 @@ class Record:
         manifest = Manifest.read(self.destination.manifest)
         if not manifest or not self._is_ours(manifest, job or (kept.job if kept else None)):
             return kept
-        found = manifest.progress
+        found = self._ours(manifest, kept)
+        if kept and kept.is_failed and not found.result:  # that is kept in the task state only
+            return kept
         self.log.info("Found job %s (%s) in %s.", found.job.request_id, found.phase, self.destination.manifest)
         return found
 
@@ -112,22 +114,29 @@ class Record:
         :raises DestinationError: when the destination belongs to another job by now, or something else stands there
         """
         self._check_free(progress.job.request_id)
+        if other := self._another_asks(asking):
+            return other
         if self._manifest(asking).create(self.destination.manifest):
-            return self.state.put(asking)
+            return self._begun_asking(asking, progress)
         there = Manifest.read(self.destination.manifest)
         if there and there.progress.is_of(progress.job.request_id):
-            if there.progress not in (progress, asking):
-                return there.progress
+            found = self._ours(there, progress)
+            if found not in (progress, asking):
+                return found
         elif there:
             if self._is_paid_for(there):
-                return there.progress
+                return self.state.taken_up(there.progress.lost())
             self._refuse_if_taken(there, progress.job.request_id)
-        return self._replace(asking)
+        return self._replace(asking, progress)
 
     def latest(self, progress: Progress) -> Progress:
-        """Return what stands in the manifest by now, when that is of the same job."""
-        manifest = Manifest.read(self.destination.manifest)
-        return manifest.progress if manifest and manifest.progress.is_of(progress.job.request_id) else progress
+        """Return what is known of the same job by now: its result, in task state or manifest, before all else."""
+        kept, manifest, found = self.state.get(), Manifest.read(self.destination.manifest), [progress]
+        if kept and kept.is_of(progress.job.request_id):
+            found.insert(0, kept)
+        if manifest and manifest.progress.is_of(progress.job.request_id):
+            found.insert(0, self._ours(manifest, progress))
+        return next((each for each in found if each.result), found[0])
 
     def release(self, over: Progress) -> None:
         """Keep that a billing call is over without an answer."""
@@ -198,14 +207,35 @@ class Record:
             f"the JSON of that line to {uri}, then clear the task: it lands the videos and asks for nothing."
         )
 
-    def _replace(self, asking: Progress) -> Progress:
+    def _replace(self, asking: Progress, before: Progress) -> Progress:
         """Take over a claim whose owner is gone; of all who try at once, the last one has it."""
         self._manifest(asking).write(self.destination.manifest)
         time.sleep(SETTLING)
         there = Manifest.read(self.destination.manifest)
         if there and there.progress.asker != asking.asker:
             return there.progress
-        return self.state.put(asking)
+        return self._another_asks(asking) or self._begun_asking(asking, before)
+
+    def _begun_asking(self, asking: Progress, before: Progress) -> Progress:
+        try:
+            return self.state.put(asking)
+        except BaseException:  # nothing was asked, and nobody shall take it for a call whose answer is lost
+            self.release(before)
+            raise
+
+    def _another_asks(self, asking: Progress) -> Progress | None:
+        """Return what the task state knows, when that is the result or somebody else's call for it."""
+        kept = self.state.get()
+        if not kept or not kept.is_of(asking.job.request_id):
+            return None
+        return kept if kept.result or (is_asking(kept) and kept.asker != asking.asker) else None
+
+    def _ours(self, manifest: Manifest, mine: Progress | None) -> Progress:
+        """Return what a manifest of this job says, be it written by another task: it tells no order of this one."""
+        if not self.order:  # submitted elsewhere: the manifest stays that of who ordered it
+            self.task, self.request = manifest.task, manifest.request
+            return manifest.progress
+        return manifest.progress.ordered_as(mine) if mine else manifest.progress
 
     def _is_ours(self, manifest: Manifest, job: api.Job | None) -> bool:
         found = manifest.progress
@@ -215,7 +245,7 @@ class Record:
             return False
         # In a retry the order can only differ because a template renders differently in each try. What a first try
         # finds is of a run of this name that was deleted.
-        is_retry = not self.state.is_first_try and not self.state.was_cleared_since(found)
+        is_retry = self.state.try_number > 1 and not self.state.was_cleared_since(found)
         return is_retry or found.order == self.order
 
     def _is_paid_for(self, there: Manifest) -> bool:

@@ -70,10 +70,11 @@ class SubmitsVideo(ModelMaxBaseOperator):
 
     def _submit(self, context: Context, state: TaskState, order: Order) -> Progress:
         job = self.hook.submit_video(order.model, order.prompt, order.body)
-        metrics.submitted(job.model)
         self.log.info("Submitted job %s (%s).", job.request_id, job.model)
         self.log.info("Should this task be lost, give that id to ModelMaxDownloadVideoOperator(job=…).")
-        return self._announce(context, state.put(state.begun(job, self._fingerprint(), submitted_at=time.time())))
+        progress = state.put(state.begun(job, self._fingerprint(), submitted_at=time.time()))
+        metrics.submitted(job.model)
+        return self._announce(context, progress)
 
     def _announce(self, context: Context, progress: Progress) -> Progress:
         from airflow_provider_modelmax.operators.task_state import TaskState  # noqa: PLC0415 - not at DAG parse
@@ -149,10 +150,10 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
 
         with edge.told_to_airflow(self):
             state = TaskState(context)
-            order = Order.checked(self.model, self.prompt, self.parameters)
             kept = state.get()
             if kept and self._is_still_good(state, kept):
-                return self._announce(context, kept).job.as_dict()
+                return self._announce(context, state.taken_up(kept)).job.as_dict()
+            order = Order.checked(self.model, self.prompt, self.parameters)
             return self._submit(context, state, order).job.as_dict()
 
     def _why_anew_if_unknown(self, kept: Progress, error: api.ServiceError, cleared: bool) -> str:

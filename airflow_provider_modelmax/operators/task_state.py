@@ -5,6 +5,7 @@ The store exists since Airflow 3.3. Before, and when it was discarded, the manif
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_modelmax.progress import Progress
@@ -26,7 +27,7 @@ class TaskState:
     def __init__(self, context: Context) -> None:
         self._store: Any = context.get("task_state_store")
         self.max_tries = int(context["ti"].max_tries)
-        self.is_first_try = int(context["ti"].try_number) <= 1
+        self.try_number = int(context["ti"].try_number)
 
     @property
     def available(self) -> bool:
@@ -52,7 +53,12 @@ class TaskState:
         :param order: fingerprint of what was asked for
         :param submitted_at: seconds since the epoch; 0 when the job was submitted elsewhere
         """
-        return Progress(job, order=order, submitted_at=round(submitted_at, 1), max_tries=self.max_tries)
+        return self._stamped(Progress(job, order=order, submitted_at=round(submitted_at, 1)))
+
+    def taken_up(self, kept: Progress) -> Progress:
+        """Keep that this execution goes on with what an earlier one has kept: its retries are no clears."""
+        stamped = self._stamped(kept)
+        return kept if stamped == kept else self.put(stamped)
 
     def was_cleared_since(self, progress: Progress) -> bool:
         """Tell a clear from an automatic retry: only a clear changes ``max_tries`` (``clear_task_instances``).
@@ -63,5 +69,8 @@ class TaskState:
         return self.max_tries != progress.max_tries
 
     def is_of_a_later_clear(self, progress: Progress) -> bool:
-        """Say whether this is surely a later execution: one that was cleared and lives on must not think so."""
-        return self.max_tries > progress.max_tries
+        """Say whether this execution comes after such a clear: one that was cleared and lives on must not think so."""
+        return self.was_cleared_since(progress) and self.try_number > progress.try_number
+
+    def _stamped(self, progress: Progress) -> Progress:
+        return replace(progress, max_tries=self.max_tries, try_number=self.try_number)

@@ -104,10 +104,13 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         from airflow_provider_modelmax.triggers.job import JobEvent  # noqa: PLC0415 - not at DAG parse
 
         with self._soft(api.ModelMaxError), edge.told_to_airflow(self), _times_out():
-            job_event = JobEvent.from_dict(event)
+            job_event, job = JobEvent.from_dict(event), api.Job.of(self.job)
+            if job_event.is_of_another(job.request_id):
+                self.log.info("%s The task has another job by now: %s.", job_event, job.request_id)
+                self._defer(job)
             job_event.raise_for_outcome()
             self.log.info("%s", job_event)
-            return api.Job.of(self.job).as_dict()
+            return job.as_dict()
 
     def on_kill(self) -> None:
         """Say what stops and what goes on."""
@@ -171,7 +174,11 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         from airflow_provider_modelmax.facets import lineage  # noqa: PLC0415 - only where OpenLineage asks
         from airflow_provider_modelmax.progress import Progress  # noqa: PLC0415
 
-        return lineage(None, None, Progress(api.Job.of(self.job)))
+        try:
+            progress = Progress(api.Job.of(self.job))
+        except api.InvalidInputError:  # the task itself says what is wrong
+            progress = None
+        return lineage(None, None, progress)
 
     @contextmanager
     def _soft(self, *more: type[Exception]) -> Iterator[None]:

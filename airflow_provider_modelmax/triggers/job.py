@@ -65,6 +65,10 @@ class JobEvent:
             return cls("?", "error", "The trigger sent no event that can be read. Clear the task.")
         return cls(**{each.name: event[each.name] for each in fields(cls) if each.name in event})
 
+    def is_of_another(self, request_id: str) -> bool:
+        """Say whether another job than ``request_id`` was waited for: a submit was cleared meanwhile."""
+        return self.outcome != "error" and self.request_id != request_id  # what cannot be read names no job
+
     def as_dict(self) -> dict[str, Any]:
         """Return the payload of the trigger event."""
         return asdict(self)

@@ -96,6 +96,7 @@ def test_a_host_is_read_to_a_base_url(host, fields, base_url):
         ("https://gw.example:99999", "is no URL"),
         ("https://gw.example:port", "is no URL"),
         ("https://[::1", "is no URL"),
+        ("https://me:sk-secret/999@gw.example", "is no URL"),
         ("https://user@gw.example", "must be a base URL"),
         ("https://:sk-secret@gw.example", "must be a base URL"),
         ("https://gw.example?key=sk-secret", "must be a base URL"),

@@ -292,6 +292,13 @@ def test_an_answer_that_trickles_in_does_not_hold_the_worker(connect, listener, 
     assert time.monotonic() - start < 25  # the tail takes 40 s
 
 
+def test_a_big_image_may_take_longer_to_send_than_a_connection_to_come_about(connect, listener):
+    listener.answer, listener.pause = answer(b'{"request_id": "j", "status_url": "/s", "response_url": "/r"}'), 0.012
+    order = api.submit("veo-3.1", "a boat", {"image": "A" * 18_000_000})
+    assert connect(listener.url, timeout=2)._transport.send(order).request_id == "j"
+    assert "Content-Type: application/json\r\n" in listener.requests[0]
+
+
 @pytest.mark.parametrize("location", ["http://[bad", "\xff\xfe", ""])
 def test_a_redirect_to_nowhere_is_a_redirect(ask, connect, listener, location):
     listener.answer = answer(status="302 Found", headers=f"Location: {location}\r\n").replace(

@@ -246,6 +246,46 @@ def test_a_second_execution_waits_for_the_first_ones_billing_call(simulator, com
     assert simulator.ledger.count("result") == 1
 
 
+def test_a_result_in_the_task_state_is_not_asked_for_again_at_another_destination(simulator, completed, tmp_path):
+    kept = Kept()
+    result = landing(tmp_path, kept).fetch(Progress(completed)).result
+    (tmp_path / "elsewhere").mkdir()
+    assert landing(tmp_path / "elsewhere", kept).fetch(Progress(completed)).result == result
+    assert simulator.ledger.count("result") == 1
+
+
+def test_who_waits_for_another_execution_finds_its_result_in_the_task_state(
+    simulator, completed, tmp_path, monkeypatch
+):
+    kept = Kept()
+    here = landing(tmp_path, kept)
+    first = here.record.put(claimed(completed, ELSEWHERE))
+
+    def the_other_finishes(self: Landing, _: float) -> None:  # but its manifest cannot be written
+        self.record.state.put(first.fetched(ModelMaxHook("modelmax_default").get_result(completed)))
+
+    monkeypatch.setattr(Landing, "pause", the_other_finishes)
+    assert here.fetch(Progress(completed)).result
+    assert simulator.ledger.count("result") == 1
+
+
+def test_who_took_over_a_claim_leaves_it_to_who_asks_already(simulator, completed, tmp_path, monkeypatch):
+    here = landing(tmp_path, Kept())
+    asking = Progress(completed).asking(DEAD, time.time() + 60)
+    other = here.record.state.put(claimed(completed, ELSEWHERE))
+    assert here.record.claim(Progress(completed), asking) == other
+    assert not (tmp_path / "clip.modelmax.json").exists()
+
+
+@pytest.mark.parametrize(
+    "place", ["another-boot pid:[4026531836]", "pid:[4026531836]"], ids=["another machine", "another container"]
+)
+def test_a_process_of_another_machine_of_this_name_is_not_looked_for_here(completed, place):
+    name = asker._place().split()[0]
+    assert asker.is_asking(claimed(completed, f"{name} {place}:4194305:12345678"))
+    assert not asker.is_asking(claimed(completed, DEAD))
+
+
 @pytest.mark.parametrize(
     ("who", "seconds"), [(DEAD, 60), (ELSEWHERE, -1), ("", 60)], ids=["dead", "out of time", "lost its answer"]
 )
@@ -381,6 +421,35 @@ def test_a_timeout_between_two_billing_calls_comes_before_the_second(simulator, 
         landing(tmp_path, None).fetch(Progress(completed))
     assert simulator.ledger.count("result") == 1
     assert (manifest(tmp_path).asks, manifest(tmp_path).asker) == (1, "")
+
+
+def test_a_timeout_while_the_manifest_is_claimed_is_no_call_whose_answer_is_lost(
+    simulator, completed, tmp_path, monkeypatch
+):
+    create = Manifest.create
+
+    def created_slowly(self: Manifest, uri: str) -> bool:
+        done = create(self, uri)
+        threading.Event().wait(0.4)
+        return done
+
+    monkeypatch.setattr(Manifest, "create", created_slowly)
+    with pytest.raises(AirflowTaskTimeout), execution_timeout(0.2):
+        landing(tmp_path, None).fetch(Progress(completed))
+    assert manifest(tmp_path) == Progress(completed)
+    assert simulator.ledger.count("result") == 0
+
+
+def test_a_claim_that_the_task_state_does_not_take_is_no_call_whose_answer_is_lost(simulator, completed, tmp_path):
+    kept = Kept()
+    kept.broken = True
+    for _ in range(MAX_ASKS + 1):
+        here = landing(tmp_path, kept)
+        with pytest.raises(ConnectionError):
+            here.fetch(here.record.recall(completed) or Progress(completed))
+    assert manifest(tmp_path) == Progress(completed)
+    kept.broken = False
+    assert landing(tmp_path, kept).fetch(Progress(completed)).asks == 1
 
 
 # Results that cannot be used
@@ -603,9 +672,9 @@ def test_another_execution_that_pays_for_the_same_order_by_another_job_is_waited
 
 @pytest.mark.parametrize("kept", [Kept, lambda: None], ids=["task state", "manifest only"])
 def test_an_execution_that_was_cleared_and_lives_on_takes_the_later_ones_result(simulator, completed, tmp_path, kept):
-    later = replace(Progress(completed, order="one", max_tries=3), phase=FETCHED)
+    later = replace(Progress(completed, order="one", max_tries=3, try_number=3), phase=FETCHED)
     write(tmp_path, later.fetched(Result(completed.request_id, completed.model, ("/v1/x",), {})))
-    earlier = landing(tmp_path, kept(), max_tries=2)
+    earlier = landing(tmp_path, kept(), max_tries=2, regenerates=True)
     earlier.record.order = "one"
     job = Job.of({"model": "veo-3.1", "request_id": "earlier"})
     assert earlier.fetch(Progress(job, order="one", max_tries=2)).job == completed
@@ -630,6 +699,56 @@ def test_a_clear_for_a_fresh_generation_pays_whatever_the_execution_before_has_p
     later.record.order = "one"
     assert later.fetch(Progress(completed, order="one", max_tries=1)).job == completed
     assert simulator.ledger.count("result") == 1
+
+
+def test_what_another_execution_has_paid_for_is_kept_as_ones_own(completed, tmp_path):
+    there = landing(tmp_path, None)
+    there.record.order = "one"
+    there.land(there.fetch(Progress(completed, order="one")))
+    kept = Kept()
+    late = landing(tmp_path, kept)
+    late.record.order = "one"
+    late.land(late.fetch(Progress(Job.of({"model": "veo-3.1", "request_id": "late"}), order="one")))
+    assert late.record.state.get().job == completed
+
+
+# Whose order it is
+
+
+def test_a_download_that_rescues_a_job_at_its_own_place_leaves_the_task_its_order(simulator, completed, tmp_path):
+    own = landing(tmp_path, Kept(), max_tries=2)
+    own.record.order = "one"
+    own.record.state.put(own.record.begun(completed, submitted_at=1.0))
+    rescue = landing(tmp_path, None, task=ANOTHER)
+    rescue.land(rescue.fetch(Progress(completed)))
+    found = own.record.recall()
+    assert (found.phase, found.order, found.max_tries, found.submitted_at) == (LANDED, "one", 2, 1.0)
+    own.record.check(completed.request_id)
+    assert own.land(own.fetch(found)).order == "one"
+    assert (simulator.ledger.count("result"), simulator.ledger.count("content")) == (1, 1)
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["paid for", "claimed"])
+def test_who_only_lands_a_job_leaves_its_manifest_to_the_task_that_ordered_it(completed, tmp_path, asked):
+    own = landing(tmp_path, None, max_tries=2)
+    own.record.order, own.record.request = "one", {"prompt": "a lighthouse"}
+    begun = own.record.begun(completed, submitted_at=1.0)
+    if asked:
+        own.fetch(begun)
+    else:
+        own.record.release(begun)
+    rescue = landing(tmp_path, None, task=ANOTHER)
+    rescue.land(rescue.fetch(rescue.record.recall(completed) if asked else Progress(completed)))
+    left = Manifest.read(f"{tmp_path}/clip.modelmax.json")
+    assert (left.task, left.request, left.progress.order) == (TASK, {"prompt": "a lighthouse"}, "one")
+    assert landing(tmp_path, None).record.recall(completed).phase == LANDED
+
+
+def test_a_job_that_failed_after_its_result_was_claimed_stays_failed(completed, tmp_path):
+    here = landing(tmp_path, Kept())
+    here.record.put(Progress(completed))
+    here.record.state.put(Progress(completed).failed("content policy violation"))
+    assert here.record.recall().is_failed
 
 
 def test_a_service_that_wants_more_than_a_minute_is_left_to_airflows_retry(simulator, completed, tmp_path):

@@ -14,7 +14,6 @@ from airflow.sdk.execution_time.task_runner import _serialize_template_field
 from airflow_provider_modelmax import api
 from airflow_provider_modelmax.operators.order import HiddenImage, Order, describe, fingerprint, hide_image, image_uri
 from airflow_provider_modelmax.parameters import MAX_IMAGE_BYTES
-from airflow_provider_modelmax.stores import StorageError
 from tests import samples
 
 TEXT = samples.load("submit_all_parameters").request_json["parameters"]["image"]
@@ -79,17 +78,20 @@ def test_an_order_without_an_image_is_sent_as_it_is():
         (b"<html>", "given as bytes is not an image"),
         ("/no/such.png", "The image /no/such.png does not exist, seen from this worker"),
         ("file:///no/such.png", "does not exist, seen from this worker"),
+        ("ftp://host/x.png", "The image cannot be read: ftp://host/x.png: ftp:// is not supported"),
+        ("https://cdn.example/x.png?X-Amz-Signature=secret", "The image https://cdn.example/x.png is on the web. Give"),
         ("data:text/html;base64,PGh0bWw+", "neither a path, nor a URI, nor an image as Base64"),
         ("data:image/png,raw", "neither a path, nor a URI, nor an image as Base64"),
         (base64.b64encode(b"<html>" * 1000).decode(), "(8,000 characters) is neither a path, nor a URI"),
         (HiddenImage(base64.b64encode(PNG + bytes(MAX_IMAGE_BYTES)).decode()), "given as Base64 has 20,971,589 bytes"),
     ],
-    ids=range(12),
+    ids=range(14),
 )
 def test_what_is_no_image_is_refused(image, words):
     with pytest.raises(api.InvalidInputError) as caught:
         order(image)
     assert words in str(caught.value)
+    assert "secret" not in str(caught.value)
     assert len(str(caught.value)) < 300
 
 
@@ -109,7 +111,7 @@ def test_a_file_that_is_no_image_is_refused(tmp_path, data, words):
 
 
 def test_a_folder_is_no_image(tmp_path):
-    with pytest.raises(StorageError, match="cannot be read"):
+    with pytest.raises(api.InvalidInputError, match="is a folder"):
         order(str(tmp_path))
 
 

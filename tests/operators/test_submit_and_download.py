@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_modelmax import polling
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
+from airflow_provider_modelmax.triggers.job import JobEvent
 from tests.airflow_versions import KEEPS_TASK_STATE
 
+IMAGE = Path(__file__).parents[2] / "example_dags" / "lighthouse.png"
 SHORT = {"duration_seconds": 1, "generate_audio": False}
 
 needs_task_state = pytest.mark.skipif(not KEEPS_TASK_STATE, reason="Airflow keeps the state of a task since 3.3")
@@ -49,6 +54,32 @@ def test_clearing_a_run_whose_job_the_service_has_forgotten_pays_for_nothing(way
     assert clear(done).state == "success"
     assert "It is handed on all the same: its videos may have landed." in clear.output
     assert [simulator.ledger.count(call) for call in ("submit", "result", "content")] == [1, 1, 1]
+
+
+@needs_task_state
+def test_clearing_a_run_whose_image_is_gone_takes_up_its_job(way, run, clear, simulator, tmp_path):
+    picture = tmp_path / "boat.png"
+    picture.write_bytes(IMAGE.read_bytes())
+    order = {"parameters": {**SHORT, "image": str(picture)}}
+    done = run(f"submit_and_download_{way}", destination=f"{tmp_path}/clip.mp4", **order)
+    picture.unlink()
+    assert clear(done).state == "success"
+    assert [simulator.ledger.count(call) for call in ("submit", "result", "content")] == [1, 1, 1]
+
+
+def test_a_download_whose_job_was_replaced_while_it_waited_waits_for_the_new_one(way, job, simulator, tmp_path):
+    operator = ModelMaxDownloadVideoOperator(
+        task_id="download", job=job, destination=str(tmp_path), deferrable=way == "deferrable", poll_interval=0.1
+    )
+    ids = {"dag_id": "d", "run_id": "r", "task_id": "download", "map_index": -1}
+    context = {"ti": SimpleNamespace(**ids, max_tries=0, try_number=1, xcom_push=lambda **_: None)}
+    event = JobEvent("the job before", "failed", "content policy violation").as_dict()
+    if way == "inline":
+        assert Path(operator.execute_complete(context, event)[0]).exists()
+        return
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute_complete(context, event)
+    assert deferred.value.trigger.request_id == job["request_id"]
 
 
 @needs_task_state

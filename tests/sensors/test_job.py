@@ -10,12 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
 from airflow_provider_modelmax import api, polling
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.sensors.job import KEPT_WAIT, ModelMaxVideoSensor
 from airflow_provider_modelmax.simulator import Simulator
+from airflow_provider_modelmax.triggers.job import JobEvent
 from tests.airflow_versions import AirflowRescheduleException
 
 
@@ -178,3 +179,10 @@ def test_before_airflow_3_3_a_poke_works_without_a_store(job, simulator):
     for _ in range(2):
         sensor = ModelMaxVideoSensor(task_id="wait", job=job.as_dict(), mode="reschedule", deferrable=False)
         assert sensor.poke({}).is_done is False
+
+
+def test_a_sensor_whose_job_was_replaced_while_it_waited_waits_for_the_new_one(job):
+    sensor = ModelMaxVideoSensor(task_id="wait", job=job.as_dict())
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor.execute_complete({}, JobEvent("the job before", "completed").as_dict())
+    assert deferred.value.trigger.request_id == job.request_id

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+PIECE = 64 * 1024
 
 IN_QUEUE = b'{"request_id": "none", "status": "IN_QUEUE"}'
 
@@ -23,16 +26,19 @@ class Listener:
     """Gives one answer to whatever it is asked, and keeps what it was asked.
 
     ``tail`` holds pauses after the answer, and the bytes that follow each; at last it ``closes`` the connection.
+    It takes what it is sent in pieces of 64 KiB, with a ``pause`` in seconds after each.
     """
 
     answer: bytes = answer()
     tail: Iterable[tuple[float, bytes]] = ()
     closes: bool = False
+    pause: float = 0
     requests: list[str] = field(default_factory=list)
     connections: int = 0
 
     def __enter__(self) -> Listener:
         self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE)
         self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -53,9 +59,10 @@ class Listener:
     def _serve(self, connection: socket.socket) -> None:
         with connection:
             got = b""
-            while chunk := connection.recv(65536):
+            while chunk := connection.recv(PIECE):
                 got += chunk
-                if got.endswith(b"\r\n\r\n"):
+                time.sleep(self.pause)
+                if _is_whole(got):
                     self.requests.append(got.decode("latin-1"))
                     self._answer(connection)
                     got = b""
@@ -68,3 +75,9 @@ class Listener:
             for pause, data in self.tail:
                 time.sleep(pause)
                 connection.sendall(data)
+
+
+def _is_whole(request: bytes) -> bool:
+    head, found, body = request.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head.lower())
+    return bool(found) and len(body) >= int(length.group(1) if length else 0)
