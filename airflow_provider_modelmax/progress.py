@@ -62,9 +62,12 @@ class Progress:
 
     def ordered_as(self, mine: Progress) -> Progress:
         """Return what another task knows of a job, as knowledge of the one that ordered it."""
-        order, submitted_at = mine.order, mine.submitted_at
         return replace(
-            self, order=order, submitted_at=submitted_at, max_tries=mine.max_tries, try_number=mine.try_number
+            self,
+            order=mine.order,
+            submitted_at=mine.submitted_at,
+            max_tries=mine.max_tries,
+            try_number=mine.try_number,
         )
 
     def asking(self, asker: str, busy_until: float) -> Progress:

@@ -69,7 +69,7 @@ class SyncTransport:
 
         :raises ModelMaxError: for everything that is not the promised answer
         """
-        watch = Watch(call, self.endpoint.timeout)
+        watch = self._watch(call)
         with self._open(call, watch) as response:
             body = self._read(call, response, watch)
             return api.read_response(call, response.status_code, response.headers, body)
@@ -80,7 +80,7 @@ class SyncTransport:
 
         :raises ModelMaxError: when the answer is no video
         """
-        watch = Watch(call, self.endpoint.timeout)
+        watch = self._watch(call)
         with self._open(call, watch, {"Accept": "video/mp4", "Accept-Encoding": "identity"}) as response:
             kind = response.headers.get("Content-Type", "")
             if response.status_code != 200:
@@ -89,6 +89,10 @@ class SyncTransport:
             if kind.startswith(("text/", "application/json")):
                 raise api.AnswerError(f"{call} answered 200, but with {kind} instead of video/mp4.", garbled=True)
             yield Content(_size(response), self._chunks(call, response, watch))
+
+    def _watch(self, call: api.Call[Any]) -> Watch:
+        endpoint = self.endpoint
+        return Watch(call, endpoint.timeout, time.monotonic() + endpoint.connect_timeout + endpoint.timeout)
 
     @contextmanager
     def _open(

@@ -29,8 +29,7 @@ class Watch:
 
     :param call: what is answered
     :param timeout: seconds of patience: with the next byte, with an answer after its ``end``, with a piece of a video
-    :param end: when the answer should be there, by the monotonic clock, known once the request is sent, which may take
-        its time; late but whole it is taken: it may be paid for
+    :param end: when the answer should be there, by the monotonic clock; late but whole it is taken: it may be paid for
     :param paces: whether a video has begun, which may take its time as long as it comes
     :param came: bytes since ``since``
     :param since: when the last MIN_BYTES_PER_TIMEOUT were complete
@@ -38,7 +37,7 @@ class Watch:
 
     call: api.Call[Any]
     timeout: float
-    end: float = float("inf")
+    end: float
     paces: bool = False
     came: int = 0
     since: float = 0.0
@@ -53,8 +52,9 @@ class Watch:
             _watch_of_this_call.reset(token)
 
     def begin_answer(self) -> None:
-        """Begin to wait for the answer."""
-        self.end = time.monotonic() + self.timeout
+        """Begin to wait for the answer: the body of the call is sent, which may have taken its time."""
+        if self.call.json is not None:
+            self.end = time.monotonic() + self.timeout
 
     def is_late(self) -> bool:
         """Say whether the answer should be there."""
@@ -139,10 +139,11 @@ class WatchedAdapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> urllib3.ProxyManager:
-        """Have the pools of a proxy make such connections."""
-        manager: urllib3.ProxyManager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = _POOLS
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> urllib3.ProxyManager:
+        """Have the pools of a proxy make such connections; those of a SOCKS proxy can make their own only."""
+        manager: urllib3.ProxyManager = super().proxy_manager_for(proxy, **kwargs)
+        if not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = _POOLS
         return manager
 
 

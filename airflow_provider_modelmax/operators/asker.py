@@ -42,12 +42,12 @@ def _place() -> str:
 
     Two machines can have one name, and outside of containers all have the same number of the name space.
     """
-    try:
+    boot = container = ""
+    with contextlib.suppress(OSError):  # not Linux
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        container = f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:  # not Linux
-        container = ""
-    return f"{socket.gethostname()} {container}".strip()
+    with contextlib.suppress(OSError):
+        container = str(Path("/proc/self/ns/pid").readlink())
+    return " ".join(filter(None, (socket.gethostname(), boot, container)))
 
 
 def _lives(pid: int) -> bool:

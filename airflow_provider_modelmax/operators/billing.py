@@ -89,18 +89,20 @@ class Billing:
         """Claim and ask, or return what came in between."""
         with alarm.held_back() as let_alarm_through:
             claimed = self.record.claim(progress, asking)
-            return self._ask(asking, let_alarm_through) if claimed == asking else claimed
+            if claimed != asking:
+                return claimed
+            attempts = _Attempts(self, asking, let_alarm_through)
+            result = attempts.result()
+            fetched = self.record.keep(attempts.progress.fetched(result))
+        self._tell(fetched, result)
+        return fetched
 
-    def _ask(self, asking: Progress, let_alarm_through: Callable[[], None]) -> Progress:
-        attempts = _Attempts(self, asking, let_alarm_through)
-        result = attempts.result()
-        fetched = self.record.keep(attempts.progress.fetched(result))
-        waited = timedelta(seconds=time.time() - asking.submitted_at) if asking.submitted_at else None
-        metrics.completed(asking.job.model, result, waited)
+    def _tell(self, fetched: Progress, result: api.Result) -> None:
+        waited = timedelta(seconds=time.time() - fetched.submitted_at) if fetched.submitted_at else None
+        metrics.completed(fetched.job.model, result, waited)
         self.log.info("Fetched the result of job %s, and kept it. Billed: %s.", fetched.job.request_id, _usage(fetched))
         if self.record.samples not in {None, len(result.urls)}:
             self.log.warning("%s videos were asked for, and %s came.", self.record.samples, len(result.urls))
-        return fetched
 
 
 @dataclass

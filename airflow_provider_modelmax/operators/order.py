@@ -118,17 +118,16 @@ def _read_image(image: object) -> str:
 def _load(uri: str) -> bytes:
     """Read one byte more than is allowed, so that a larger file is noticed and not sent."""
     from airflow_provider_modelmax.storage import read_bytes  # noqa: PLC0415 - not at DAG parse
-    from airflow_provider_modelmax.stores import DestinationError  # noqa: PLC0415
 
-    if uri.lower().startswith(("http://", "https://")):  # what stands behind the ? may be a signature
+    scheme, _, rest = uri.partition("://")
+    if scheme.lower() in {"http", "https"}:
+        host = rest.partition("/")[0].rpartition("@")[2]  # of the rest, a part may be a password or a signature
         raise InvalidInputError(
-            f"The image {uri.partition('?')[0]} is on the web. Give a path that workers can read, a URI such as "
+            f"The image is on the web, at {host}. Give a path that workers can read, a URI such as "
             "s3://conn_id@bucket/key.png, or its bytes as Base64."
         )
     try:
         return read_bytes(uri, inputs.MAX_IMAGE_BYTES + 1)
-    except DestinationError as error:
-        raise InvalidInputError(f"The image cannot be read: {error}") from error
     except IsADirectoryError:
         raise InvalidInputError(f"The image {uri} is a folder. Name the file in it.") from None
     except FileNotFoundError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_modelmax import api
@@ -54,6 +54,8 @@ class Record:
     overwrite: bool
     regenerates: bool
     log: Logger
+    _orderers: Manifest | None = field(default=None, init=False)
+    """The manifest of the task that ordered the job, where this one only lands it."""
 
     @classmethod
     def of(cls, context: Context, *, destination: object, stem: str, **more: Any) -> Record:
@@ -85,11 +87,12 @@ class Record:
         manifest = Manifest.read(self.destination.manifest)
         if not manifest or not self._is_ours(manifest, job or (kept.job if kept else None)):
             return kept
-        found = self._ours(manifest, kept)
+        self._note_orderer(manifest)
+        found = self._as_ours(manifest, kept)
         if kept and kept.is_failed and not found.result:  # that is kept in the task state only
             return kept
         self.log.info("Found job %s (%s) in %s.", found.job.request_id, found.phase, self.destination.manifest)
-        return found
+        return self.state.put(found) if found.result else found
 
     def check(self, request_id: str | None) -> None:
         """Make sure that the videos can land, before anything is spent.
@@ -114,29 +117,29 @@ class Record:
         :raises DestinationError: when the destination belongs to another job by now, or something else stands there
         """
         self._check_free(progress.job.request_id)
-        if other := self._another_asks(asking):
-            return other
         if self._manifest(asking).create(self.destination.manifest):
             return self._begun_asking(asking, progress)
         there = Manifest.read(self.destination.manifest)
         if there and there.progress.is_of(progress.job.request_id):
-            found = self._ours(there, progress)
+            self._note_orderer(there)
+            found = self._as_ours(there, progress)
             if found not in (progress, asking):
                 return found
         elif there:
-            if self._is_paid_for(there):
-                return self.state.taken_up(there.progress.lost())
+            if self._is_paid_for(there):  # who is still at it keeps it in the task state as well
+                return self.state.taken_up(there.progress) if there.progress.result else there.progress
             self._refuse_if_taken(there, progress.job.request_id)
         return self._replace(asking, progress)
 
     def latest(self, progress: Progress) -> Progress:
-        """Return what is known of the same job by now: its result, in task state or manifest, before all else."""
-        kept, manifest, found = self.state.get(), Manifest.read(self.destination.manifest), [progress]
-        if kept and kept.is_of(progress.job.request_id):
-            found.insert(0, kept)
-        if manifest and manifest.progress.is_of(progress.job.request_id):
-            found.insert(0, self._ours(manifest, progress))
-        return next((each for each in found if each.result), found[0])
+        """Return what is known of the same job by now: its result, else a call for it that is under way."""
+        kept, manifest = self.state.get(), Manifest.read(self.destination.manifest)
+        news = [manifest and self._as_ours(manifest, progress), kept]
+        known = [each for each in news if each and each.is_of(progress.job.request_id)]
+        for is_better in (lambda each: each.result, is_asking):
+            if better := next(filter(is_better, known), None):
+                return better
+        return next(iter(known), progress)
 
     def release(self, over: Progress) -> None:
         """Keep that a billing call is over without an answer."""
@@ -177,6 +180,7 @@ class Record:
         """
         job, manifest = fetched.job, Manifest.read(self.destination.manifest)
         if manifest and manifest.progress.is_of(job.request_id):
+            self._note_orderer(manifest)
             return True
         names = self.destination.videos(len(fetched.result.urls)) if fetched.result and self.destination.exact else []
         taken = _standing({*names} - {each.uri for each in fetched.videos})
@@ -212,16 +216,25 @@ class Record:
         self._manifest(asking).write(self.destination.manifest)
         time.sleep(SETTLING)
         there = Manifest.read(self.destination.manifest)
-        if there and there.progress.asker != asking.asker:
+        if not there or there.progress.asker == asking.asker:
+            return self._begun_asking(asking, before)
+        if there.progress.is_of(asking.job.request_id):
+            return self._as_ours(there, before)
+        if self._is_paid_for(there):
             return there.progress
-        return self._another_asks(asking) or self._begun_asking(asking, before)
+        raise _taken(self.destination.manifest, there)
 
     def _begun_asking(self, asking: Progress, before: Progress) -> Progress:
+        """Keep that this process asks, unless the task state knows better than the manifest."""
         try:
-            return self.state.put(asking)
+            other = self._another_asks(asking)
+            if not other:
+                return self.state.put(asking)
         except BaseException:  # nothing was asked, and nobody shall take it for a call whose answer is lost
             self.release(before)
             raise
+        self._manifest(other).write(self.destination.manifest)
+        return other
 
     def _another_asks(self, asking: Progress) -> Progress | None:
         """Return what the task state knows, when that is the result or somebody else's call for it."""
@@ -230,12 +243,14 @@ class Record:
             return None
         return kept if kept.result or (is_asking(kept) and kept.asker != asking.asker) else None
 
-    def _ours(self, manifest: Manifest, mine: Progress | None) -> Progress:
+    def _as_ours(self, manifest: Manifest, mine: Progress | None) -> Progress:
         """Return what a manifest of this job says, be it written by another task: it tells no order of this one."""
-        if not self.order:  # submitted elsewhere: the manifest stays that of who ordered it
-            self.task, self.request = manifest.task, manifest.request
-            return manifest.progress
-        return manifest.progress.ordered_as(mine) if mine else manifest.progress
+        return manifest.progress.ordered_as(mine) if mine and self.order else manifest.progress
+
+    def _note_orderer(self, manifest: Manifest) -> None:
+        """See to it that the manifest of this job stays that of the task that ordered it, where another lands it."""
+        if not self.order and manifest.progress.order:
+            self._orderers = manifest
 
     def _is_ours(self, manifest: Manifest, job: api.Job | None) -> bool:
         found = manifest.progress
@@ -264,15 +279,19 @@ class Record:
             return
         if manifest and (manifest.progress.is_of(request_id) or self._is_this_task(manifest)):
             return
-        uri = next(iter(taken), self.destination.manifest)
-        whose = f"job {manifest.progress.job.request_id} of {dict(manifest.task)}" if manifest else "something else"
-        raise DestinationError(
-            f"{uri} is taken by {whose}, and was left as it is. Put {{{{ dag_run.run_id }}}} into the destination, "
-            "name a folder instead of an .mp4, or set overwrite=True."
-        )
+        raise _taken(next(iter(taken), self.destination.manifest), manifest)
 
     def _manifest(self, progress: Progress) -> Manifest:
-        return Manifest(progress, self.task, self.request)
+        whose = self._orderers or self
+        return Manifest(progress, whose.task, whose.request)
+
+
+def _taken(uri: str, manifest: Manifest | None) -> DestinationError:
+    whose = f"job {manifest.progress.job.request_id} of {dict(manifest.task)}" if manifest else "something else"
+    return DestinationError(
+        f"{uri} is taken by {whose}, and was left as it is. Put {{{{ dag_run.run_id }}}} into the destination, "
+        "name a folder instead of an .mp4, or set overwrite=True."
+    )
 
 
 def _standing(uris: set[str]) -> list[str]:

@@ -152,7 +152,7 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
             state = TaskState(context)
             kept = state.get()
             if kept and self._is_still_good(state, kept):
-                return self._announce(context, state.taken_up(kept)).job.as_dict()
+                return self._announce(context, kept).job.as_dict()
             order = Order.checked(self.model, self.prompt, self.parameters)
             return self._submit(context, state, order).job.as_dict()
 

@@ -66,7 +66,7 @@ class JobEvent:
         return cls(**{each.name: event[each.name] for each in fields(cls) if each.name in event})
 
     def is_of_another(self, request_id: str) -> bool:
-        """Say whether another job than ``request_id`` was waited for: a submit was cleared meanwhile."""
+        """Say whether another job than ``request_id`` was waited for: the task's may have changed."""
         return self.outcome != "error" and self.request_id != request_id  # what cannot be read names no job
 
     def as_dict(self) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -76,6 +78,22 @@ def test_a_proxy_of_the_environment_is_passed_by_where_no_proxy_says_so(ask, con
     monkeypatch.setenv("no_proxy", spared)
     ask(connect(listener.url))
     assert listener.requests[0].startswith("GET /v1/")
+
+
+def test_a_worker_goes_through_a_socks_proxy(connect, monkeypatch):
+    def serve():
+        with proxy.accept()[0] as connection:
+            for reply in (b"\5\0", b"\5\0\0\1\0\0\0\0\0\0", answer()):  # no password; connected; what the service says
+                asked.append(connection.recv(65536))
+                connection.sendall(reply)
+
+    asked = []
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        threading.Thread(target=serve, daemon=True).start()
+        monkeypatch.setenv("ALL_PROXY", f"socks5h://127.0.0.1:{proxy.getsockname()[1]}")
+        assert connect("http://modelmax.example").get_status(NONE).status == "IN_QUEUE"
+    assert b"modelmax.example" in asked[1]
+    assert b"Bearer sk-simulator" in asked[2]
 
 
 def test_in_a_loop_a_socks_proxy_of_the_environment_is_refused_by_name_without_its_password(connect, monkeypatch):

@@ -270,11 +270,49 @@ def test_who_waits_for_another_execution_finds_its_result_in_the_task_state(
 
 
 def test_who_took_over_a_claim_leaves_it_to_who_asks_already(simulator, completed, tmp_path, monkeypatch):
+    write(tmp_path, Progress(completed))
     here = landing(tmp_path, Kept())
     asking = Progress(completed).asking(DEAD, time.time() + 60)
     other = here.record.state.put(claimed(completed, ELSEWHERE))
-    assert here.record.claim(Progress(completed), asking) == other
-    assert not (tmp_path / "clip.modelmax.json").exists()
+    assert here.record.claim(Progress(completed), asking) == other == manifest(tmp_path)
+
+
+def test_who_waits_is_told_once_although_the_manifest_says_that_the_call_is_over(
+    simulator, completed, tmp_path, caplog
+):
+    here = landing(tmp_path, Kept())
+    here.record.state.put(claimed(completed, ELSEWHERE, seconds=1))  # its end stands in the manifest only
+    write(tmp_path, Progress(completed, asks=1, phase=FETCHING))
+    with caplog.at_level("INFO"):
+        here.fetch(here.record.recall(completed))
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("Another process" in each for each in said) == 1
+    assert sum(BILLED_TWICE in each for each in said) <= 2
+
+
+def test_who_adopts_a_job_leaves_its_result_in_the_task_state(simulator, completed, tmp_path):
+    kept = Kept()
+    first, second = landing(tmp_path, kept), landing(tmp_path, kept)
+    first.record.order = second.record.order = "one"
+    began = Progress(completed, order="one")
+    with asker.asker() as name:
+        asking = first.record.claim(began, began.asking(name, time.time() + 60))
+        first.record.state.put(asking.fetched(ModelMaxHook("modelmax_default").get_result(completed)))
+        mine = Progress(Job.of({"model": "veo-3.1", "request_id": "the second's"}), order="one")
+        found = second.record.claim(mine, mine.asking("me", time.time() + 60))
+    assert second.fetch(found).job == completed
+    assert simulator.ledger.count("result") == 1
+
+
+def test_of_two_tasks_that_take_over_one_place_the_one_that_lost_it_does_not_take_the_others_job(
+    completed, tmp_path, monkeypatch
+):
+    write(tmp_path, Progress(completed), ANOTHER)
+    here = landing(tmp_path, None, overwrite=True)
+    other = replace(claimed(completed, ELSEWHERE), job=replace(completed, request_id="other"))
+    monkeypatch.setattr(record_room.time, "sleep", lambda _: write(tmp_path, other, ANOTHER))
+    with pytest.raises(DestinationError, match="is taken by job other"):
+        here.fetch(Progress(completed))
 
 
 @pytest.mark.parametrize(
@@ -440,7 +478,10 @@ def test_a_timeout_while_the_manifest_is_claimed_is_no_call_whose_answer_is_lost
     assert simulator.ledger.count("result") == 0
 
 
-def test_a_claim_that_the_task_state_does_not_take_is_no_call_whose_answer_is_lost(simulator, completed, tmp_path):
+@pytest.mark.parametrize("there", [True, False], ids=["taken over", "created"])
+def test_a_claim_that_the_task_state_does_not_take_is_no_call_whose_answer_is_lost(completed, tmp_path, there):
+    if there:
+        write(tmp_path, Progress(completed))
     kept = Kept()
     kept.broken = True
     for _ in range(MAX_ASKS + 1):
@@ -723,6 +764,7 @@ def test_a_download_that_rescues_a_job_at_its_own_place_leaves_the_task_its_orde
     rescue.land(rescue.fetch(Progress(completed)))
     found = own.record.recall()
     assert (found.phase, found.order, found.max_tries, found.submitted_at) == (LANDED, "one", 2, 1.0)
+    assert own.record.state.get() == found
     own.record.check(completed.request_id)
     assert own.land(own.fetch(found)).order == "one"
     assert (simulator.ledger.count("result"), simulator.ledger.count("content")) == (1, 1)
@@ -738,10 +780,37 @@ def test_who_only_lands_a_job_leaves_its_manifest_to_the_task_that_ordered_it(co
     else:
         own.record.release(begun)
     rescue = landing(tmp_path, None, task=ANOTHER)
-    rescue.land(rescue.fetch(rescue.record.recall(completed) if asked else Progress(completed)))
+    fetched = rescue.fetch(rescue.record.recall(completed) if asked else Progress(completed))
+    landing(tmp_path, None, task=ANOTHER).land(fetched)  # in a later try, which has it from the task state
     left = Manifest.read(f"{tmp_path}/clip.modelmax.json")
     assert (left.task, left.request, left.progress.order) == (TASK, {"prompt": "a lighthouse"}, "one")
     assert landing(tmp_path, None).record.recall(completed).phase == LANDED
+
+
+def test_who_lands_a_job_for_another_task_does_not_replace_what_that_one_has_paid_for_since(completed, tmp_path):
+    own = landing(tmp_path, None)
+    own.record.order = "one"
+    own.record.release(own.record.begun(completed, submitted_at=1.0))
+    rescue = landing(tmp_path, None, task=ANOTHER)
+    found = rescue.record.recall(completed)
+    since = Progress(Job.of({"model": "veo-3.1", "request_id": "since"}), order="two")
+    write(tmp_path, since.fetched(Result("since", "veo-3.1", ("/v1/x",), {})))
+    with pytest.raises(DestinationError, match="is taken by job since"):
+        rescue.fetch(found)
+    with pytest.raises(DestinationError, match="is taken by job since"):
+        rescue.land(found.fetched(Result(completed.request_id, completed.model, ("/v1/x",), {})))
+    assert manifest(tmp_path).job.request_id == "since"
+
+
+def test_what_another_task_knows_of_the_job_when_it_wins_the_claim_tells_no_order(completed, tmp_path, monkeypatch):
+    lost = write(tmp_path, Progress(completed, asks=1, phase=FETCHING), ANOTHER)
+    own = landing(tmp_path, Kept(), max_tries=2)
+    own.record.order = "one"
+    own.record.state.put(own.record.begun(completed, submitted_at=1.0))
+    won = lost.fetched(Result(completed.request_id, completed.model, ("/v1/x",), {}))
+    monkeypatch.setattr(record_room.time, "sleep", lambda _: write(tmp_path, won, ANOTHER))
+    found = own.fetch(own.record.recall())
+    assert (found.order, found.max_tries) == ("one", 2)
 
 
 def test_a_job_that_failed_after_its_result_was_claimed_stays_failed(completed, tmp_path):

@@ -78,14 +78,13 @@ def test_an_order_without_an_image_is_sent_as_it_is():
         (b"<html>", "given as bytes is not an image"),
         ("/no/such.png", "The image /no/such.png does not exist, seen from this worker"),
         ("file:///no/such.png", "does not exist, seen from this worker"),
-        ("ftp://host/x.png", "The image cannot be read: ftp://host/x.png: ftp:// is not supported"),
-        ("https://cdn.example/x.png?X-Amz-Signature=secret", "The image https://cdn.example/x.png is on the web. Give"),
+        ("https://me:secret@cdn.example/x.png?sig=secret", "The image is on the web, at cdn.example. Give a path"),
         ("data:text/html;base64,PGh0bWw+", "neither a path, nor a URI, nor an image as Base64"),
         ("data:image/png,raw", "neither a path, nor a URI, nor an image as Base64"),
         (base64.b64encode(b"<html>" * 1000).decode(), "(8,000 characters) is neither a path, nor a URI"),
         (HiddenImage(base64.b64encode(PNG + bytes(MAX_IMAGE_BYTES)).decode()), "given as Base64 has 20,971,589 bytes"),
     ],
-    ids=range(14),
+    ids=range(13),
 )
 def test_what_is_no_image_is_refused(image, words):
     with pytest.raises(api.InvalidInputError) as caught:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from airflow_provider_modelmax.api import Job
-from airflow_provider_modelmax.operators.task_state import TaskState
+from airflow_provider_modelmax.operators.submit import ModelMaxSubmitVideoOperator
+from airflow_provider_modelmax.operators.task_state import KEY, TaskState
 from airflow_provider_modelmax.progress import Progress
+from tests.airflow_versions import KEEPS_TASK_STATE
 
 JOB = Job.of({"model": "veo-3.1", "request_id": "id"})
 
@@ -40,3 +44,28 @@ def test_the_retries_of_an_execution_that_took_up_a_job_after_a_clear_are_no_cle
     cleared = TaskState({"ti": SimpleNamespace(max_tries=3, try_number=2)})
     retry = TaskState({"ti": SimpleNamespace(max_tries=3, try_number=3)})
     assert not retry.was_cleared_since(cleared.taken_up(kept))
+
+
+class Store(dict[str, Any]):
+    """A task state store as the context gives it."""
+
+    def set(self, key: str, value: Any, retention: Any = None) -> None:
+        self[key] = value
+
+
+@pytest.mark.skipif(not KEEPS_TASK_STATE, reason="Airflow keeps the state of a task since 3.3")
+def test_a_retry_after_a_clear_hands_on_a_job_that_the_service_has_forgotten(simulator, modelmax_conn):
+    operator, store = ModelMaxSubmitVideoOperator(task_id="submit", model="veo-3.1", prompt="a boat"), Store()
+
+    def context(try_number: int, push: Callable[..., None] = lambda **_: None) -> Any:
+        ti = SimpleNamespace(max_tries=2, try_number=try_number, xcom_push=push)
+        return {"ti": ti, "task_state_store": store}
+
+    def away(**_: str) -> None:
+        raise ConnectionError("no answer from the API server")
+
+    store.set(KEY, Progress(JOB, order=operator._fingerprint(), try_number=1).as_dict())
+    with pytest.raises(ConnectionError):
+        operator.execute(context(2, away))
+    assert operator.execute(context(3))["request_id"] == JOB.request_id
+    assert simulator.ledger.count("submit") == 0
