@@ -67,8 +67,8 @@ def test_an_empty_object_is_an_object(store: Store) -> None:
     assert read_bytes(store.uri("x.mp4"), 10) == b""
 
 
-def test_a_folder_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="cannot be read: IsADirectoryError"):
+def test_a_folder_is_told_from_a_store_that_fails(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
         read_bytes(str(tmp_path), 10)
 
 
