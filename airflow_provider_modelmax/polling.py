@@ -174,7 +174,7 @@ class Wait:
     def news(self, before: Wait, now: datetime) -> str:
         """Return the log line for what changed since ``before``; empty when nothing did."""
         if self.trouble and not before.trouble:
-            return f"No usable answer for job {self.request_id}: {self.trouble} Asking on until {self._patience()}."
+            return f"No usable answer for job {self.request_id}: {self.trouble} Asking on until {self._patience(now)}."
         if self.trouble or self.status == (before.status or IN_QUEUE):  # a new job is in the queue: that is no news
             return "" if self.trouble or not before.trouble else f"ModelMax answers again for job {self.request_id}."
         if before.status is None:
@@ -207,8 +207,11 @@ class Wait:
             (now - left_queue).total_seconds() if left_queue else None,
         )
 
-    def _patience(self) -> str:
-        return shown(min((self.silent_since or self.heard) + SILENCE_LIMIT, self.deadline))
+    def _patience(self, now: datetime) -> str:
+        silence = (self.silent_since or self.heard) + SILENCE_LIMIT - now
+        asked = (self.trouble and self.trouble.retry_after) or 0.0  # what the service asks for is kept to
+        left = min(max(silence.total_seconds(), asked), (self.deadline - now).total_seconds())
+        return shown(now + timedelta(seconds=left))
 
     def _gave_up(self, now: datetime) -> str | None:
         last = f"its last status was {self.status}" if self.status else "no status was seen"

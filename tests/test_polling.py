@@ -16,6 +16,7 @@ SILENCE = polling.SILENCE_LIMIT.total_seconds()
 UNKNOWN = polling.UNKNOWN_STATUS_LIMIT.total_seconds()
 HOUR = 3600
 BUSY = api.TemporaryError("busy.", status=503)
+AWAY = api.TemporaryError("503.", status=503, retry_after=3000)
 RESET = api.TransportError("reset.")
 
 
@@ -188,6 +189,7 @@ def test_only_what_is_odd_is_in_doubt(wait, doubt):
         ([(1, "IN_QUEUE")], "IN_PROGRESS", 7, "Job id: IN_QUEUE -> IN_PROGRESS after 7 s."),
         ([(1, "IN_QUEUE"), (7, "IN_PROGRESS")], "COMPLETED", 97, "Job id: IN_PROGRESS -> COMPLETED after 90 s."),
         ([(1, "IN_QUEUE")], RESET, 6, "No usable answer for job id: reset. Asking on until 2026-05-01 12:15:06 UTC."),
+        ([(1, "IN_QUEUE")], AWAY, 6, "No usable answer for job id: 503. Asking on until 2026-05-01 12:50:06 UTC."),
         ([(1, "IN_QUEUE"), (6, RESET)], BUSY, 11, ""),
         ([(1, "IN_QUEUE"), (6, RESET)], "IN_QUEUE", 11, "ModelMax answers again for job id."),
         ([(1, "IN_QUEUE"), (6, RESET)], "IN_PROGRESS", 11, "Job id: IN_QUEUE -> IN_PROGRESS after 11 s."),
