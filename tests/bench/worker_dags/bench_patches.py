@@ -21,6 +21,7 @@ def watch() -> None:
     on_import("airflow.sdk.execution_time.comms", lambda it: around(it.CommsDecoder, "send", "api", _message))
     on_import("requests.sessions", _requests)
     on_import("os", lambda it: around(it, "fsync", "disk"))
+    on_import("airflow_provider_modelmax.stores", _stores)
     on_import("airflow_provider_modelmax.storage", _storage)
     on_import(
         "airflow_provider_modelmax.operators.task_state", lambda it: _methods(it.TaskState, "state", "get", "put")
@@ -69,8 +70,11 @@ def _storage(module: Any) -> None:
 
     for name in ("save_json", "create_json", "load_json", "save_video", "size_of"):
         around(module, name, "storage", named(name))
-    around(module, "connect", "storage")
     around(module, "check_writable", "storage")
+
+
+def _stores(module: Any) -> None:
+    around(module, "connect", "storage")
     around(module, "_require_connection", "storage")
 
 
