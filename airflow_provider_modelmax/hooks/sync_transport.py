@@ -99,13 +99,14 @@ class SyncTransport:
         self, call: api.Call[Any], watch: Watch, headers: dict[str, str] | None = None
     ) -> Iterator[requests.Response]:
         endpoint = self.endpoint
+        body = _body(call)
         proxies = {"http": endpoint.proxy, "https": endpoint.proxy} if endpoint.proxy else None
         with _translated(call), watch.over_its_answer():
             response = self.session.request(
                 call.method,
                 api.resolve(endpoint.base_url, call.path),
-                data=_body(call),
-                headers={**(_JSON if call.json is not None else {}), **(headers or {})},
+                data=body,
+                headers={**(_JSON if body else {}), **(headers or {})},
                 timeout=(endpoint.connect_timeout, endpoint.timeout),
                 allow_redirects=False,
                 stream=True,

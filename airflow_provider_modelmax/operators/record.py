@@ -113,7 +113,7 @@ class Record:
 
         :param progress: how far this task got
         :param asking: the same, with this process asking
-        :returns: ``asking``, or what stands in the manifest when that is news
+        :returns: ``asking``, or what stands in manifest or task state when that is news
         :raises DestinationError: when the destination belongs to another job by now, or something else stands there
         """
         self._check_free(progress.job.request_id)
@@ -136,10 +136,8 @@ class Record:
         kept, manifest = self.state.get(), Manifest.read(self.destination.manifest)
         news = [manifest and self._as_ours(manifest, progress), kept]
         known = [each for each in news if each and each.is_of(progress.job.request_id)]
-        for is_better in (lambda each: each.result, is_asking):
-            if better := next(filter(is_better, known), None):
-                return better
-        return next(iter(known), progress)
+        paid = next((each for each in known if each.result), None)
+        return paid or next(filter(is_asking, known), None) or next(iter(known), progress)
 
     def release(self, over: Progress) -> None:
         """Keep that a billing call is over without an answer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,18 @@ import pytest
 from tests.airflow_versions import KEEPS_TASK_STATE
 
 DAGS = Path(__file__).parent / "dags"
+IMAGE = Path(__file__).parents[2] / "example_dags" / "lighthouse.png"
+
+
+class Kept(dict[str, Any]):
+    """A task state store as the context gives it; it can be out of order."""
+
+    broken = False
+
+    def set(self, key: str, value: Any, retention: Any = None) -> None:
+        if self.broken:
+            raise ConnectionError("no answer from the API server")
+        self[key] = json.loads(json.dumps(value))
 
 
 @dataclass

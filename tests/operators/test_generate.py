@@ -13,11 +13,11 @@ from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from airflow_provider_modelmax import lineage
 from tests.airflow_versions import KEEPS_TASK_STATE
+from tests.operators.conftest import IMAGE
 from tests.stores import STORES
 
 WAYS = ["deferrable", "inline"]
 CALLS = ("submit", "result", "content")
-IMAGE = Path(__file__).parents[2] / "example_dags" / "lighthouse.png"
 SHORT = {"duration_seconds": 1, "generate_audio": False}
 
 pytestmark = [

@@ -36,21 +36,11 @@ from airflow_provider_modelmax.operators.task_state import TaskState
 from airflow_provider_modelmax.progress import FETCHED, FETCHING, LANDED, SUBMITTED, UNUSABLE, Progress
 from airflow_provider_modelmax.stores import DestinationError, StorageError
 from tests.airflow_versions import KEEPS_TASK_STATE, AirflowTaskTimeout
+from tests.operators.conftest import Kept
 
 TASK = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1}
 ANOTHER = {**TASK, "task_id": "another"}
 BILLED_TWICE = "may be billed a second time"
-
-
-class Kept(dict[str, Any]):
-    """A task state store as the context gives it; it can be out of order."""
-
-    broken = False
-
-    def set(self, key: str, value: Any, retention: Any = None) -> None:
-        if self.broken:
-            raise ConnectionError("no answer from the API server")
-        self[key] = json.loads(json.dumps(value))
 
 
 @pytest.fixture
@@ -269,7 +259,7 @@ def test_who_waits_for_another_execution_finds_its_result_in_the_task_state(
     assert simulator.ledger.count("result") == 1
 
 
-def test_who_took_over_a_claim_leaves_it_to_who_asks_already(simulator, completed, tmp_path, monkeypatch):
+def test_who_took_over_a_claim_leaves_it_to_who_asks_already(completed, tmp_path):
     write(tmp_path, Progress(completed))
     here = landing(tmp_path, Kept())
     asking = Progress(completed).asking(DEAD, time.time() + 60)
@@ -711,7 +701,7 @@ def test_another_execution_that_pays_for_the_same_order_by_another_job_is_waited
     assert simulator.ledger.count("result") == 0
 
 
-@pytest.mark.parametrize("kept", [Kept, lambda: None], ids=["task state", "manifest only"])
+@STORES
 def test_an_execution_that_was_cleared_and_lives_on_takes_the_later_ones_result(simulator, completed, tmp_path, kept):
     later = replace(Progress(completed, order="one", max_tries=3, try_number=3), phase=FETCHED)
     write(tmp_path, later.fetched(Result(completed.request_id, completed.model, ("/v1/x",), {})))

@@ -15,8 +15,8 @@ from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
 from airflow_provider_modelmax.triggers.job import JobEvent
 from tests.airflow_versions import KEEPS_TASK_STATE
+from tests.operators.conftest import IMAGE
 
-IMAGE = Path(__file__).parents[2] / "example_dags" / "lighthouse.png"
 SHORT = {"duration_seconds": 1, "generate_audio": False}
 
 needs_task_state = pytest.mark.skipif(not KEEPS_TASK_STATE, reason="Airflow keeps the state of a task since 3.3")

@@ -13,6 +13,7 @@ from airflow_provider_modelmax.operators.submit import ModelMaxSubmitVideoOperat
 from airflow_provider_modelmax.operators.task_state import KEY, TaskState
 from airflow_provider_modelmax.progress import Progress
 from tests.airflow_versions import KEEPS_TASK_STATE
+from tests.operators.conftest import Kept
 
 JOB = Job.of({"model": "veo-3.1", "request_id": "id"})
 
@@ -46,16 +47,9 @@ def test_the_retries_of_an_execution_that_took_up_a_job_after_a_clear_are_no_cle
     assert not retry.was_cleared_since(cleared.taken_up(kept))
 
 
-class Store(dict[str, Any]):
-    """A task state store as the context gives it."""
-
-    def set(self, key: str, value: Any, retention: Any = None) -> None:
-        self[key] = value
-
-
 @pytest.mark.skipif(not KEEPS_TASK_STATE, reason="Airflow keeps the state of a task since 3.3")
 def test_a_retry_after_a_clear_hands_on_a_job_that_the_service_has_forgotten(simulator, modelmax_conn):
-    operator, store = ModelMaxSubmitVideoOperator(task_id="submit", model="veo-3.1", prompt="a boat"), Store()
+    operator, store = ModelMaxSubmitVideoOperator(task_id="submit", model="veo-3.1", prompt="a boat"), Kept()
 
     def context(try_number: int, push: Callable[..., None] = lambda **_: None) -> Any:
         ti = SimpleNamespace(max_tries=2, try_number=try_number, xcom_push=push)
