@@ -37,8 +37,8 @@ def run(quick: bool, say: Say) -> Report:
                 costs = interleaved(
                     rounds,
                     say,
-                    curl=lambda url=url, made=made: _curl(url, folder, made.ca if made else None),
-                    ours=lambda each=connections: fetch(["ours", f"file://{folder}/landed"], each),
+                    curl=lambda url=url, made=made: _curl(url, _new(folder), made.ca if made else None),
+                    ours=lambda each=connections: fetch(["ours", f"file://{_new(folder)}"], each),
                 )
             report.figures += _figures(name, target, costs, _hashing(size))
     finally:
@@ -63,6 +63,14 @@ def _hashing(size: int) -> float:
     for _ in range(size):
         digest.update(block)
     return time.process_time() - begun
+
+
+def _new(folder: Path) -> Path:
+    """Return an empty folder: curl would write into the memory of the file that it replaces, which we leave whole."""
+    landed = folder / "landed"
+    shutil.rmtree(landed, ignore_errors=True)
+    landed.mkdir()
+    return landed
 
 
 def _curl(url: str, folder: Path, ca: Path | None) -> Cost:
