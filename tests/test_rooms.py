@@ -61,7 +61,9 @@ ROOMS: dict[str, set[str]] = {
         *(".api", ".hooks.endpoint"),
     },
     "hooks/modelmax.py": {COMPAT, ".api", ".polling", ".parameters", ".get_provider_info", ".hooks"},
-    "triggers": {"airflow.triggers.base", ".api", ".pace", ".polling", ".texts", ".hooks"},
+    "triggers/__init__.py": set(),
+    "triggers/event.py": {".api", ".polling", ".texts"},
+    "triggers/job.py": {"airflow.triggers.base", ".api", ".pace", ".polling", ".hooks", ".triggers.event"},
     "sensors": {
         *(COMPAT, "airflow.providers.openlineage", "airflow.sdk"),
         *(".api", ".edge", ".facets", ".links", ".polling", ".progress", ".hooks", ".triggers"),

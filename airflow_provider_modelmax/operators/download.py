@@ -61,7 +61,7 @@ class LandsVideo(ModelMaxBaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[str]:
         """Go on when the trigger says that the job is over."""
-        from airflow_provider_modelmax.triggers.job import JobEvent  # noqa: PLC0415 - not at DAG parse
+        from airflow_provider_modelmax.triggers.event import JobEvent  # noqa: PLC0415 - not at DAG parse
 
         job_event = JobEvent.from_dict(event)
         with edge.told_to_airflow(self):

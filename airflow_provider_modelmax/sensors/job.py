@@ -101,7 +101,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, str]:
         """Go on when the trigger says that the job is over."""
-        from airflow_provider_modelmax.triggers.job import JobEvent  # noqa: PLC0415 - not at DAG parse
+        from airflow_provider_modelmax.triggers.event import JobEvent  # noqa: PLC0415 - not at DAG parse
 
         with self._soft(api.ModelMaxError), edge.told_to_airflow(self), _times_out():
             job_event, job = JobEvent.from_dict(event), api.Job.of(self.job)

@@ -1,0 +1,87 @@
+"""What the triggerer tells the worker. Imports nothing of Airflow's triggers: that would take a worker 7 ms a video."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from airflow_provider_modelmax import api, polling
+from airflow_provider_modelmax.texts import storable
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """What crosses from the triggerer to the worker. Airflow logs it verbatim: it holds no key, URL or prompt.
+
+    :param request_id: the job
+    :param outcome: ``completed``, ``failed``, ``timed_out``, ``gave_up``, ``refused`` (asking again cannot help)
+        or ``error``
+    :param message: what went wrong; the service's reason when ``failed``
+    :param queued_seconds: how long it was seen IN_QUEUE
+    :param generating_seconds: how long it was seen IN_PROGRESS
+    :param status: of the HTTP answer, when ``refused``; 0 when there was none
+    """
+
+    request_id: str
+    outcome: str
+    message: str = ""
+    queued_seconds: float = 0.0
+    generating_seconds: float = 0.0
+    status: int = 0
+
+    @classmethod
+    def of(cls, wait: polling.Wait, error: Exception | None, now: datetime) -> JobEvent:
+        """Return the event for the end of a wait."""
+        outcome, message = _outcome(error)
+        queued, generating = wait.times(now)
+        status = error.status if isinstance(error, api.ServiceError) else 0
+        return cls(wait.request_id, outcome, storable(message), round(queued, 1), round(generating, 1), status)
+
+    @classmethod
+    def from_dict(cls, event: Mapping[str, Any] | None) -> JobEvent:
+        """Read what :meth:`as_dict` wrote, of a triggerer that may be of another version."""
+        if not isinstance(event, Mapping) or not {"request_id", "outcome"} <= event.keys():
+            return cls("?", "error", "The trigger sent no event that can be read. Clear the task.")
+        return cls(**{each.name: event[each.name] for each in fields(cls) if each.name in event})
+
+    def is_of_another(self, request_id: str) -> bool:
+        """Say whether another job than ``request_id`` was waited for: the task's may have changed."""
+        return self.outcome != "error" and self.request_id != request_id  # what cannot be read names no job
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the payload of the trigger event."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"Job {self.request_id} is {self.outcome.upper()}: seen {self.queued_seconds:.0f} s in queue, "
+            f"{self.generating_seconds:.0f} s generating."
+        )
+
+    def raise_for_outcome(self) -> None:
+        """Raise what the wait ended in, unless the job is COMPLETED."""
+        if self.outcome == "completed":
+            return
+        if self.outcome == "failed":
+            raise api.JobFailedError(self.request_id, self.message)
+        if self.outcome in {"timed_out", "gave_up"}:
+            raise api.JobNotOverError(self.request_id, self.message, timed_out=self.outcome == "timed_out")
+        if self.outcome == "refused":
+            raise api.refusal(self.message, self.status)
+        if self.outcome == "error":
+            raise api.ModelMaxError(self.message)
+        raise api.ModelMaxError(f"The wait for job {self.request_id} ended in {self.outcome!r}: {self.message}")
+
+
+def _outcome(error: Exception | None) -> tuple[str, str]:
+    if error is None:
+        return "completed", ""
+    if isinstance(error, api.JobFailedError):
+        return "failed", error.reason
+    if isinstance(error, api.JobNotOverError):
+        return "timed_out" if error.timed_out else "gave_up", error.why
+    if isinstance(error, polling.HOPELESS):
+        return "refused", str(error)
+    return "error", f"{type(error).__name__}: {error}"
