@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.providers.common.compat.sdk import BaseOperatorLink
+
 from airflow_provider_modelmax import api, edge, polling
-from airflow_provider_modelmax.links import ManifestLink, ModelMaxDashboardLink
+from airflow_provider_modelmax.links import ManifestLink, ModelMaxDashboardLink, console_page
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class LandsVideo(ModelMaxBaseOperator):
     :param deferrable: whether to wait without a worker slot
     """
 
-    operator_extra_links = (ModelMaxDashboardLink(), ManifestLink())
+    operator_extra_links: Collection[BaseOperatorLink] = (ModelMaxDashboardLink(), ManifestLink())
     regenerate_on_clear = False
 
     def __init__(
@@ -56,6 +58,7 @@ class LandsVideo(ModelMaxBaseOperator):
 
     def execute(self, context: Context) -> list[str]:
         """Do what is not done yet; defer while the job runs."""
+        self.operator_extra_links = type(self).operator_extra_links
         with edge.told_to_airflow(self):
             return self._go_on(context, self._begin(context))
 
@@ -66,6 +69,8 @@ class LandsVideo(ModelMaxBaseOperator):
         job_event = JobEvent.from_dict(event)
         with edge.told_to_airflow(self):
             landing = self._begin(context)
+            # Airflow stores those of each segment again, each in a call of its API: the other is there already.
+            self.operator_extra_links = (ManifestLink(),) if console_page(landing.record.destination.manifest) else ()
             self._progress = progress = self._resume(context, landing.record, job_event.request_id)
             if job_event.is_of_another(progress.job.request_id):
                 self.log.info("%s The task has another job by now: %s.", job_event, progress.job.request_id)
@@ -147,6 +152,7 @@ class LandsVideo(ModelMaxBaseOperator):
         from airflow_provider_modelmax.triggers.job import ModelMaxJobTrigger  # noqa: PLC0415 - not at DAG parse
 
         self.log.info("Waiting without a worker slot, until %s at most.", polling.shown(deadline))
+        self.operator_extra_links = (ModelMaxDashboardLink(),)  # there is no manifest yet
         self.defer(
             trigger=ModelMaxJobTrigger.waiting_for(
                 progress.job,
