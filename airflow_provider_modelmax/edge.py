@@ -11,6 +11,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowFailException, conf
 
 from airflow_provider_modelmax import api, metrics, polling
+from airflow_provider_modelmax.parameters import check_deadline_argument
 
 HOPELESS = (*polling.HOPELESS, api.InvalidInputError, api.JobFailedError, api.RefusedError, api.UnusableResultError)
 """What no retry can mend."""
@@ -55,7 +56,7 @@ def absolute(deadline: timedelta | datetime, execution_timeout: timedelta | None
 
     :raises InvalidInputError: when ``deadline`` is none
     """
-    deadline, now = polling.check_deadline_argument(deadline), utcnow()
+    deadline, now = check_deadline_argument(deadline), utcnow()
     ends = [now + deadline if isinstance(deadline, timedelta) else deadline]
     if execution_timeout:
         ends.append(now + execution_timeout)

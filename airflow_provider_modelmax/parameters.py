@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from typing_extensions import TypedDict
@@ -18,6 +19,9 @@ MAX_IMAGE_BYTES = 20 * 1024 * 1024
 
 MOST_SAMPLES = 4
 """Videos of one job."""
+
+_LONGEST = timedelta(days=36_500)
+"""Much longer, and the end of a wait would lie beyond the calendar."""
 
 
 class VideoParameters(TypedDict, total=False):
@@ -128,6 +132,54 @@ def is_image(data: bytes) -> bool:
     if data[4:8] == b"ftyp":
         return data[8:12] in {b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1"}
     return data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*"))
+
+
+def check_deadline_argument(deadline: object) -> timedelta | datetime:
+    """Return the ``deadline`` that a DAG author gives: how long, or until when.
+
+    :raises InvalidInputError: when it is neither a timedelta above 0 nor a datetime with a time zone
+    """
+    if isinstance(deadline, timedelta) and timedelta(0) < deadline <= _LONGEST:
+        return deadline
+    if isinstance(deadline, datetime):
+        return with_zone(deadline)
+    raise InvalidInputError(
+        f"deadline is {deadline!r}, but must be a timedelta above 0 and of {_LONGEST.days:,} days at most, such as "
+        "timedelta(hours=1), or a datetime with a time zone."
+    )
+
+
+def check_deadline(deadline: datetime, now: datetime) -> datetime:
+    """Return ``deadline``, for a job that is not submitted yet: one that is there may be over, also after it.
+
+    :raises InvalidInputError: when it has no time zone, or has passed
+    """
+    if with_zone(deadline) <= now:
+        raise InvalidInputError(f"deadline {deadline.isoformat()} has passed already: give one in the future.")
+    return deadline
+
+
+def with_zone(deadline: datetime) -> datetime:
+    """Return ``deadline``.
+
+    :raises InvalidInputError: when it has no time zone
+    """
+    if deadline.utcoffset() is None:
+        raise InvalidInputError(f"deadline {deadline} has no time zone: use pendulum.datetime(…) or tzinfo=….")
+    return deadline
+
+
+def check_poll_interval(poll_interval: float | timedelta) -> float:
+    """Return ``poll_interval`` in seconds.
+
+    :raises InvalidInputError: when it is not a positive number
+    """
+    seconds = poll_interval.total_seconds() if isinstance(poll_interval, timedelta) else poll_interval
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 86_400:
+        raise InvalidInputError(
+            f"poll_interval is {poll_interval!r}, but must be a number of seconds above 0; the service recommends 5."
+        )
+    return float(seconds)
 
 
 def _one_of(*values: str) -> Callable[[object], str | None]:

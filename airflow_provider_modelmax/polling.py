@@ -15,7 +15,6 @@ from airflow_provider_modelmax.api import (
     BadRequestError,
     ForeignUrlError,
     InsufficientBalanceError,
-    InvalidInputError,
     JobFailedError,
     JobNotOverError,
     JobStatus,
@@ -34,9 +33,6 @@ SILENCE_LIMIT = timedelta(minutes=15)
 
 UNKNOWN_STATUS_LIMIT = timedelta(minutes=2)
 """How long a status that the contract does not know is waited out: it may be a new one on the way to COMPLETED."""
-
-_LONGEST = timedelta(days=36_500)
-"""Much longer, and the end would lie beyond the calendar."""
 
 HOPELESS = (BadRequestError, UnauthorizedError, InsufficientBalanceError, ForeignUrlError)
 """Errors of a status call that asking again cannot mend."""
@@ -231,54 +227,6 @@ class Wait:
 def shown(time: datetime) -> str:
     """Return a time as people read it."""
     return f"{time.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def check_deadline_argument(deadline: object) -> timedelta | datetime:
-    """Return the ``deadline`` that a DAG author gives: how long, or until when.
-
-    :raises InvalidInputError: when it is neither a timedelta above 0 nor a datetime with a time zone
-    """
-    if isinstance(deadline, timedelta) and timedelta(0) < deadline <= _LONGEST:
-        return deadline
-    if isinstance(deadline, datetime):
-        return with_zone(deadline)
-    raise InvalidInputError(
-        f"deadline is {deadline!r}, but must be a timedelta above 0 and of {_LONGEST.days:,} days at most, such as "
-        "timedelta(hours=1), or a datetime with a time zone."
-    )
-
-
-def check_deadline(deadline: datetime, now: datetime) -> datetime:
-    """Return ``deadline``, for a job that is not submitted yet: one that is there may be over, also after it.
-
-    :raises InvalidInputError: when it has no time zone, or has passed
-    """
-    if with_zone(deadline) <= now:
-        raise InvalidInputError(f"deadline {deadline.isoformat()} has passed already: give one in the future.")
-    return deadline
-
-
-def with_zone(deadline: datetime) -> datetime:
-    """Return ``deadline``.
-
-    :raises InvalidInputError: when it has no time zone
-    """
-    if deadline.utcoffset() is None:
-        raise InvalidInputError(f"deadline {deadline} has no time zone: use pendulum.datetime(…) or tzinfo=….")
-    return deadline
-
-
-def check_poll_interval(poll_interval: float | timedelta) -> float:
-    """Return ``poll_interval`` in seconds.
-
-    :raises InvalidInputError: when it is not a positive number
-    """
-    seconds = poll_interval.total_seconds() if isinstance(poll_interval, timedelta) else poll_interval
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 86_400:
-        raise InvalidInputError(
-            f"poll_interval is {poll_interval!r}, but must be a number of seconds above 0; the service recommends 5."
-        )
-    return float(seconds)
 
 
 def on_kill_message(request_id: str | None, *, paid: bool = False) -> str:

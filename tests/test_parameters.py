@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+from datetime import datetime, timedelta, timezone
 
+import pendulum
 import pytest
 
 from airflow_provider_modelmax import api, parameters
 from tests import samples
 
 PNG = base64.b64decode(samples.load("submit_all_parameters").request_json["parameters"]["image"])
+NOW, HOUR = datetime(2026, 5, 1, 12, 0, tzinfo=timezone.utc), timedelta(hours=1)
 CIRCLE: list[object] = []
 CIRCLE.append(CIRCLE)
 
@@ -171,3 +174,48 @@ def test_base64_of_an_image_is_recognised_also_wrapped_or_as_a_data_url(text):
 @pytest.mark.parametrize("text", ["", "photo.png", "s3://b/photo.png", "aGVsbG8=", TEXT[:-1], "data:image/png,x", "ü"])
 def test_other_text_is_no_image(text):
     assert parameters.decode_image(text) is None
+
+
+@pytest.mark.parametrize("deadline", [NOW - HOUR, NOW])
+def test_a_deadline_in_the_past_is_refused(deadline):
+    with pytest.raises(api.InvalidInputError, match="has passed already"):
+        parameters.check_deadline(deadline, NOW)
+
+
+def test_a_deadline_without_a_time_zone_is_refused():
+    with pytest.raises(api.InvalidInputError, match="no time zone"):
+        parameters.check_deadline((NOW + HOUR).replace(tzinfo=None), NOW)
+
+
+def test_a_deadline_to_come_is_kept():
+    assert parameters.check_deadline(NOW + HOUR, NOW) == NOW + HOUR
+
+
+ODD = [3600, 1.5, "1h", None, True, timedelta(0), timedelta(-1), timedelta.max, NOW.date()]
+
+
+@pytest.mark.parametrize("value", ODD, ids=repr)
+def test_an_odd_deadline_is_refused_with_what_to_give(value):
+    with pytest.raises(api.InvalidInputError, match=r"deadline is .* a timedelta above 0 and .*, such as .*time zone"):
+        parameters.check_deadline_argument(value)
+
+
+def test_a_deadline_as_a_naive_datetime_is_refused_as_such():
+    with pytest.raises(api.InvalidInputError, match="no time zone"):
+        parameters.check_deadline_argument(NOW.replace(tzinfo=None))
+
+
+@pytest.mark.parametrize("value", [timedelta(hours=1), NOW + HOUR, pendulum.duration(hours=1), pendulum.now("UTC")])
+def test_a_deadline_is_how_long_or_until_when(value):
+    assert parameters.check_deadline_argument(value) is value
+
+
+@pytest.mark.parametrize("value", [0, -1, True, "5", None, float("nan"), float("inf"), timedelta(0), 86_401])
+def test_a_poll_interval_that_is_no_positive_number_is_refused(value):
+    with pytest.raises(api.InvalidInputError, match=r"poll_interval is .*above 0"):
+        parameters.check_poll_interval(value)
+
+
+@pytest.mark.parametrize(("value", "seconds"), [(5, 5.0), (0.2, 0.2), (timedelta(minutes=1), 60.0)])
+def test_a_poll_interval_is_seconds_or_a_timedelta(value, seconds):
+    assert parameters.check_poll_interval(value) == seconds

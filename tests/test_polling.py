@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta, timezone
 
-import pendulum
 import pytest
 
 from airflow_provider_modelmax import api, polling
@@ -222,51 +221,6 @@ def test_the_patience_is_told_in_utc_whatever_zone_the_deadline_has():
 )
 def test_times_in_queue_and_out_of_it_are_those_that_were_seen(events, now, times):
     assert after(*events).times(at(now)) == times
-
-
-@pytest.mark.parametrize("deadline", [at(-1), START])
-def test_a_deadline_in_the_past_is_refused(deadline):
-    with pytest.raises(api.InvalidInputError, match="has passed already"):
-        polling.check_deadline(deadline, START)
-
-
-def test_a_deadline_without_a_time_zone_is_refused():
-    with pytest.raises(api.InvalidInputError, match="no time zone"):
-        polling.check_deadline(at(9).replace(tzinfo=None), START)
-
-
-def test_a_deadline_to_come_is_kept():
-    assert polling.check_deadline(at(1), START) == at(1)
-
-
-ODD = [3600, 1.5, "1h", None, True, timedelta(0), timedelta(-1), timedelta.max, START.date()]
-
-
-@pytest.mark.parametrize("value", ODD, ids=repr)
-def test_an_odd_deadline_is_refused_with_what_to_give(value):
-    with pytest.raises(api.InvalidInputError, match=r"deadline is .* a timedelta above 0 and .*, such as .*time zone"):
-        polling.check_deadline_argument(value)
-
-
-def test_a_deadline_as_a_naive_datetime_is_refused_as_such():
-    with pytest.raises(api.InvalidInputError, match="no time zone"):
-        polling.check_deadline_argument(START.replace(tzinfo=None))
-
-
-@pytest.mark.parametrize("value", [timedelta(hours=1), at(1), pendulum.duration(hours=1), pendulum.now("UTC")])
-def test_a_deadline_is_how_long_or_until_when(value):
-    assert polling.check_deadline_argument(value) is value
-
-
-@pytest.mark.parametrize("value", [0, -1, True, "5", None, float("nan"), float("inf"), timedelta(0), 86_401])
-def test_a_poll_interval_that_is_no_positive_number_is_refused(value):
-    with pytest.raises(api.InvalidInputError, match=r"poll_interval is .*above 0"):
-        polling.check_poll_interval(value)
-
-
-@pytest.mark.parametrize(("value", "seconds"), [(5, 5.0), (0.2, 0.2), (timedelta(minutes=1), 60.0)])
-def test_a_poll_interval_is_seconds_or_a_timedelta(value, seconds):
-    assert polling.check_poll_interval(value) == seconds
 
 
 def test_being_killed_says_what_goes_on_and_what_it_costs():

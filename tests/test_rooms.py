@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "storage.py": {".local_file", ".mp4", ".read_ahead", ".s3_upload", ".stores"},
     "progress.py": {".api", ".storage"},
     "manifest.py": {".api", ".progress", ".storage", ".stores"},
-    "edge.py": {"airflow", ".api", ".metrics", ".polling"},
+    "edge.py": {"airflow", ".api", ".metrics", ".parameters", ".polling"},
     "metrics.py": {COMPAT, ".api"},
     "retry_policy.py": {"airflow.sdk", ".api", ".edge"},
     "links.py": {COMPAT, "airflow.sdk.types", ".api", ".stores"},
@@ -66,7 +66,7 @@ ROOMS: dict[str, set[str]] = {
     "triggers/job.py": {"airflow.triggers.base", ".api", ".pace", ".polling", ".hooks", ".triggers.event"},
     "sensors": {
         *(COMPAT, "airflow.providers.openlineage", "airflow.sdk"),
-        *(".api", ".edge", ".facets", ".links", ".polling", ".progress", ".hooks", ".triggers"),
+        *(".api", ".edge", ".facets", ".links", ".parameters", ".polling", ".progress", ".hooks", ".triggers"),
     },
     "operators": {
         *(

@@ -121,9 +121,9 @@ class ModelMaxHook(BaseHook):
         :raises JobFailedError: when the job FAILED
         :raises JobNotOverError: at the deadline, or when the service could not be understood for too long
         """
-        job, interval = api.Job.of(job), polling.check_poll_interval(poll_interval)
+        job, interval = api.Job.of(job), inputs.check_poll_interval(poll_interval)
         wait = polling.Wait.begin(
-            job.request_id, deadline=polling.with_zone(deadline), poll_interval=interval, now=_now()
+            job.request_id, deadline=inputs.with_zone(deadline), poll_interval=interval, now=_now()
         )
         while True:
             wait = self.look(wait, job)

@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import BaseOperatorLink
 from airflow_provider_modelmax import api, edge, polling
 from airflow_provider_modelmax.links import ManifestLink, ModelMaxDashboardLink, console_page
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
+from airflow_provider_modelmax.parameters import check_deadline_argument, check_poll_interval
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -51,14 +52,14 @@ class LandsVideo(ModelMaxBaseOperator):
         super().__init__(**kwargs)
         self.destination = destination
         self.overwrite = overwrite
-        self.deadline = polling.check_deadline_argument(deadline)
-        self.poll_interval = polling.check_poll_interval(poll_interval)
+        self.deadline = check_deadline_argument(deadline)
+        self.poll_interval = check_poll_interval(poll_interval)
         self.deferrable = edge.default_deferrable() if deferrable is None else deferrable
         self._landing: Landing | None = None
 
     def execute(self, context: Context) -> list[str]:
         """Do what is not done yet; defer while the job runs."""
-        self.operator_extra_links = type(self).operator_extra_links
+        self._store_links_but()
         with edge.told_to_airflow(self):
             return self._go_on(context, self._begin(context))
 
@@ -69,8 +70,8 @@ class LandsVideo(ModelMaxBaseOperator):
         job_event = JobEvent.from_dict(event)
         with edge.told_to_airflow(self):
             landing = self._begin(context)
-            # Airflow stores those of each segment again, each in a call of its API: the other is there already.
-            self.operator_extra_links = (ManifestLink(),) if console_page(landing.record.destination.manifest) else ()
+            has_page = console_page(landing.record.destination.manifest)
+            self._store_links_but(ModelMaxDashboardLink, *(() if has_page else (ManifestLink,)))
             self._progress = progress = self._resume(context, landing.record, job_event.request_id)
             if job_event.is_of_another(progress.job.request_id):
                 self.log.info("%s The task has another job by now: %s.", job_event, progress.job.request_id)
@@ -92,6 +93,13 @@ class LandsVideo(ModelMaxBaseOperator):
         if self._landing and self._progress and self._progress.result:
             return self._landing.record.destination.manifest
         return ""
+
+    def _store_links_but(self, *known: type[BaseOperatorLink]) -> None:
+        """Spare Airflow what is no news: at the end of each segment it stores each link, with a call of its API."""
+        of_this_segment = vars(self)  # not an attribute: subclasses may have a property of that name
+        of_this_segment.pop("operator_extra_links", None)
+        links = tuple(each for each in self.operator_extra_links if not isinstance(each, known))
+        of_this_segment["operator_extra_links"] = links
 
     def _take_up(self, context: Context, record: Record) -> Progress:
         """Return the job, known or submitted now, with what is kept of it, after checking the destination."""
@@ -152,7 +160,7 @@ class LandsVideo(ModelMaxBaseOperator):
         from airflow_provider_modelmax.triggers.job import ModelMaxJobTrigger  # noqa: PLC0415 - not at DAG parse
 
         self.log.info("Waiting without a worker slot, until %s at most.", polling.shown(deadline))
-        self.operator_extra_links = (ModelMaxDashboardLink(),)  # there is no manifest yet
+        self._store_links_but(ManifestLink)
         self.defer(
             trigger=ModelMaxJobTrigger.waiting_for(
                 progress.job,

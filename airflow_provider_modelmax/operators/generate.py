@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_modelmax import api, edge, polling
+from airflow_provider_modelmax import api, edge
 from airflow_provider_modelmax.operators.download import LandsVideo, stem_of
 from airflow_provider_modelmax.operators.order import Order
 from airflow_provider_modelmax.operators.submit import SubmitsVideo
-from airflow_provider_modelmax.parameters import sample_count
+from airflow_provider_modelmax.parameters import check_deadline, sample_count
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -77,7 +77,7 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
                 record.check(kept.job.request_id)
             return self._announce(context, record.state.taken_up(kept))
         order = Order.checked(self.model, self.prompt, self.parameters)
-        polling.check_deadline(edge.absolute(self.deadline, self.execution_timeout), edge.utcnow())
+        check_deadline(edge.absolute(self.deadline, self.execution_timeout), edge.utcnow())
         record.check(None)
         return self._submit(context, record.state, order)
 

@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_modelmax import api, edge, polling
 from airflow_provider_modelmax.links import ModelMaxDashboardLink
+from airflow_provider_modelmax.parameters import check_poll_interval
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -61,7 +62,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         usual = RESCHEDULE_INTERVAL if mode == "reschedule" and not deferrable else polling.DEFAULT_POLL_INTERVAL
-        self.poll_interval = polling.check_poll_interval(usual if poll_interval is None else poll_interval)
+        self.poll_interval = check_poll_interval(usual if poll_interval is None else poll_interval)
         kwargs.setdefault("poke_interval", self.poll_interval)
         super().__init__(mode=mode, **kwargs)
         self.job = job
