@@ -52,7 +52,8 @@ def table(report: Mapping[str, Any]) -> str:
     lines += ["| | measured | spread | target | behind it |", "|---|---|---|---|---|"]
     for each in map(Figure.from_dict, report["figures"]):
         value = shown(each) if each.holds else f"**{shown(each)}: short**"
-        lines.append(f"| {each.what} | {value} | {spread(each)} | {each.target} | {each.detail} |")
+        cells = [cell.replace("|", r"\|") for cell in (each.what, value, spread(each), each.target, each.detail)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
