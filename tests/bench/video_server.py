@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import http.server
+import shutil
 import ssl
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from pathlib import Path
 from tests.bench.tls import Certificate
 from tests.mp4s import encode
 from tests.stack.processes import PROJECT, Service, child_environment, free_port, is_free, running, wait_until
+
+BLOCK = 1024 * 1024
+"""Bytes. TLS cuts them into records of 16 KiB, as web servers do; Python's own sendfile makes records of 8."""
 
 
 @contextmanager
@@ -51,7 +55,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.flush()
         with self.video.open("rb") as file:
-            self.connection.sendfile(file)
+            if isinstance(self.connection, ssl.SSLSocket):
+                shutil.copyfileobj(file, self.wfile, BLOCK)
+            else:
+                self.connection.sendfile(file)
 
     def log_message(self, *_: object) -> None:
         """Nobody reads it."""
