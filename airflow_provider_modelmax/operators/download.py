@@ -59,7 +59,7 @@ class LandsVideo(ModelMaxBaseOperator):
 
     def execute(self, context: Context) -> list[str]:
         """Do what is not done yet; defer while the job runs."""
-        self._store_links_but()
+        self._store_links_but()  # all: `dag.test()` may have run the same object before
         with edge.told_to_airflow(self):
             return self._go_on(context, self._begin(context))
 
@@ -70,8 +70,8 @@ class LandsVideo(ModelMaxBaseOperator):
         job_event = JobEvent.from_dict(event)
         with edge.told_to_airflow(self):
             landing = self._begin(context)
-            has_page = console_page(landing.record.destination.manifest)
-            self._store_links_but(ModelMaxDashboardLink, *(() if has_page else (ManifestLink,)))
+            pageless = () if console_page(landing.record.destination.manifest) else (ManifestLink,)
+            self._store_links_but(ModelMaxDashboardLink, *pageless)
             self._progress = progress = self._resume(context, landing.record, job_event.request_id)
             if job_event.is_of_another(progress.job.request_id):
                 self.log.info("%s The task has another job by now: %s.", job_event, progress.job.request_id)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pendulum
@@ -18,6 +19,20 @@ from tests.airflow_versions import KEEPS_TASK_STATE
 
 DAGS = Path(__file__).parent / "dags"
 IMAGE = Path(__file__).parents[2] / "example_dags" / "lighthouse.png"
+
+CONTEXT: Any = {
+    "ti": SimpleNamespace(
+        dag_id="d",
+        run_id="r",
+        task_id="t",
+        map_index=-1,
+        max_tries=0,
+        try_number=1,
+        xcom_push=lambda **_: None,
+        xcom_pull=lambda **_: None,
+    )
+}
+"""Of a task that runs for the first time, where Airflow keeps no task state."""
 
 
 class Kept(dict[str, Any]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,20 +11,9 @@ from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
 from airflow_provider_modelmax.operators.landing import Stopped
+from tests.operators.conftest import CONTEXT
 from tests.stack.processes import wait_until
 
-CONTEXT: Any = {
-    "ti": SimpleNamespace(
-        dag_id="d",
-        run_id="r",
-        task_id="t",
-        map_index=-1,
-        max_tries=0,
-        try_number=1,
-        xcom_push=lambda **_: None,
-        xcom_pull=lambda **_: None,
-    )
-}
 SHORT = {"duration_seconds": 1, "generate_audio": False}
 
 

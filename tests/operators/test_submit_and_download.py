@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pendulum
@@ -18,7 +17,7 @@ from airflow_provider_modelmax.links import ModelMaxDashboardLink
 from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
 from airflow_provider_modelmax.triggers.job import JobEvent
 from tests.airflow_versions import KEEPS_TASK_STATE
-from tests.operators.conftest import IMAGE
+from tests.operators.conftest import CONTEXT, IMAGE
 
 SHORT = {"duration_seconds": 1, "generate_audio": False}
 
@@ -37,11 +36,6 @@ def job(simulator: Any, modelmax_conn: str) -> dict[str, str]:
 
 def bare(job: dict[str, str]) -> dict[str, str]:
     return {"model": job["model"], "request_id": job["request_id"]}
-
-
-def context_of(operator: ModelMaxDownloadVideoOperator) -> dict[str, Any]:
-    ids = {"dag_id": "d", "run_id": "r", "task_id": operator.task_id, "map_index": -1}
-    return {"ti": SimpleNamespace(**ids, max_tries=0, try_number=1, xcom_push=lambda **_: None)}
 
 
 def test_three_tasks_make_one_video_for_one_bill(way, run, simulator, tmp_path):
@@ -79,13 +73,12 @@ def test_a_download_whose_job_was_replaced_while_it_waited_waits_for_the_new_one
     operator = ModelMaxDownloadVideoOperator(
         task_id="download", job=job, destination=str(tmp_path), deferrable=way == "deferrable", poll_interval=0.1
     )
-    context = context_of(operator)
     event = JobEvent("the job before", "failed", "content policy violation").as_dict()
     if way == "inline":
-        assert Path(operator.execute_complete(context, event)[0]).exists()
+        assert Path(operator.execute_complete(CONTEXT, event)[0]).exists()
         return
     with pytest.raises(TaskDeferred) as deferred:
-        operator.execute_complete(context, event)
+        operator.execute_complete(CONTEXT, event)
     assert deferred.value.trigger.request_id == job["request_id"]
 
 
@@ -108,10 +101,10 @@ def test_the_buttons_of_a_subclass_are_stored_in_each_segment(way, job, tmp_path
         operator = kind(task_id="download", job=job, destination=str(tmp_path), poll_interval=0.1)
         operator.deferrable = way == "deferrable"
         with suppress(TaskDeferred):
-            operator.execute(context_of(operator))
+            operator.execute(CONTEXT)
         ModelMaxHook().wait(job, deadline=pendulum.now().add(minutes=1), poll_interval=0.1)
         assert "Own" in {each.name for each in operator.operator_extra_links}
-        operator.execute_complete(context_of(operator), JobEvent(job["request_id"], "completed").as_dict())
+        operator.execute_complete(CONTEXT, JobEvent(job["request_id"], "completed").as_dict())
         assert {each.name for each in operator.operator_extra_links} == {"Own"}
 
 
