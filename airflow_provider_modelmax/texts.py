@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ def storable(text: str) -> str:
 
 def read_json(body: bytes) -> Any:
     """Return what ``body`` holds, storable; None when it is no JSON (RecursionError: nested without end)."""
-    text = body.decode("utf-8-sig", "replace")
+    text = body.removeprefix(BOM_UTF8).decode("utf-8", "replace")
     try:
         held = _decode(text)
         return _storable(held) if "\\u" in text else held

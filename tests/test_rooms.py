@@ -63,7 +63,8 @@ ROOMS: dict[str, set[str]] = {
     "hooks/modelmax.py": {COMPAT, ".api", ".polling", ".parameters", ".get_provider_info", ".hooks"},
     "triggers/__init__.py": set(),
     "triggers/event.py": {".api", ".polling", ".texts"},
-    "triggers/job.py": {"airflow.triggers.base", ".api", ".pace", ".polling", ".hooks", ".triggers.event"},
+    "triggers/turns.py": set(),
+    "triggers/job.py": {"airflow.triggers.base", ".api", ".pace", ".polling", ".hooks", ".triggers"},
     "sensors": {
         *(COMPAT, "airflow.providers.openlineage", "airflow.sdk"),
         *(".api", ".edge", ".facets", ".links", ".parameters", ".polling", ".progress", ".hooks", ".triggers"),

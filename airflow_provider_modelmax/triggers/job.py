@@ -14,6 +14,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_modelmax import api, pace, polling
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+from airflow_provider_modelmax.triggers import turns
 from airflow_provider_modelmax.triggers.event import JobEvent
 
 FIRST_EVENT = timedelta(seconds=8)
@@ -95,6 +96,16 @@ class ModelMaxJobTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for the job, and yield how the wait ended."""
         begun = time.monotonic()
+        hook = ModelMaxHook(self.modelmax_conn_id)
+        try:
+            event = await self._end(hook)
+        finally:
+            await hook.aclose()
+        await asyncio.sleep(begun + FIRST_EVENT.total_seconds() - time.monotonic())
+        yield TriggerEvent(event.as_dict())  # type: ignore[no-untyped-call]
+
+    async def _end(self, hook: ModelMaxHook) -> JobEvent:
+        """Ask until the wait is over. What this holds while it sleeps is held for each wait: little."""
         wait = polling.Wait.begin(
             self.request_id,
             deadline=self.deadline,
@@ -102,17 +113,19 @@ class ModelMaxJobTrigger(BaseTrigger):
             now=_now(),
             submitted=self.submitted,
         )
-        hook = ModelMaxHook(self.modelmax_conn_id)
         try:
-            wait, error = await self._until_over(hook, wait, self._first_call(wait))
-            event = JobEvent.of(wait, error, _now())
+            job = api.Job.of({"model": self.model, "request_id": self.request_id, "status_url": self.status_url})
+            due = self._first_call(wait)
+            while True:
+                await turns.sleep(due - time.time())
+                seen = await self._look(hook, wait, job)
+                step, wait = self._judge(wait, seen, due), seen
+                if isinstance(step, polling.Over):
+                    return JobEvent.of(wait, step.error, _now())
+                due = step
         except Exception as error:  # an exception would reach the worker without its name
             self.log.exception("Waiting for job %s failed", self.request_id)
-            event = JobEvent.of(wait, error, _now())
-        finally:
-            await hook.aclose()
-        await asyncio.sleep(begun + FIRST_EVENT.total_seconds() - time.monotonic())
-        yield TriggerEvent(event.as_dict())  # type: ignore[no-untyped-call]
+            return JobEvent.of(wait, error, _now())
 
     def _first_call(self, wait: polling.Wait) -> float:
         """Return when to ask first. It is spread, or a thousand mapped tasks would poll in step."""
@@ -122,23 +135,17 @@ class ModelMaxJobTrigger(BaseTrigger):
             due = max(due, self.ask_from.timestamp())
         return min(due - due % (self.poll_interval / TURNS), self.deadline.timestamp())
 
-    async def _until_over(
-        self, hook: ModelMaxHook, wait: polling.Wait, due: float
-    ) -> tuple[polling.Wait, api.ModelMaxError | None]:
-        job = api.Job.of({"model": self.model, "request_id": self.request_id, "status_url": self.status_url})
-        experience = _experience[self.model]
-        while True:
-            await asyncio.sleep(due - time.time())
-            before, wait = wait, await self._look(hook, wait, job)
-            now = _now()
-            if message := wait.news(before, now):
-                self.log.info("%s", message)
-            step = wait.next_step(now, experience)
-            if isinstance(step, polling.Over):
-                if wait.is_over:
-                    before.teach(experience)
-                return wait, step.error
-            due = self._next_call(due, now, step.at, is_told=bool(wait.trouble and wait.trouble.retry_after))
+    def _judge(self, before: polling.Wait, wait: polling.Wait, due: float) -> float | polling.Over:
+        """Tell what is new, and return when to ask next, or how it is over."""
+        now, experience = _now(), _experience[self.model]
+        if message := wait.news(before, now):
+            self.log.info("%s", message)
+        step = wait.next_step(now, experience)
+        if isinstance(step, polling.AskAgain):
+            return self._next_call(due, now, step.at, is_told=bool(wait.trouble and wait.trouble.retry_after))
+        if wait.is_over:
+            before.teach(experience)
+        return step
 
     def _next_call(self, due: float, now: datetime, at: datetime, *, is_told: bool) -> float:
         """Return when to ask next. What the service asked for (``is_told``) counts from its answer."""
