@@ -78,6 +78,10 @@ class Progress:
         """Return the progress once a billing call is over and its answer lost: it may have been billed."""
         return replace(self, asker="", busy_until=0.0)
 
+    def refused(self) -> Progress:
+        """Return the progress once a call was refused and the next one is to follow: nobody else asks meanwhile."""
+        return replace(self, asks=self.asks - 1)
+
     def not_asked(self) -> Progress:
         """Return the progress once a billing call is over that was refused, or never sent."""
         asks = self.asks - 1

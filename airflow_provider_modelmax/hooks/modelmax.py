@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,8 +35,25 @@ _TRANSPORTS = "airflow_provider_modelmax.hooks"
 _LOOKING_UP = threading.Lock()
 """Several videos are fetched at once, and Airflow 3.1 has one unlocked socket to ask for connections."""
 
-BeforeEach = Callable[[api.ModelMaxError | None], None]
-"""Called right before an attempt with what the one before ended in, None at first; when it raises, nothing is sent."""
+Pause = Callable[[float], object]
+"""Waits for so many seconds; what it raises ends what it is a pause of."""
+
+
+def _sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def _nothing(*_: object) -> None:
+    """Nobody wants to know."""
+
+
+@dataclass(frozen=True)
+class _Around:
+    """What is done around the attempts of a call, see :meth:`ModelMaxHook.get_result`."""
+
+    before_each: Callable[[], object] = _nothing
+    after_each: Callable[[api.ModelMaxError], object] = _nothing
+    pause: Pause = _sleep
 
 
 class ModelMaxHook(BaseHook):
@@ -65,34 +83,52 @@ class ModelMaxHook(BaseHook):
         """Describe the connection form to Airflow 3.1, which does not read it from the provider info."""
         return {key.replace("-", "_"): value for key, value in CONNECTION_FORM["ui-field-behaviour"].items()}
 
-    def submit_video(self, model: str, prompt: str, parameters: Mapping[str, Any] | None = None) -> api.Job:
+    def submit_video(
+        self,
+        model: str,
+        prompt: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        pause: Pause = _sleep,
+    ) -> api.Job:
         """Submit a job. Free of charge: the bill comes with the result.
 
         :param model: a model id, for example ``veo-3.1``
         :param prompt: what to show
         :param parameters: the service's parameters (:class:`~airflow_provider_modelmax.parameters.VideoParameters`);
             ``image`` must be Base64 here
+        :param pause: waits for so many seconds between two attempts; may raise to end them
         :raises InvalidInputError: before anything is sent
         """
         model, prompt = inputs.check_model(model), inputs.check_prompt(prompt)
-        return self._send(api.submit(model, prompt, inputs.check_parameters(parameters)))
+        return self._send(api.submit(model, prompt, inputs.check_parameters(parameters)), _Around(pause=pause))
 
-    def get_status(self, job: api.Job | Mapping[str, str]) -> api.JobStatus:
+    def get_status(self, job: api.Job | Mapping[str, str], *, pause: Pause = _sleep) -> api.JobStatus:
         """Ask how a job is. Free of charge.
 
         :param job: the job, or its dict
+        :param pause: waits for so many seconds between two attempts; may raise to end them
         """
-        return self._send(api.status(api.Job.of(job)))
+        return self._send(api.status(api.Job.of(job)), _Around(pause=pause))
 
-    def get_result(self, job: api.Job | Mapping[str, str], *, before_each: BeforeEach | None = None) -> api.Result:
+    def get_result(
+        self,
+        job: api.Job | Mapping[str, str],
+        *,
+        before_each: Callable[[], object] = _nothing,
+        after_each: Callable[[api.ModelMaxError], object] = _nothing,
+        pause: Pause = _sleep,
+    ) -> api.Result:
         """Fetch the result of a COMPLETED job. THIS BILLS: call it once per job and keep the answer.
 
         A lost answer is asked for again, twice at most, with a warning that names the possible second bill.
 
         :param job: the job, or its dict
-        :param before_each: called right before each attempt, with what the one before ended in, or None
+        :param before_each: called right before each attempt; may raise to prevent it
+        :param after_each: called right after each that is made again, with what it ended in
+        :param pause: waits for so many seconds between two attempts; may raise to end them
         """
-        return self._send(api.result(api.Job.of(job)), before_each)
+        return self._send(api.result(api.Job.of(job)), _Around(before_each, after_each, pause))
 
     @contextmanager
     def stream_content(self, url: str) -> Iterator[Content]:
@@ -110,7 +146,7 @@ class ModelMaxHook(BaseHook):
         *,
         deadline: datetime,
         poll_interval: float = polling.DEFAULT_POLL_INTERVAL,
-        pause: Callable[[float], object] = time.sleep,
+        pause: Pause = _sleep,
     ) -> polling.Wait:
         """Wait in line until a job is COMPLETED. Holds the process; operators and sensor defer instead.
 
@@ -219,21 +255,20 @@ class ModelMaxHook(BaseHook):
                 self._sync = SyncTransport(look_up(self, self.modelmax_conn_id))
             return self._sync
 
-    def _send(self, call: api.Call[T], before_each: BeforeEach | None = None) -> T:
-        attempt, previous = 0, None
+    def _send(self, call: api.Call[T], around: _Around) -> T:
+        attempt = 0
         while True:
             attempt += 1
             try:
                 transport = self._transport  # may look the connection up: what is told before a call comes after
             except api.ModelMaxError as error:
-                previous = self._pause_or_raise(call, error, attempt)
+                self._pause_or_raise(call, error, attempt, around)
                 continue
-            if before_each:
-                before_each(previous)
+            around.before_each()
             try:
                 return self._send_once(transport, call)
             except api.ModelMaxError as error:
-                previous = self._pause_or_raise(call, error, attempt)
+                self._pause_or_raise(call, error, attempt, around)
 
     def _send_once(self, transport: SyncTransport, call: api.Call[T]) -> T:
         return self._with_its_key(transport, lambda transport: transport.send(call))
@@ -249,13 +284,13 @@ class ModelMaxHook(BaseHook):
             self.log.info("The connection leads elsewhere, or holds another key, by now: sending it anew.")
             return send(current)
 
-    def _pause_or_raise(self, call: api.Call[Any], error: api.ModelMaxError, attempt: int) -> api.ModelMaxError:
+    def _pause_or_raise(self, call: api.Call[Any], error: api.ModelMaxError, attempt: int, around: _Around) -> None:
         delay = api.retry_delay(call, error, attempt)
         if delay is None:
             raise error
+        around.after_each(error)
         self._tell_retry(call, error, delay)
-        time.sleep(delay)
-        return error
+        around.pause(delay)
 
     def _tell_retry(self, call: api.Call[Any], error: api.ModelMaxError, delay: float) -> None:
         self.log.warning("%s Asking again in %.1f s.", error, delay)

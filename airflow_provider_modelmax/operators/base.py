@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+    from airflow_provider_modelmax.operators.stop import Stop
     from airflow_provider_modelmax.progress import Progress
 
 
@@ -33,6 +34,7 @@ class ModelMaxBaseOperator(BaseOperator):
         super().__init__(**kwargs)
         self.modelmax_conn_id = modelmax_conn_id
         self._progress: Progress | None = None
+        self._stop: Stop | None = None
 
     @cached_property
     def hook(self) -> ModelMaxHook:
@@ -42,10 +44,23 @@ class ModelMaxBaseOperator(BaseOperator):
         return ModelMaxHook(self.modelmax_conn_id)
 
     def on_kill(self) -> None:
-        """Say what stops and what goes on: ModelMax has no call to cancel a job."""
+        """Stop, leaving nothing half-written, and say what goes on: ModelMax has no call to cancel a job."""
+        if self._stop:
+            self._stop.set()
         known = self._progress
         request_id, paid = (known.job.request_id, known.result is not None) if known else (None, False)
         self.log.warning("%s", polling.on_kill_message(request_id, paid=paid))
+
+    def _pause(self, seconds: float) -> None:
+        """Wait between two attempts of a call, as long as the task is not killed."""
+        (self._stop or self._begin_to_work()).pause(seconds)
+
+    def _begin_to_work(self) -> Stop:
+        """Return what a kill sets from now on."""
+        from airflow_provider_modelmax.operators.stop import Stop  # noqa: PLC0415 - not at DAG parse
+
+        self._stop = Stop()
+        return self._stop
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
         """Tell OpenLineage what will be asked for."""

@@ -93,7 +93,7 @@ class Billing:
                 return claimed
             attempts = _Attempts(self, asking, let_alarm_through)
             result = attempts.result()
-            fetched = self.record.keep(attempts.progress.fetched(result))
+            fetched = self.record.keep(attempts.asking.fetched(result))
         self._tell(fetched, result)
         return fetched
 
@@ -107,47 +107,69 @@ class Billing:
 
 @dataclass
 class _Attempts:
-    """The attempts of one billing call: each is kept before it is sent, and what is known when none is answered.
+    """The attempts of one billing call: each is kept before it is sent, and what is known where none is answered.
 
     :param billing: whose call it is
-    :param progress: as it is known at the last attempt
+    :param asking: the progress with the last attempt under way; the first one is claimed already
     :param let_alarm_through: raises a timeout of Airflow's that has come meanwhile
-    :param sent: whether there was one
+    :param failed: what the last attempt ended in, None before the first one has
+    :param under_way: whether an attempt is
     """
 
     billing: Billing
-    progress: Progress
+    asking: Progress
     let_alarm_through: Callable[[], None]
-    sent: bool = False
+    failed: api.ModelMaxError | None = None
+    under_way: bool = False
+
+    def __post_init__(self) -> None:
+        self._known = self.asking.not_asked()
 
     def result(self) -> api.Result:
+        hook, job = self.billing.hook, self.asking.job
         try:
-            return self.billing.hook.get_result(self.progress.job, before_each=self._begin)
+            return hook.get_result(job, before_each=self._begin, after_each=self._end, pause=self._pause)
         except api.UnusableResultError as error:
-            self.billing.record.release(self.progress.unusable(str(error)))
+            self.billing.record.release(self.asking.unusable(str(error)))
             raise
         except BaseException as error:
             self.billing.record.release(self._after(error))
             raise
 
-    def _begin(self, previous: api.ModelMaxError | None) -> None:
+    def _begin(self) -> None:
+        self._look_up_from_work()
+        if self.failed:
+            if self._known.asks >= MAX_ASKS:
+                raise self.failed
+            again = self._known.asking(self.asking.asker, self.billing.busy_until())
+            self.asking = self.billing.record.put(again)
+        self.under_way = True
+
+    def _end(self, error: api.ModelMaxError) -> None:
+        known = self._after(error)
+        if self.under_way and known.asks < self.asking.asks:  # or who is killed in the pause leaves a lost answer
+            self.billing.record.release(self.asking.refused())
+        self._known, self.failed, self.under_way = known, error, False
+
+    def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._look_up_from_work()
+            self.billing.pause(min(left, 1))
+
+    def _look_up_from_work(self) -> None:
+        """Heed a timeout or a kill: nothing is at stake now."""
         self.let_alarm_through()
         self.billing.pause(0)
-        if previous:
-            known = self._after(previous)
-            if known.asks >= MAX_ASKS:
-                raise previous
-            again = known.asking(self.progress.asker, self.billing.busy_until())
-            self.progress = self.billing.record.put(again)
-        self.sent = True
 
     def _after(self, error: BaseException) -> Progress:
-        return self.progress.lost() if self._may_have_billed(error) else self.progress.not_asked()
-
-    def _may_have_billed(self, error: BaseException) -> bool:
-        if isinstance(error, api.ModelMaxError):
-            return self.sent and api.may_have_billed(api.result(self.progress.job), error)
-        return self.sent  # a kill, or a timeout of Airflow's between two attempts
+        """Return what is known when no attempt is under way any more."""
+        if not self.under_way:
+            return self._known
+        may_have_billed = not isinstance(error, api.ModelMaxError) or api.may_have_billed(
+            api.result(self.asking.job), error
+        )
+        return self.asking.lost() if may_have_billed else self.asking.not_asked()
 
 
 def _usage(progress: Progress) -> str:

@@ -81,12 +81,6 @@ class LandsVideo(ModelMaxBaseOperator):
             self.log.info("%s", job_event)
             return self._finish(context, landing, progress)
 
-    def on_kill(self) -> None:
-        """Stop downloads, leaving nothing half-written, and say what goes on."""
-        if self._landing:
-            self._landing.stop.set()
-        super().on_kill()
-
     @property
     def manifest_uri(self) -> str:
         """The URI of the manifest; empty until it is there."""
@@ -132,7 +126,7 @@ class LandsVideo(ModelMaxBaseOperator):
             regenerates=self.regenerate_on_clear,
             log=self.log,
         )
-        self._landing = Landing(self.hook, record, self.log)
+        self._landing = Landing(self.hook, record, self.log, self._begin_to_work())
         return self._landing
 
     def _go_on(self, context: Context, landing: Landing) -> list[str]:
@@ -147,7 +141,7 @@ class LandsVideo(ModelMaxBaseOperator):
         job, interval = progress.job, self.poll_interval
         with _remembered(landing.record, progress):
             if not self.deferrable or deadline - now < edge.MIN_DEFERRAL:
-                self.hook.wait(job, deadline=deadline, poll_interval=interval, pause=landing.pause)
+                self.hook.wait(job, deadline=deadline, poll_interval=interval, pause=landing.stop.pause)
                 return
             wait = polling.Wait.begin(job.request_id, deadline=deadline, poll_interval=interval, now=now)
             step = self.hook.look(wait, job).next_step(edge.utcnow())

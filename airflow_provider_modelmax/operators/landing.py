@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -14,6 +13,7 @@ from airflow_provider_modelmax import api, edge, metrics
 from airflow_provider_modelmax.mp4 import BrokenVideoError
 from airflow_provider_modelmax.operators.billing import NOT_AGAIN, Billing
 from airflow_provider_modelmax.operators.record import Record
+from airflow_provider_modelmax.operators.stop import Stop, Stopped
 from airflow_provider_modelmax.parameters import MOST_SAMPLES
 from airflow_provider_modelmax.progress import Progress
 from airflow_provider_modelmax.storage import Saved, save_video, size_of
@@ -29,10 +29,6 @@ _LOG_EVERY = 10.0
 """Seconds between two progress lines of a download."""
 
 
-class Stopped(Exception):  # noqa: N818 - a signal, not an error
-    """The work was told to stop: the task is killed, or out of time."""
-
-
 @dataclass
 class Landing:
     """Fetches the result of one job and lands its videos; every step starts from what is already there.
@@ -40,24 +36,17 @@ class Landing:
     :param hook: the service
     :param record: what is kept, and where the videos go
     :param log: the task's log
+    :param stop: set when the task is killed
     """
 
     hook: ModelMaxHook
     record: Record
     log: Logger
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def pause(self, seconds: float) -> None:
-        """Wait so long.
-
-        :raises Stopped: when the task is killed meanwhile
-        """
-        if self.stop.wait(seconds):
-            raise Stopped("The task is killed.")
+    stop: Stop = field(default_factory=Stop)
 
     def fetch(self, progress: Progress) -> Progress:
         """Return the progress with the result in it, fetching it at most once. THIS BILLS."""
-        return Billing(self.hook, self.record, self.log, self.pause).fetch(progress)
+        return Billing(self.hook, self.record, self.log, self.stop.pause).fetch(progress)
 
     def land(self, progress: Progress) -> Progress:
         """Return the progress with all videos at their URIs; what stands there already is not fetched again.
@@ -113,7 +102,7 @@ class Landing:
                 if attempt == DOWNLOAD_ATTEMPTS or pause is None or not _can_pass(url, error):
                     raise _not_landed(uri, error) from None
                 self.log.warning("%s: %s Nothing was written. Fetching it again in %.1f s.", uri, error, pause)
-                self.pause(pause)
+                self.stop.pause(pause)
         raise AssertionError("the loop ends by return or raise")
 
     def _download(self, url: str, uri: str) -> Saved:

@@ -69,7 +69,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
         return fingerprint(self._request())
 
     def _submit(self, context: Context, state: TaskState, order: Order) -> Progress:
-        job = self.hook.submit_video(order.model, order.prompt, order.body)
+        job = self.hook.submit_video(order.model, order.prompt, order.body, pause=self._pause)
         self.log.info("Submitted job %s (%s).", job.request_id, job.model)
         self.log.info("Should this task be lost, give that id to ModelMaxDownloadVideoOperator(job=…).")
         progress = state.put(state.begun(job, self._fingerprint(), submitted_at=time.time()))
@@ -105,7 +105,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
         if kept.is_failed:
             return f"FAILED: {kept.reason}"
         try:
-            answer = self.hook.get_status(kept.job)
+            answer = self.hook.get_status(kept.job, pause=self._pause)
         except (api.BadRequestError, api.NotFoundError) as error:
             return self._why_anew_if_unknown(kept, error, cleared)
         except (api.TransportError, api.TemporaryError, api.AnswerError) as error:
@@ -149,6 +149,7 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
         from airflow_provider_modelmax.operators.task_state import TaskState  # noqa: PLC0415 - not at DAG parse
 
         with edge.told_to_airflow(self):
+            self._begin_to_work()
             state = TaskState(context)
             kept = state.get()
             if kept and self._is_still_good(state, kept):

@@ -241,21 +241,46 @@ def test_a_paid_result_that_can_be_used_is_used(hook, job, simulator, fault):
     assert (result.request_id, len(result.urls), len(simulator.ledger.bills)) == (job.request_id, 1, 1)
 
 
-def test_before_each_attempt_the_caller_hears_what_the_last_one_ended_in(hook, job, simulator):
+def test_the_caller_hears_of_each_attempt_before_it_is_sent_and_before_the_pause_after_it(hook, job, simulator):
     heard = []
     simulator.fault("result", "lost_answer", times=1)
     simulator.fault("result", "error", status=502, times=1)
-    hook.get_result(job, before_each=lambda previous: heard.append((previous, simulator.ledger.count("result"))))
-    assert [(type(previous), sent) for previous, sent in heard] == [
-        (type(None), 0),
-        (api.TransportError, 1),
-        (api.TemporaryError, 2),
+
+    def hear(what: object) -> None:
+        heard.append((what, simulator.ledger.count("result")))
+
+    hook.get_result(
+        job,
+        before_each=lambda: hear("before"),
+        after_each=lambda error: hear(type(error)),
+        pause=lambda _: hear("pause"),
+    )
+    assert heard == [
+        *(("before", 0), (api.TransportError, 1), ("pause", 1)),
+        *(("before", 1), (api.TemporaryError, 2), ("pause", 2), ("before", 2)),
     ]
+
+
+@pytest.mark.parametrize("endpoint", ["submit", "status", "result"])
+def test_a_pause_that_raises_ends_the_attempts(hook, job, simulator, endpoint):
+    def killed(_: float) -> None:
+        raise KeyboardInterrupt
+
+    simulator.fault(endpoint, "error", status=503)
+    sent = simulator.ledger.count(endpoint)
+    ask = {
+        "submit": lambda: hook.submit_video("veo-3.1", "a boat", pause=killed),
+        "status": lambda: hook.get_status(job, pause=killed),
+        "result": lambda: hook.get_result(job, pause=killed),
+    }
+    with pytest.raises(KeyboardInterrupt):
+        ask[endpoint]()
+    assert simulator.ledger.count(endpoint) == sent + 1
 
 
 @pytest.mark.parametrize("refusal", [api.TransportError("no claim"), OSError("no disk"), KeyboardInterrupt()])
 def test_a_caller_that_raises_before_an_attempt_is_heard_and_nothing_is_sent(hook, job, simulator, refusal):
-    def refuse(_: object) -> None:
+    def refuse() -> None:
         raise refusal
 
     with pytest.raises(type(refusal)) as caught:
@@ -267,7 +292,7 @@ def test_a_caller_that_raises_before_an_attempt_is_heard_and_nothing_is_sent(hoo
 def test_without_a_connection_no_attempt_is_announced(monkeypatch, slept):
     announced = []
     with pytest.raises(api.ConnectionSetupError):
-        ModelMaxHook("nobody").get_result(NONE, before_each=announced.append)
+        ModelMaxHook("nobody").get_result(NONE, before_each=lambda: announced.append("one"))
     assert announced == []
 
 

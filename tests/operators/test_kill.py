@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
-from airflow_provider_modelmax.operators.landing import Stopped
+from airflow_provider_modelmax.operators.stop import Stopped
+from airflow_provider_modelmax.operators.submit import ModelMaxSubmitVideoOperator
 from tests.operators.conftest import CONTEXT
 from tests.stack.processes import wait_until
 
@@ -70,3 +72,12 @@ def test_while_it_downloads_what_is_paid_for_stays_and_nothing_half_written(mode
     assert isinstance(killed(task, lambda: simulator.ledger.count("content")), Stopped)
     assert f"The result of job {job.request_id} is paid for and kept" in "\n".join(log)
     assert {path.suffix for path in tmp_path.iterdir()} == {".json"}
+
+
+def test_between_two_attempts_to_submit_it_submits_no_more(modelmax_conn, simulator):
+    simulator.fault("submit", "error", status=503, retry_after=30)
+    task = ModelMaxSubmitVideoOperator(task_id="t", model="veo-3.1-fast", prompt="a boat")
+    begin = time.monotonic()
+    assert isinstance(killed(task, lambda: simulator.ledger.count("submit")), Stopped)
+    assert time.monotonic() - begin < 10
+    assert simulator.ledger.count("submit") == 1

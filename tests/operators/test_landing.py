@@ -30,8 +30,9 @@ from airflow_provider_modelmax.mp4 import BrokenVideoError
 from airflow_provider_modelmax.operators import asker, billing
 from airflow_provider_modelmax.operators import record as record_room
 from airflow_provider_modelmax.operators.billing import MAX_ASKS
-from airflow_provider_modelmax.operators.landing import Landing, Stopped
+from airflow_provider_modelmax.operators.landing import Landing
 from airflow_provider_modelmax.operators.record import KeptNowhereError, Record
+from airflow_provider_modelmax.operators.stop import Stopped
 from airflow_provider_modelmax.operators.task_state import TaskState
 from airflow_provider_modelmax.progress import FETCHED, FETCHING, LANDED, SUBMITTED, UNUSABLE, Progress
 from airflow_provider_modelmax.stores import DestinationError, StorageError
@@ -227,12 +228,13 @@ def test_of_many_executions_at_once_one_asks(simulator, completed, tmp_path, kep
 def test_a_second_execution_waits_for_the_first_ones_billing_call(simulator, completed, tmp_path, monkeypatch):
     first = write(tmp_path, claimed(completed, ELSEWHERE))
 
-    def the_other_finishes(self: Landing, _: float) -> None:
+    def the_other_finishes(*_: object) -> None:
         result = ModelMaxHook("modelmax_default").get_result(completed)
         write(tmp_path, first.fetched(result))
 
-    monkeypatch.setattr(Landing, "pause", the_other_finishes)
-    assert landing(tmp_path, None).fetch(first).result
+    here = landing(tmp_path, None)
+    monkeypatch.setattr(here.stop, "pause", the_other_finishes)
+    assert here.fetch(first).result
     assert simulator.ledger.count("result") == 1
 
 
@@ -251,10 +253,10 @@ def test_who_waits_for_another_execution_finds_its_result_in_the_task_state(
     here = landing(tmp_path, kept)
     first = here.record.put(claimed(completed, ELSEWHERE))
 
-    def the_other_finishes(self: Landing, _: float) -> None:  # but its manifest cannot be written
-        self.record.state.put(first.fetched(ModelMaxHook("modelmax_default").get_result(completed)))
+    def the_other_finishes(*_: object) -> None:  # but its manifest cannot be written
+        here.record.state.put(first.fetched(ModelMaxHook("modelmax_default").get_result(completed)))
 
-    monkeypatch.setattr(Landing, "pause", the_other_finishes)
+    monkeypatch.setattr(here.stop, "pause", the_other_finishes)
     assert here.fetch(Progress(completed)).result
     assert simulator.ledger.count("result") == 1
 
@@ -449,6 +451,56 @@ def test_a_timeout_between_two_billing_calls_comes_before_the_second(simulator, 
         landing(tmp_path, None).fetch(Progress(completed))
     assert simulator.ledger.count("result") == 1
     assert (manifest(tmp_path).asks, manifest(tmp_path).asker) == (1, "")
+
+
+@STORES
+def test_a_timeout_in_the_pause_after_a_refused_billing_call_comes_then_and_counts_no_call(
+    simulator, completed, tmp_path, caplog, kept
+):
+    kept, begin = kept(), time.monotonic()
+    simulator.fault("result", "error", status=429, retry_after=30)
+    for _ in range(2):
+        here = landing(tmp_path, kept)
+        with pytest.raises(AirflowTaskTimeout), execution_timeout(0.3):
+            here.fetch(here.record.recall(completed) or Progress(completed))
+    assert time.monotonic() - begin < 10
+    assert manifest(tmp_path) == Progress(completed)
+    assert BILLED_TWICE not in caplog.text
+
+
+def test_a_kill_in_the_pause_after_a_refused_billing_call_ends_it_and_counts_no_call(simulator, completed, tmp_path):
+    simulator.fault("result", "error", status=429, retry_after=30)
+    here, begin = landing(tmp_path, None), time.monotonic()
+    threading.Timer(0.3, here.stop.set).start()
+    with pytest.raises(Stopped):
+        here.fetch(Progress(completed))
+    assert time.monotonic() - begin < 10
+    assert manifest(tmp_path) == Progress(completed)
+    assert simulator.ledger.count("result") == 1
+
+
+@STORES
+def test_in_the_pause_after_a_refused_billing_call_it_is_claimed_and_not_counted(
+    simulator, completed, tmp_path, monkeypatch, kept
+):
+    """Who is killed there by SIGKILL leaves that."""
+    simulator.fault("result", "error", status=429, times=1)
+    here, seen = landing(tmp_path, kept()), []
+    monkeypatch.setattr(here.stop, "pause", lambda seconds: seen.append((seconds > 0, manifest(tmp_path))))
+    assert here.fetch(Progress(completed)).asks == 1
+    paused = [found for is_pause, found in seen if is_pause]
+    assert {(each.phase, each.asks, asker.is_asking(each)) for each in paused} == {(FETCHING, 0, True)}
+
+
+def test_after_as_many_refusals_as_there_may_be_calls_the_result_is_asked_for(simulator, completed, tmp_path):
+    simulator.fault("result", "error", status=429, retry_after=30, times=MAX_ASKS + 1)
+    for _ in range(MAX_ASKS + 1):
+        here = landing(tmp_path, None)
+        with pytest.raises(AirflowTaskTimeout), execution_timeout(0.2):
+            here.fetch(here.record.recall(completed) or Progress(completed))
+    here = landing(tmp_path, None)
+    assert here.fetch(here.record.recall(completed)).result
+    assert len(simulator.ledger.bills) == 1
 
 
 def test_a_timeout_while_the_manifest_is_claimed_is_no_call_whose_answer_is_lost(
