@@ -486,10 +486,15 @@ def test_in_the_pause_after_a_refused_billing_call_it_is_claimed_and_not_counted
     """Who is killed there by SIGKILL leaves that."""
     simulator.fault("result", "error", status=429, times=1)
     here, seen = landing(tmp_path, kept()), []
-    monkeypatch.setattr(here.stop, "pause", lambda seconds: seen.append((seconds > 0, manifest(tmp_path))))
+
+    def look(seconds: float) -> None:
+        if seconds:
+            there = manifest(tmp_path)
+            seen.append((there.phase, there.asks, asker.is_asking(there)))
+
+    monkeypatch.setattr(here.stop, "pause", look)
     assert here.fetch(Progress(completed)).asks == 1
-    paused = [found for is_pause, found in seen if is_pause]
-    assert {(each.phase, each.asks, asker.is_asking(each)) for each in paused} == {(FETCHING, 0, True)}
+    assert set(seen) == {(FETCHING, 0, True)}
 
 
 def test_after_as_many_refusals_as_there_may_be_calls_the_result_is_asked_for(simulator, completed, tmp_path):
