@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -207,20 +207,25 @@ class ModelMaxHook(BaseHook):
     async def aget_status(self, job: api.Job | Mapping[str, str]) -> api.JobStatus:
         """Ask how a job is, from an event loop. One attempt.
 
-        All hooks of a loop share a session and the look-up of their connection. When the key is refused and the
-        connection holds another one by now, that one is tried.
+        All hooks of a loop share a session and the look-up of their connection, until :meth:`aclose`. When the key is
+        refused and the connection holds another one by now, that one is tried.
 
         :param job: the job, or its dict
         """
-        if self._shared is None:
-            self._shared = shared_transport.join(self.modelmax_conn_id, self._make_shared)
+        if self._shared is None or self._shared.loop is not asyncio.get_running_loop():
+            self._shared = shared_transport.join(self._way, self._make_shared)
         return await self._shared.send(self._status_call(job))
 
     async def aclose(self) -> None:
         """Leave what :meth:`aget_status` shares with others; the last one closes it."""
         shared, self._shared = self._shared, None
         if shared:
-            await shared_transport.leave(self.modelmax_conn_id, shared)
+            await shared_transport.leave(self._way, shared)
+
+    @property
+    def _way(self) -> Hashable:
+        """A subclass may look its connections up elsewhere."""
+        return type(self), self.modelmax_conn_id
 
     def _make_shared(self) -> SharedTransport:
         return SharedTransport(lambda: alook_up(self, self.modelmax_conn_id), _open_async)

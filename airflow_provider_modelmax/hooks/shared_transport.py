@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -30,6 +30,8 @@ NO_OTHER_KEY_FOR = 5.0
 class SharedTransport:
     """The way to the service over one connection; closed when the last of its users has left.
 
+    To be made in the event loop that it belongs to.
+
     :param look_up: returns the endpoint that the connection holds now
     :param open_to: opens a transport to an endpoint
     """
@@ -38,6 +40,7 @@ class SharedTransport:
         self, look_up: Callable[[], Awaitable[Endpoint]], open_to: Callable[[Endpoint], Awaitable[AsyncTransport]]
     ) -> None:
         self.users = 0
+        self.loop = asyncio.get_running_loop()
         self._look_up = look_up
         self._open_to = open_to
         self._transport: AsyncTransport | None = None
@@ -98,21 +101,24 @@ class SharedTransport:
         return self._transport
 
 
-_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, SharedTransport]] = WeakKeyDictionary()
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, SharedTransport]] = WeakKeyDictionary()
 
 
-def join(conn_id: str, make: Callable[[], SharedTransport]) -> SharedTransport:
-    """Return what the running loop shares for a connection, with one user more."""
+def join(way: Hashable, make: Callable[[], SharedTransport]) -> SharedTransport:
+    """Return what the running loop shares for a connection and who looks it up, with one user more.
+
+    :param way: tells them from others
+    """
     of_this_loop = _shared.setdefault(asyncio.get_running_loop(), {})
-    if conn_id not in of_this_loop:
-        of_this_loop[conn_id] = make()
-    of_this_loop[conn_id].users += 1
-    return of_this_loop[conn_id]
+    if way not in of_this_loop:
+        of_this_loop[way] = make()
+    of_this_loop[way].users += 1
+    return of_this_loop[way]
 
 
-async def leave(conn_id: str, transport: SharedTransport) -> None:
+async def leave(way: Hashable, transport: SharedTransport) -> None:
     """Count one user less, and close it after the last."""
     transport.users -= 1
     if not transport.users:
-        _shared.get(asyncio.get_running_loop(), {}).pop(conn_id, None)
+        _shared.get(asyncio.get_running_loop(), {}).pop(way, None)
         await transport.close()

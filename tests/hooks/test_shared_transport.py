@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from airflow.sdk import Connection
+
 from airflow_provider_modelmax import api
 from airflow_provider_modelmax.hooks import shared_transport as room
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
@@ -142,3 +144,35 @@ def test_a_first_look_up_that_fails_is_told_to_everybody_and_made_again(connect,
         assert {type(each) for each in await all_ask(crowd)} == {api.BadRequestError}
 
     together(story)
+
+
+def test_a_hook_that_finds_its_connections_elsewhere_shares_nothing_with_others(connect, simulator):
+    connect(simulator.url, "sk-one")
+    simulator.settings.key = "sk-another"
+
+    class FromAnotherPlace(ModelMaxHook):
+        @classmethod
+        async def aget_connection(cls, conn_id: str) -> Connection:
+            return Connection(conn_id=conn_id, conn_type="modelmax", host=simulator.url, password="sk-another")
+
+    async def both() -> list[Any]:
+        hooks = [ModelMaxHook(), FromAnotherPlace()]
+        try:
+            return await all_ask(hooks)
+        finally:
+            for each in hooks:
+                await each.aclose()
+
+    assert [type(each) for each in asyncio.run(both())] == [api.UnauthorizedError, api.BadRequestError]
+
+
+def test_a_hook_that_is_used_in_a_second_loop_asks_there(connect, simulator):
+    connect(simulator.url)
+    hook = ModelMaxHook()
+
+    async def ask() -> Any:
+        (answer,) = await all_ask([hook])
+        await hook._shared._transport.close()  # but the hook is not
+        return answer
+
+    assert [type(asyncio.run(ask())) for _ in range(2)] == [api.BadRequestError] * 2
