@@ -33,7 +33,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import pendulum
 
-from airflow_provider_modelmax.texts import cut, excerpt, json_text, read_json, storable
+from airflow_provider_modelmax.texts import cut, excerpt, json_text, native_hint, read_json, storable
 
 DEFAULT_BASE_URL = "https://api.modelmax.io"
 
@@ -244,7 +244,7 @@ class Job:
         if not isinstance(job, Mapping):
             raise InvalidInputError(
                 f"job is {_shown(job)}, but must be the dict that ModelMaxSubmitVideoOperator returns (submit.output), "
-                'or {"model": "veo-3.1", "request_id": "…"}.'
+                f'or {{"model": "veo-3.1", "request_id": "…"}}{native_hint(job)}.'
             )
         for key in ("model", "request_id", "status_url", "response_url"):
             if not isinstance(job.get(key) or "", str):

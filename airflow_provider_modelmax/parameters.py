@@ -12,6 +12,7 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from airflow_provider_modelmax.api import InvalidInputError
+from airflow_provider_modelmax.texts import native_hint
 
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
 """The contract names no limit. Assumed: beyond this a request is a mistake (a video, a raw photo)."""
@@ -20,8 +21,11 @@ MAX_IMAGE_BYTES = 20 * 1024 * 1024
 MOST_SAMPLES = 4
 """Videos of one job."""
 
-_LONGEST = timedelta(days=36_500)
+LONGEST_WAIT = timedelta(days=36_500)
 """Much longer, and the end of a wait would lie beyond the calendar."""
+
+_LONGEST_INTERVAL = 86_400
+"""Seconds."""
 
 
 class VideoParameters(TypedDict, total=False):
@@ -85,7 +89,9 @@ def check_parameters(parameters: object) -> dict[str, Any]:
     if parameters is None:
         return {}
     if not isinstance(parameters, Mapping):
-        raise InvalidInputError(f"parameters is a {type(parameters).__name__}, but must be a dict.")
+        raise InvalidInputError(
+            f"parameters is a {type(parameters).__name__}, but must be a dict{native_hint(parameters)}."
+        )
     wanted = {str(name): value for name, value in parameters.items() if value is not None}
     for name, value in wanted.items():
         if complaint := _CHECKS.get(name, _is_json)(value):
@@ -139,45 +145,55 @@ def check_deadline_argument(deadline: object) -> timedelta | datetime:
 
     :raises InvalidInputError: when it is neither a timedelta above 0 nor a datetime with a time zone
     """
-    if isinstance(deadline, timedelta) and timedelta(0) < deadline <= _LONGEST:
+    if isinstance(deadline, timedelta) and timedelta(0) < deadline <= LONGEST_WAIT:
         return deadline
     if isinstance(deadline, datetime):
         return with_zone(deadline)
     raise InvalidInputError(
-        f"deadline is {deadline!r}, but must be a timedelta above 0 and of {_LONGEST.days:,} days at most, such as "
+        f"deadline is {deadline!r}, but must be a timedelta above 0 and of {LONGEST_WAIT.days:,} days at most, such as "
         "timedelta(hours=1), or a datetime with a time zone."
     )
 
 
-def check_deadline(deadline: datetime, now: datetime) -> datetime:
-    """Return ``deadline``, for a job that is not submitted yet: one that is there may be over, also after it.
+def check_future(deadline: datetime, now: datetime) -> None:
+    """Check a deadline for a job that is not submitted yet: one that is there may be over, also after it.
 
     :raises InvalidInputError: when it has no time zone, or has passed
     """
     if with_zone(deadline) <= now:
         raise InvalidInputError(f"deadline {deadline.isoformat()} has passed already: give one in the future.")
-    return deadline
 
 
 def with_zone(deadline: datetime) -> datetime:
-    """Return ``deadline``.
+    """Return ``deadline`` if it has a time zone.
 
-    :raises InvalidInputError: when it has no time zone
+    :raises InvalidInputError: otherwise
     """
     if deadline.utcoffset() is None:
         raise InvalidInputError(f"deadline {deadline} has no time zone: use pendulum.datetime(…) or tzinfo=….")
     return deadline
 
 
+def check_flag(name: str, value: object) -> bool:
+    """Return ``value`` if it is True or False: of a text, also "False" would count as true.
+
+    :raises InvalidInputError: otherwise
+    """
+    if isinstance(value, bool):
+        return value
+    raise InvalidInputError(f"{name} is {_shown(value)}, but must be True or False; it is not templated.")
+
+
 def check_poll_interval(poll_interval: float | timedelta) -> float:
     """Return ``poll_interval`` in seconds.
 
-    :raises InvalidInputError: when it is not a positive number
+    :raises InvalidInputError: when it is no number above 0, or more than a day
     """
     seconds = poll_interval.total_seconds() if isinstance(poll_interval, timedelta) else poll_interval
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 86_400:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _LONGEST_INTERVAL:
         raise InvalidInputError(
-            f"poll_interval is {poll_interval!r}, but must be a number of seconds above 0; the service recommends 5."
+            f"poll_interval is {poll_interval!r}, but must be a number of seconds above 0 and up to "
+            f"{_LONGEST_INTERVAL:,}; the service recommends 5."
         )
     return float(seconds)
 
@@ -189,8 +205,7 @@ def _one_of(*values: str) -> Callable[[object], str | None]:
 def _integer(low: int, high: int) -> Callable[[object], str | None]:
     def check(value: object) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int):
-            hint = "; a template gives text unless the DAG sets render_template_as_native_obj=True"
-            return f"must be an integer from {low} to {high}{hint if isinstance(value, str) else ''}"
+            return f"must be an integer from {low} to {high}{native_hint(value)}"
         return None if low <= value <= high else f"must be from {low} to {high}"
 
     return check

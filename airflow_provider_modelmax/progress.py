@@ -76,7 +76,7 @@ class Progress:
 
     def lost(self) -> Progress:
         """Return the progress once a billing call is over and its answer lost: it may have been billed."""
-        return replace(self, asker="", busy_until=0.0)
+        return self._call_over()
 
     def refused(self) -> Progress:
         """Return the progress once a call was refused and the next one is to follow: nobody else asks meanwhile."""
@@ -85,15 +85,15 @@ class Progress:
     def not_asked(self) -> Progress:
         """Return the progress once a billing call is over that was refused, or never sent."""
         asks = self.asks - 1
-        return replace(self.lost(), asks=asks, phase=FETCHING if asks else SUBMITTED)
+        return replace(self._call_over(), asks=asks, phase=FETCHING if asks else SUBMITTED)
 
     def fetched(self, result: Result) -> Progress:
         """Return the progress once the result is there."""
-        return replace(self.lost(), phase=FETCHED, result=result)
+        return replace(self._call_over(), phase=FETCHED, result=result)
 
     def unusable(self, came: str) -> Progress:
         """Return the progress once a result came that cannot be used."""
-        return replace(self.lost(), phase=UNUSABLE, reason=came)
+        return replace(self._call_over(), phase=UNUSABLE, reason=came)
 
     def landed(self, videos: tuple[Saved, ...]) -> Progress:
         """Return the progress once all videos stand at their URIs."""
@@ -101,7 +101,10 @@ class Progress:
 
     def failed(self, reason: str) -> Progress:
         """Return the progress once the job FAILED."""
-        return replace(self.lost(), phase=FAILED, reason=reason)
+        return replace(self._call_over(), phase=FAILED, reason=reason)
+
+    def _call_over(self) -> Progress:
+        return replace(self, asker="", busy_until=0.0)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form."""

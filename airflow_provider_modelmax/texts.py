@@ -52,6 +52,12 @@ def cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit]}…"
 
 
+def native_hint(value: object) -> str:
+    """Return what may be wrong when ``value`` is a text and should be something else."""
+    hint = "; a template gives text unless the DAG sets render_template_as_native_obj=True"
+    return hint if isinstance(value, str) else ""
+
+
 def _finite(number: str) -> float | None:
     """Return a number that is JSON again: NaN and infinity cannot be kept (1e999 is one)."""
     value = float(number)

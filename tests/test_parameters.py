@@ -78,8 +78,17 @@ def test_none_counts_as_left_out():
 
 @pytest.mark.parametrize("given", ["{}", [("resolution", "4k")], 3])
 def test_parameters_that_are_no_dict_are_refused(given):
-    with pytest.raises(api.InvalidInputError, match=f"parameters is a {type(given).__name__}, but must be a dict"):
+    with pytest.raises(
+        api.InvalidInputError, match=f"parameters is a {type(given).__name__}, but must be a dict"
+    ) as caught:
         parameters.check_parameters(given)
+    assert ("render_template_as_native_obj=True" in str(caught.value)) is isinstance(given, str)
+
+
+@pytest.mark.parametrize("value", ["False", "{{ params.fresh }}", 1, None, []])
+def test_a_flag_that_is_neither_true_nor_false_is_refused(value):
+    with pytest.raises(api.InvalidInputError, match=r"overwrite is .*, but must be True or False"):
+        parameters.check_flag("overwrite", value)
 
 
 @pytest.mark.parametrize(
@@ -179,16 +188,16 @@ def test_other_text_is_no_image(text):
 @pytest.mark.parametrize("deadline", [NOW - HOUR, NOW])
 def test_a_deadline_in_the_past_is_refused(deadline):
     with pytest.raises(api.InvalidInputError, match="has passed already"):
-        parameters.check_deadline(deadline, NOW)
+        parameters.check_future(deadline, NOW)
 
 
 def test_a_deadline_without_a_time_zone_is_refused():
     with pytest.raises(api.InvalidInputError, match="no time zone"):
-        parameters.check_deadline((NOW + HOUR).replace(tzinfo=None), NOW)
+        parameters.check_future((NOW + HOUR).replace(tzinfo=None), NOW)
 
 
-def test_a_deadline_to_come_is_kept():
-    assert parameters.check_deadline(NOW + HOUR, NOW) == NOW + HOUR
+def test_a_deadline_to_come_is_taken():
+    parameters.check_future(NOW + HOUR, NOW)
 
 
 ODD = [3600, 1.5, "1h", None, True, timedelta(0), timedelta(-1), timedelta.max, NOW.date()]
@@ -212,7 +221,7 @@ def test_a_deadline_is_how_long_or_until_when(value):
 
 @pytest.mark.parametrize("value", [0, -1, True, "5", None, float("nan"), float("inf"), timedelta(0), 86_401])
 def test_a_poll_interval_that_is_no_positive_number_is_refused(value):
-    with pytest.raises(api.InvalidInputError, match=r"poll_interval is .*above 0"):
+    with pytest.raises(api.InvalidInputError, match=r"poll_interval is .*above 0 and up to 86,400"):
         parameters.check_poll_interval(value)
 
 

@@ -26,7 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "api.py": {"pendulum", ".texts"},
     "pace.py": set(),
     "polling.py": {".api", ".pace"},
-    "parameters.py": {"typing_extensions", ".api"},
+    "parameters.py": {"typing_extensions", ".api", ".texts"},
     "mp4.py": {".mp4_index"},
     "mp4_index.py": set(),
     "local_file.py": set(),

@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import BaseOperatorLink
 from airflow_provider_modelmax import api, edge, polling
 from airflow_provider_modelmax.links import ManifestLink, ModelMaxDashboardLink, console_page
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
-from airflow_provider_modelmax.parameters import check_deadline_argument, check_poll_interval
+from airflow_provider_modelmax.parameters import check_deadline_argument, check_flag, check_poll_interval
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -51,15 +51,15 @@ class LandsVideo(ModelMaxBaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.destination = destination
-        self.overwrite = overwrite
+        self.overwrite = check_flag("overwrite", overwrite)
         self.deadline = check_deadline_argument(deadline)
         self.poll_interval = check_poll_interval(poll_interval)
-        self.deferrable = edge.default_deferrable() if deferrable is None else deferrable
+        self.deferrable = edge.default_deferrable() if deferrable is None else check_flag("deferrable", deferrable)
         self._landing: Landing | None = None
 
     def execute(self, context: Context) -> list[str]:
         """Do what is not done yet; defer while the job runs."""
-        self._store_links_but()  # all: `dag.test()` may have run the same object before
+        self._store_links()  # of an earlier run of the same object, as in `dag.test()`, none is stored yet
         with edge.told_to_airflow(self):
             return self._go_on(context, self._begin(context))
 
@@ -67,11 +67,10 @@ class LandsVideo(ModelMaxBaseOperator):
         """Go on when the trigger says that the job is over."""
         from airflow_provider_modelmax.triggers.event import JobEvent  # noqa: PLC0415 - not at DAG parse
 
-        job_event = JobEvent.from_dict(event)
         with edge.told_to_airflow(self):
-            landing = self._begin(context)
+            job_event, landing = JobEvent.from_dict(event), self._begin(context)
             pageless = () if console_page(landing.record.destination.manifest) else (ManifestLink,)
-            self._store_links_but(ModelMaxDashboardLink, *pageless)
+            self._store_links(known=(ModelMaxDashboardLink, *pageless))
             self._progress = progress = self._resume(context, landing.record, job_event.request_id)
             if job_event.is_of_another(progress.job.request_id):
                 self.log.info("%s The task has another job by now: %s.", job_event, progress.job.request_id)
@@ -88,8 +87,8 @@ class LandsVideo(ModelMaxBaseOperator):
             return self._landing.record.destination.manifest
         return ""
 
-    def _store_links_but(self, *known: type[BaseOperatorLink]) -> None:
-        """Spare Airflow what is no news: at the end of each segment it stores each link, with a call of its API."""
+    def _store_links(self, *, known: tuple[type[BaseOperatorLink], ...] = ()) -> None:
+        """Leave it to Airflow to store all links but those ``known``: each costs it a call of its API a segment."""
         of_this_segment = vars(self)  # not an attribute: subclasses may have a property of that name
         of_this_segment.pop("operator_extra_links", None)
         links = tuple(each for each in self.operator_extra_links if not isinstance(each, known))
@@ -154,7 +153,7 @@ class LandsVideo(ModelMaxBaseOperator):
         from airflow_provider_modelmax.triggers.job import ModelMaxJobTrigger  # noqa: PLC0415 - not at DAG parse
 
         self.log.info("Waiting without a worker slot, until %s at most.", polling.shown(deadline))
-        self._store_links_but(ManifestLink)
+        self._store_links(known=(ManifestLink,))
         self.defer(
             trigger=ModelMaxJobTrigger.waiting_for(
                 progress.job,
@@ -230,8 +229,27 @@ class ModelMaxDownloadVideoOperator(LandsVideo):
     template_fields: Sequence[str] = ("job", "destination", "modelmax_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"job": "json"}
 
-    def __init__(self, *, job: Mapping[str, str], destination: str, **kwargs: Any) -> None:
-        super().__init__(destination=destination, **kwargs)
+    def __init__(
+        self,
+        *,
+        job: Mapping[str, str],
+        destination: str,
+        overwrite: bool = False,
+        deadline: timedelta | datetime = DEFAULT_DEADLINE,
+        poll_interval: float | timedelta = polling.DEFAULT_POLL_INTERVAL,
+        deferrable: bool | None = None,
+        modelmax_conn_id: str = edge.DEFAULT_CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            destination=destination,
+            overwrite=overwrite,
+            deadline=deadline,
+            poll_interval=poll_interval,
+            deferrable=deferrable,
+            modelmax_conn_id=modelmax_conn_id,
+            **kwargs,
+        )
         self.job = job
 
     def _stem(self, context: Context) -> str:

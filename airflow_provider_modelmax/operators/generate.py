@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_modelmax import api, edge
-from airflow_provider_modelmax.operators.download import LandsVideo, stem_of
+from airflow_provider_modelmax.operators.download import DEFAULT_DEADLINE, LandsVideo, stem_of
 from airflow_provider_modelmax.operators.order import Order
 from airflow_provider_modelmax.operators.submit import SubmitsVideo
-from airflow_provider_modelmax.parameters import check_deadline, sample_count
+from airflow_provider_modelmax.parameters import check_future, sample_count
+from airflow_provider_modelmax.polling import DEFAULT_POLL_INTERVAL
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -58,9 +60,27 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
         prompt: str,
         destination: str,
         parameters: VideoParameters | Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+        regenerate_on_clear: bool = False,
+        deadline: timedelta | datetime = DEFAULT_DEADLINE,
+        poll_interval: float | timedelta = DEFAULT_POLL_INTERVAL,
+        deferrable: bool | None = None,
+        modelmax_conn_id: str = edge.DEFAULT_CONN_ID,
         **kwargs: Any,
     ) -> None:
-        super().__init__(model=model, prompt=prompt, parameters=parameters, destination=destination, **kwargs)
+        super().__init__(
+            model=model,
+            prompt=prompt,
+            destination=destination,
+            parameters=parameters,
+            overwrite=overwrite,
+            regenerate_on_clear=regenerate_on_clear,
+            deadline=deadline,
+            poll_interval=poll_interval,
+            deferrable=deferrable,
+            modelmax_conn_id=modelmax_conn_id,
+            **kwargs,
+        )
 
     def _samples(self) -> int:
         return sample_count(self.parameters)
@@ -77,7 +97,7 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
                 record.check(kept.job.request_id)
             return self._announce(context, record.state.taken_up(kept))
         order = Order.checked(self.model, self.prompt, self.parameters)
-        check_deadline(edge.absolute(self.deadline, self.execution_timeout), edge.utcnow())
+        check_future(edge.absolute(self.deadline, self.execution_timeout), edge.utcnow())
         record.check(None)
         return self._submit(context, record.state, order)
 

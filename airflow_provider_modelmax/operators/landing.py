@@ -99,8 +99,8 @@ class Landing:
                 return self._download(url, uri)
             except (api.ModelMaxError, BrokenVideoError) as error:
                 pause = api.backoff(attempt, getattr(error, "retry_after", None))
-                if attempt == DOWNLOAD_ATTEMPTS or pause is None or not _can_pass(url, error):
-                    raise _not_landed(uri, error) from None
+                if attempt == DOWNLOAD_ATTEMPTS or pause is None or not _may_come_later(url, error):
+                    raise _not_landed(uri, error, with_store=self.record.state.has_store) from None
                 self.log.warning("%s: %s Nothing was written. Fetching it again in %.1f s.", uri, error, pause)
                 self.stop.pause(pause)
         raise AssertionError("the loop ends by return or raise")
@@ -139,23 +139,28 @@ class Landing:
         return report
 
 
-def _can_pass(url: str, error: api.ModelMaxError | BrokenVideoError) -> bool:
+def _may_come_later(url: str, error: api.ModelMaxError | BrokenVideoError) -> bool:
     """Say whether another attempt may end otherwise: a video can come to be there a little later than its result."""
     if isinstance(error, api.NotFoundError | BrokenVideoError):
         return True
     return api.can_pass(api.content(url), error)
 
 
-def _not_landed(uri: str, error: Exception) -> Exception:
-    """Return what a task fails with whose video, paid for, could not be fetched."""
+def _not_landed(uri: str, error: Exception, *, with_store: bool) -> Exception:
+    """Return what a task fails with whose video, paid for, could not be fetched.
+
+    :param with_store: whether the task state keeps the result, or the manifest alone
+    """
     if isinstance(error, api.BadRequestError | api.NotFoundError):
         return api.RefusedError(
             f"ModelMax does not have the video for {uri} (any more): {error} It was paid for. Clear this task later to "
             "look once more, free of charge. To have another one made, paid for anew, clear the generate or submit "
             "task with regenerate_on_clear=True."
         )
-    again = (
-        "" if isinstance(error, api.ForeignUrlError) else ": a retry or clear of this task fetches it, free of charge"
+    where = "" if with_store else ", with the same destination,"
+    again = f": a retry or clear of this task{where} fetches it, free of charge"
+    hopeless = isinstance(error, api.ForeignUrlError)
+    error.args = (
+        f"{uri}: {str(error).rstrip('.')}. The video is paid for, and its URL kept{'' if hopeless else again}.",
     )
-    error.args = (f"{uri}: {str(error).rstrip('.')}. The video is paid for, and its URL kept{again}.",)
     return error

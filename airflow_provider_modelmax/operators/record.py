@@ -199,7 +199,7 @@ class Record:
         except Exception:
             self.log.exception("The task state could not be written; the manifest keeps the result.")
             return False
-        return self.state.available
+        return self.state.has_store
 
     def _kept_nowhere(self, manifest: Manifest) -> KeptNowhereError:
         uri = self.destination.manifest

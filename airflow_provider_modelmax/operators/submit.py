@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_modelmax import api, edge, metrics, polling
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
 from airflow_provider_modelmax.operators.order import Order, describe, fingerprint, hide_image, image_uri
+from airflow_provider_modelmax.parameters import check_flag
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -44,7 +45,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
         self.model = model
         self.prompt = prompt
         self.parameters = parameters
-        self.regenerate_on_clear = regenerate_on_clear
+        self.regenerate_on_clear = check_flag("regenerate_on_clear", regenerate_on_clear)
 
     @property
     def parameters(self) -> Any:
@@ -81,7 +82,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
 
         self._progress = progress
         context["ti"].xcom_push(key="request_id", value=progress.job.request_id)
-        if not TaskState(context).available:  # then it is what a resume finds
+        if not TaskState(context).has_store:  # then it is what a resume finds
             context["ti"].xcom_push(key="job", value={**progress.job.as_dict(), "submitted_at": progress.submitted_at})
         return progress
 
@@ -143,6 +144,25 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
 
     template_fields: Sequence[str] = ("model", "prompt", "parameters", "modelmax_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        prompt: str,
+        parameters: VideoParameters | Mapping[str, Any] | None = None,
+        regenerate_on_clear: bool = False,
+        modelmax_conn_id: str = edge.DEFAULT_CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            model=model,
+            prompt=prompt,
+            parameters=parameters,
+            regenerate_on_clear=regenerate_on_clear,
+            modelmax_conn_id=modelmax_conn_id,
+            **kwargs,
+        )
 
     def execute(self, context: Context) -> dict[str, str]:
         """Submit, and return the job."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_modelmax.api import ModelMaxError
 from airflow_provider_modelmax.progress import Progress
 
 if TYPE_CHECKING:
@@ -30,14 +31,24 @@ class TaskState:
         self.try_number = int(context["ti"].try_number)
 
     @property
-    def available(self) -> bool:
-        """Whether anything is kept."""
+    def has_store(self) -> bool:
+        """Whether this Airflow keeps a state of the task (3.3 and later)."""
         return self._store is not None
 
     def get(self) -> Progress | None:
-        """Return what was kept."""
+        """Return what was kept.
+
+        :raises ModelMaxError: when it cannot be read: then it may be paid for
+        """
         kept = self._store.get(KEY) if self._store is not None else None
-        return Progress.from_dict(kept) if kept else None
+        try:
+            return Progress.from_dict(kept) if kept else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelMaxError(
+                f"What the task state keeps of this task under {KEY!r} is of another version of this provider, or was "
+                f"changed ({type(error).__name__}: {error}). Its result may be paid for: install that version on this "
+                "worker, or delete what is kept to have a new video made."
+            ) from error
 
     def put(self, progress: Progress) -> Progress:
         """Keep ``progress`` for ever, and return it."""

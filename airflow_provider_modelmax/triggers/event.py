@@ -41,14 +41,17 @@ class JobEvent:
 
     @classmethod
     def from_dict(cls, event: Mapping[str, Any] | None) -> JobEvent:
-        """Read what :meth:`as_dict` wrote, of a triggerer that may be of another version."""
+        """Read what :meth:`as_dict` wrote, of a triggerer that may be of another version.
+
+        :raises ModelMaxError: when it is something else
+        """
         if not isinstance(event, Mapping) or not {"request_id", "outcome"} <= event.keys():
-            return cls("?", "error", "The trigger sent no event that can be read. Clear the task.")
+            raise api.ModelMaxError("The trigger sent no event that can be read. Clear the task.")
         return cls(**{each.name: event[each.name] for each in fields(cls) if each.name in event})
 
     def is_of_another(self, request_id: str) -> bool:
         """Say whether another job than ``request_id`` was waited for: the task's may have changed."""
-        return self.outcome != "error" and self.request_id != request_id  # what cannot be read names no job
+        return self.request_id != request_id
 
     def as_dict(self) -> dict[str, Any]:
         """Return the payload of the trigger event."""

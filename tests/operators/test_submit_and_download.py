@@ -12,9 +12,11 @@ import pytest
 from airflow.providers.common.compat.sdk import BaseOperatorLink, TaskDeferred
 
 from airflow_provider_modelmax import polling
+from airflow_provider_modelmax.api import ModelMaxError
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.links import ModelMaxDashboardLink
 from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
+from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
 from airflow_provider_modelmax.triggers.job import JobEvent
 from tests.airflow_versions import KEEPS_TASK_STATE
 from tests.operators.conftest import CONTEXT, IMAGE
@@ -80,6 +82,20 @@ def test_a_download_whose_job_was_replaced_while_it_waited_waits_for_the_new_one
     with pytest.raises(TaskDeferred) as deferred:
         operator.execute_complete(CONTEXT, event)
     assert deferred.value.trigger.request_id == job["request_id"]
+
+
+def test_an_event_that_cannot_be_read_makes_up_no_job(way, job, simulator, tmp_path):
+    destination = str(tmp_path)
+    order = {"model": "veo-3.1-fast", "prompt": "a boat"}
+    for operator in (
+        ModelMaxDownloadVideoOperator(task_id="download", job=job, destination=destination),
+        ModelMaxGenerateVideoOperator(task_id="generate", destination=destination, **order),
+    ):
+        operator.deferrable = way == "deferrable"
+        with pytest.raises(ModelMaxError, match="no event that can be read"):
+            operator.execute_complete(CONTEXT, {"outcome": "completed"})
+        assert operator._progress is None
+    assert simulator.ledger.bills == []
 
 
 def test_the_buttons_of_a_subclass_are_stored_in_each_segment(way, job, tmp_path):

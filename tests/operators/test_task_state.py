@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_modelmax.api import Job
+from airflow_provider_modelmax.api import Job, ModelMaxError
 from airflow_provider_modelmax.operators.submit import ModelMaxSubmitVideoOperator
 from airflow_provider_modelmax.operators.task_state import KEY, TaskState
 from airflow_provider_modelmax.progress import Progress
@@ -45,6 +45,15 @@ def test_the_retries_of_an_execution_that_took_up_a_job_after_a_clear_are_no_cle
     cleared = TaskState({"ti": SimpleNamespace(max_tries=3, try_number=2)})
     retry = TaskState({"ti": SimpleNamespace(max_tries=3, try_number=3)})
     assert not retry.was_cleared_since(cleared.taken_up(kept))
+
+
+@pytest.mark.parametrize(
+    "kept", [{"a": 1}, {"request_id": "id", "model": "veo-3.1"}, {**Progress(JOB).as_dict(), "data": 1}]
+)
+def test_a_task_state_that_cannot_be_read_is_told_with_what_to_do(kept):
+    state = TaskState({"ti": SimpleNamespace(max_tries=0, try_number=1), "task_state_store": {KEY: kept}})
+    with pytest.raises(ModelMaxError, match=r"another version of this provider.* install that version"):
+        state.get()
 
 
 @pytest.mark.skipif(not KEEPS_TASK_STATE, reason="Airflow keeps the state of a task since 3.3")
