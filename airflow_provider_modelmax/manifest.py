@@ -15,7 +15,7 @@ from typing import Any
 from airflow_provider_modelmax.api import InvalidInputError
 from airflow_provider_modelmax.progress import Progress
 from airflow_provider_modelmax.storage import create_json, load_json, save_json
-from airflow_provider_modelmax.stores import DestinationError
+from airflow_provider_modelmax.stores import DestinationError, as_text, from_anywhere
 
 VERSION = 1
 
@@ -39,22 +39,25 @@ class Destination:
     def parse(cls, destination: object, stem: str) -> Destination:
         """Read what the caller gave.
 
-        :param destination: a folder URI, or an object's that ends in ``.mp4``
+        :param destination: a folder URI, or an object's that ends in ``.mp4``; a path without a scheme is made one from
+            the root, so that who gets the URIs, or the next worker, finds the same
         :param stem: the file name to use in a folder
         :raises InvalidInputError: when it is no usable text
+        :raises DestinationError: when it is no URI
         """
+        destination = as_text(destination)
         if not isinstance(destination, str) or destination.strip() in {"", "None"}:  # what a template makes of nothing
             raise InvalidInputError(
                 f"destination is {destination!r}, but must be a folder such as s3://conn_id@bucket/videos/ or an "
                 "object that ends in .mp4. If it is a template, look at the task's rendered templates."
             )
-        uri = destination.strip()
+        uri = from_anywhere(destination.strip())
         if uri.lower().endswith(".mp4"):
             folder, _, name = uri.rpartition("/")
             stem, suffix = name[: -len(".mp4")], name[-len(".mp4") :]
             if not stem:
                 raise InvalidInputError(f"destination is {uri!r}, but a name must stand before {suffix}.")
-            return cls(folder or ("/" if uri.startswith("/") else "."), stem, True, suffix)
+            return cls(folder or "/", stem, True, suffix)
         if PurePosixPath(uri).suffix.lower() in {".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif"}:
             raise InvalidInputError(
                 f"destination is {uri!r}, but the service makes MP4: end it in .mp4, or name a folder."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -73,6 +74,19 @@ def connect(uri: str) -> Place:
     place = _open_store(uri, scheme)
     place.fs.invalidate_cache()  # who listed this folder before us left what was there then
     return place
+
+
+def as_text(place: object) -> object:
+    """Return the URI of a path object (``ObjectStoragePath``, ``pathlib``), and anything else as it is."""
+    return str(place) if isinstance(place, os.PathLike | ObjectStoragePath) else place
+
+
+def from_anywhere(uri: str) -> str:
+    """Return a URI that leads to the same place on every worker: a local path from the root.
+
+    :raises DestinationError: when ``uri`` is none
+    """
+    return uri if _split(uri)[0] else str(_local(uri))
 
 
 def plain(uri: str) -> str:

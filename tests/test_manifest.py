@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
+from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_modelmax.api import InvalidInputError, Job, Result
 from airflow_provider_modelmax.manifest import Destination, Manifest
 from airflow_provider_modelmax.progress import Progress
 from airflow_provider_modelmax.storage import Saved
 from airflow_provider_modelmax.stores import DestinationError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 JOB = Job.of({"request_id": "req-1", "model": "m/one"})
 RESULT = Result("req-1", "m/one", ("/v1/content/1", "/v1/content/2"), {"seconds": 16})
@@ -41,14 +40,18 @@ MANIFEST = Manifest(PROGRESS, TASK, REQUEST)
         ("/data/v", "/data/v/job", ".mp4", False),
         ("/x.mp4", "/x", ".mp4", True),
         ("/", "/job", ".mp4", False),
-        ("v", "v/job", ".mp4", False),
-        ("x.mp4", "./x", ".mp4", True),
+        ("v", f"{Path.cwd()}/v/job", ".mp4", False),
+        ("x.mp4", f"{Path.cwd()}/x", ".mp4", True),
+        ("~/v", f"{Path.home()}/v/job", ".mp4", False),
+        (Path("/data/x.mp4"), "/data/x", ".mp4", True),
+        (ObjectStoragePath("file:///data/v/"), "file:///data/v/job", ".mp4", False),
+        (ObjectStoragePath("s3://c@b/v/"), "s3://c@b/v/job", ".mp4", False),
         ("file:///data/v/", "file:///data/v/job", ".mp4", False),
         ("s3://c@b/r:1+2=%20#?", "s3://c@b/r:1+2=%20#?/job", ".mp4", False),
     ],
 )
 def test_a_destination_is_a_folder_or_the_object_itself(
-    destination: str, before: str, suffix: str, exact: bool
+    destination: object, before: str, suffix: str, exact: bool
 ) -> None:
     parsed = Destination.parse(destination, "job")
     assert parsed.videos(1) == [before + suffix]

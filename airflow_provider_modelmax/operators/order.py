@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,10 +74,13 @@ class Order:
 
 def image_uri(image: object) -> str | None:
     """Return the path or URI that ``image`` is, or None when it cannot be one."""
-    text = os.fspath(image) if isinstance(image, os.PathLike) else image
-    if not isinstance(text, str) or not text.strip() or len(text) > LONGEST_URI or text.startswith("data:"):
+    if not isinstance(image, str | None):
+        from airflow_provider_modelmax.stores import as_text  # noqa: PLC0415 - not at DAG parse
+
+        image = as_text(image)
+    if not isinstance(image, str) or not image.strip() or len(image) > LONGEST_URI or image.startswith("data:"):
         return None
-    return text
+    return image
 
 
 def describe(model: str, prompt: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:

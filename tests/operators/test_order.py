@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from airflow.sdk import ObjectStoragePath
 from airflow.sdk.execution_time.task_runner import _serialize_template_field
 
 from airflow_provider_modelmax import api
@@ -48,7 +49,11 @@ def test_an_image_given_in_place_is_sent_as_plain_base64(image):
     assert Order.checked("veo-3.1", "a boat", hide_image({"image": image})).body == {"image": TEXT}
 
 
-@pytest.mark.parametrize("form", [str, Path, "file://{}".format], ids=["path", "Path", "file URI"])
+@pytest.mark.parametrize(
+    "form",
+    [str, Path, "file://{}".format, lambda path: ObjectStoragePath(f"file://{path}")],
+    ids=["path", "Path", "file URI", "ObjectStoragePath"],
+)
 def test_an_image_on_the_worker_is_read_and_encoded(picture, form):
     assert order(form(picture)).body["image"] == TEXT
     assert order(form(picture)).parameters["image"] == form(picture)
