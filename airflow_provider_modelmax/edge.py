@@ -35,7 +35,7 @@ def told_to_airflow(task: Any) -> Iterator[None]:
         metrics.failed(error)
         sees_every_error = getattr(getattr(task, "retry_policy", None), "sees_every_error", False)
         if isinstance(error, HOPELESS) and (not sees_every_error or getattr(task, "soft_fail", False)):
-            raise AirflowFailException(str(error)) from None
+            raise AirflowFailException(str(error)) from error
         raise
 
 
@@ -56,11 +56,13 @@ def absolute(deadline: timedelta | datetime, execution_timeout: timedelta | None
 
     :raises InvalidInputError: when ``deadline`` is none
     """
-    deadline, now = check_deadline_argument(deadline), utcnow()
-    ends = [now + deadline if isinstance(deadline, timedelta) else deadline]
-    if execution_timeout:
-        ends.append(now + execution_timeout)
-    return min(ends)
+    deadline = check_deadline_argument(deadline)
+    return bounded(utcnow() + deadline if isinstance(deadline, timedelta) else deadline, execution_timeout)
+
+
+def bounded(deadline: datetime, execution_timeout: timedelta | None) -> datetime:
+    """Return when to stop waiting, no later than an ``execution_timeout`` that begins now."""
+    return min(deadline, utcnow() + execution_timeout) if execution_timeout else deadline
 
 
 def utcnow() -> datetime:

@@ -5,6 +5,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param
 
+from airflow_provider_modelmax.api import InsufficientBalanceError, UnauthorizedError
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
 
 log = logging.getLogger(__name__)
@@ -19,8 +20,12 @@ def tell_failure(context: Any) -> None:
     """Run by Airflow when the task has failed for good; the provider's message names cost and next step."""
     ti = context["ti"]
     request_id = ti.xcom_pull(task_ids=ti.task_id, key="request_id", map_indexes=ti.map_index)
-    reason = context.get("exception") or "see its log"  # e.g. when its worker died
-    tell(f"{ti.dag_id}.{ti.task_id}, run {ti.run_id}, job {request_id or 'none yet'}: {reason}")
+    error = context.get("exception")  # none when its worker died, for example
+    stops_all = isinstance(error and error.__cause__, UnauthorizedError | InsufficientBalanceError)
+    tell(
+        f"{'URGENT: ' if stops_all else ''}{ti.dag_id}.{ti.task_id}, run {ti.run_id}, job {request_id or 'none yet'}: "
+        f"{error or 'see its log'}"
+    )
 
 
 with DAG(

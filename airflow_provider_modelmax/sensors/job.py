@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_modelmax import api, edge, polling
 from airflow_provider_modelmax.links import ModelMaxDashboardLink
-from airflow_provider_modelmax.parameters import check_poll_interval
+from airflow_provider_modelmax.parameters import LONGEST_WAIT, check_flag, check_poll_interval
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -41,7 +41,9 @@ class ModelMaxVideoSensor(BaseSensorOperator):
 
     :param job: ``submit.output``, or ``{"model": …, "request_id": …}`` (templated)
     :param modelmax_conn_id: the connection (templated)
-    :param poll_interval: seconds between two status calls; default 5, in ``mode="reschedule"`` 60
+    :param poll_interval: seconds between two status calls; default ``poke_interval`` where that is given, else 5, in
+        ``mode="reschedule"`` 60
+    :param poke_interval: Airflow's own, for the modes that do not defer; default ``poll_interval``
     :param deferrable: whether to wait in the triggerer; default: not where ``mode="reschedule"`` asks for the other
         way without a slot, else ``[operators] default_deferrable`` where the environment sets it, else True
     """
@@ -57,17 +59,22 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         job: Mapping[str, str],
         modelmax_conn_id: str = edge.DEFAULT_CONN_ID,
         poll_interval: float | timedelta | None = None,
+        poke_interval: float | timedelta | None = None,
         deferrable: bool | None = None,
         mode: str = "poke",
         **kwargs: Any,
     ) -> None:
         usual = RESCHEDULE_INTERVAL if mode == "reschedule" and not deferrable else polling.DEFAULT_POLL_INTERVAL
-        self.poll_interval = check_poll_interval(usual if poll_interval is None else poll_interval)
-        kwargs.setdefault("poke_interval", self.poll_interval)
-        super().__init__(mode=mode, **kwargs)
+        wanted = next((each for each in (poll_interval, poke_interval) if each is not None), usual)
+        self.poll_interval = check_poll_interval(wanted)
+        # Named in the signature, or Airflow would not give us the one of `default_args`.
+        super().__init__(
+            mode=mode, poke_interval=self.poll_interval if poke_interval is None else poke_interval, **kwargs
+        )
         self.job = job
         self.modelmax_conn_id = modelmax_conn_id
-        self.deferrable = (mode != "reschedule" and edge.default_deferrable()) if deferrable is None else deferrable
+        usual_way = mode != "reschedule" and edge.default_deferrable()
+        self.deferrable = usual_way if deferrable is None else check_flag("deferrable", deferrable)
         self._wait: polling.Wait | None = None
         self._ask_from: datetime | None = None
         self._keeps = False
@@ -128,7 +135,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
     def _defer(self, job: api.Job) -> NoReturn:
         from airflow_provider_modelmax.triggers.job import ModelMaxJobTrigger  # noqa: PLC0415 - not at DAG parse
 
-        deadline = edge.absolute(timedelta(seconds=self.timeout), self.execution_timeout)
+        deadline = edge.bounded(self._deadline(), self.execution_timeout)
         self.defer(
             trigger=ModelMaxJobTrigger.waiting_for(
                 job,
@@ -142,13 +149,16 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         )
 
     def _begin(self, context: Context, job: api.Job) -> polling.Wait:
-        now = edge.utcnow()
-        deadline = now + timedelta(seconds=self.timeout)
-        wait = polling.Wait.begin(job.request_id, deadline=deadline, poll_interval=self.poll_interval, now=now)
+        wait = polling.Wait.begin(
+            job.request_id, deadline=self._deadline(), poll_interval=self.poll_interval, now=edge.utcnow()
+        )
         store = self._store(context)
         kept = store.get(KEPT_WAIT) if store is not None else None
         self._keeps = bool(kept)
         return wait.taken_over(kept) if kept and kept.get("try_number") == context["ti"].try_number else wait
+
+    def _deadline(self) -> datetime:
+        return edge.utcnow() + timedelta(seconds=min(self.timeout, LONGEST_WAIT.total_seconds()))
 
     def _keep(self, context: Context, wait: polling.Wait | None) -> None:
         """Keep what the next process needs, or drop it. Each call of the store takes 20-35 ms: only when it matters."""

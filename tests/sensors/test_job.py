@@ -186,3 +186,31 @@ def test_a_sensor_whose_job_was_replaced_while_it_waited_waits_for_the_new_one(j
     with pytest.raises(TaskDeferred) as deferred:
         sensor.execute_complete({}, JobEvent("the job before", "completed").as_dict())
     assert deferred.value.trigger.request_id == job.request_id
+
+
+# Its intervals
+
+
+@pytest.mark.parametrize(
+    ("given", "polls", "pokes"),
+    [
+        ({}, 5, 5),
+        ({"mode": "reschedule"}, 60, 60),
+        ({"poll_interval": 20}, 20, 20),
+        ({"poke_interval": 300}, 300, 300),
+        ({"poke_interval": timedelta(minutes=5), "poll_interval": 20}, 20, 300),
+        ({"default_args": {"poke_interval": 300}, "mode": "reschedule"}, 300, 300),
+        ({"default_args": {"poke_interval": 300}, "poll_interval": 20}, 20, 300),
+    ],
+    ids=str,
+)
+def test_airflows_poke_interval_counts_wherever_it_is_given(given, polls, pokes):
+    sensor = ModelMaxVideoSensor(task_id="wait", job={"model": "veo-3.1", "request_id": "id"}, **given)
+    assert (sensor.poll_interval, float(sensor.poke_interval)) == (polls, pokes)
+
+
+def test_a_timeout_beyond_the_calendar_is_waited_for(job):
+    sensor = ModelMaxVideoSensor(task_id="wait", job=job.as_dict(), timeout=timedelta(days=1_000_000))
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor.execute({"ti": SimpleNamespace(try_number=1)})
+    assert deferred.value.trigger.deadline > datetime.now(timezone.utc) + timedelta(days=36_000)
