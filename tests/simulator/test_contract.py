@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
 from urllib.parse import quote, unquote
 
 import pytest
 import requests
+from PIL import Image, features
 
 MODELS = ("veo-3.1", "veo-3.1-fast", "veo-3", "veo-3-fast", "veo-2")
 
@@ -196,6 +198,15 @@ PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/
 def test_a_parameter_of_wrong_type_or_value_is_400_and_named(client, sim, name, value):
     assert name in refused(client.submit(**{name: value}))
     assert sim.ledger.jobs == {}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_an_image_of_any_usual_kind_is_taken(client, kind):
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("Pillow was built without it")
+    file = io.BytesIO()
+    Image.new("RGB", (16, 9), "teal").save(file, kind)
+    assert client.submit(image=base64.b64encode(file.getvalue()).decode()).status_code == 202
 
 
 def test_parameters_have_to_be_an_object(client, sim):
