@@ -20,6 +20,16 @@ def submitted(model: str) -> None:
     Stats.incr("modelmax.submitted", tags={"model": model})
 
 
+def waited(model: str, *, queued: float, generating: float) -> None:
+    """Tell how long a job took that the triggerer has seen COMPLETED.
+
+    :param queued: seconds that it was seen in the queue
+    :param generating: seconds that it was seen out of it
+    """
+    Stats.timing("modelmax.queued", timedelta(seconds=queued), tags={"model": model})
+    Stats.timing("modelmax.generating", timedelta(seconds=generating), tags={"model": model})
+
+
 def completed(model: str, result: Result, waited: timedelta | None) -> None:
     """Count a job whose result was fetched, and what that billed.
 

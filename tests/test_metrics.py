@@ -64,6 +64,12 @@ def test_what_was_billed_is_counted_in_the_services_own_figure(statsd, usage, bi
     assert statsd.values("modelmax.wait") == [80_000]
 
 
+def test_how_long_a_job_was_waited_for_is_told_in_milliseconds(statsd):
+    metrics.waited("veo-3.1", queued=4.2, generating=61)
+    wait_until(lambda: statsd.values("modelmax.generating"), 5, "the metrics arrive")
+    assert (statsd.values("modelmax.queued"), statsd.values("modelmax.generating")) == ([4_200], [61_000])
+
+
 def test_a_job_whose_age_is_not_known_has_no_wait(statsd):
     metrics.completed("veo-3.1", api.Result("id", "veo-3.1", ("/content",), {}), None)
     metrics.landed(10, timedelta(seconds=1))

@@ -67,7 +67,18 @@ ROOMS: dict[str, set[str]] = {
     "triggers/job.py": {"airflow.triggers.base", ".api", ".pace", ".polling", ".hooks", ".triggers"},
     "sensors": {
         *(COMPAT, "airflow.providers.openlineage", "airflow.sdk"),
-        *(".api", ".edge", ".facets", ".links", ".parameters", ".polling", ".progress", ".hooks", ".triggers"),
+        *(
+            ".api",
+            ".edge",
+            ".facets",
+            ".links",
+            ".metrics",
+            ".parameters",
+            ".polling",
+            ".progress",
+            ".hooks",
+            ".triggers",
+        ),
     },
     "operators": {
         *(

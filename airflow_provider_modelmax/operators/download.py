@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink
 
-from airflow_provider_modelmax import api, edge, polling
+from airflow_provider_modelmax import api, edge, metrics, polling
 from airflow_provider_modelmax.links import ManifestLink, ModelMaxDashboardLink, console_page
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
 from airflow_provider_modelmax.parameters import check_deadline_argument, check_flag, check_poll_interval
@@ -78,6 +78,7 @@ class LandsVideo(ModelMaxBaseOperator):
             with _remembered(landing.record, progress):
                 job_event.raise_for_outcome()
             self.log.info("%s", job_event)
+            metrics.waited(progress.job.model, queued=job_event.queued_seconds, generating=job_event.generating_seconds)
             return self._finish(context, landing, progress)
 
     @property

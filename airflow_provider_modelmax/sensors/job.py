@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
 )
 
-from airflow_provider_modelmax import api, edge, polling
+from airflow_provider_modelmax import api, edge, metrics, polling
 from airflow_provider_modelmax.links import ModelMaxDashboardLink
 from airflow_provider_modelmax.parameters import LONGEST_WAIT, check_flag, check_poll_interval
 
@@ -118,6 +118,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
                 self._defer(job)
             job_event.raise_for_outcome()
             self.log.info("%s", job_event)
+            metrics.waited(job.model, queued=job_event.queued_seconds, generating=job_event.generating_seconds)
             return job.as_dict()
 
     def on_kill(self) -> None:
