@@ -33,7 +33,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import pendulum
 
-from airflow_provider_modelmax.texts import cut, excerpt, json_text, native_hint, read_json, storable
+from airflow_provider_modelmax.texts import NOTHING, cut, excerpt, json_text, native_hint, read_json, storable
 
 DEFAULT_BASE_URL = "https://api.modelmax.io"
 
@@ -48,6 +48,8 @@ MAX_RETRY_AFTER = 60.0
 """Seconds. A longer wait is not slept through on a worker: the error is raised and Airflow's retry takes over."""
 
 CA_ADVICE = "If the service has a CA of its own, put the path of its bundle into the connection's extra 'verify'."
+
+NOBODY_ADVICE = "Look at the connection's host, at the proxy, and at the way there."
 
 ATTEMPTS_WHEN_IT_MAY_BILL = 3
 """How often the call that bills is sent at most, where an earlier attempt may have been billed."""
@@ -250,7 +252,7 @@ class Job:
             if not isinstance(job.get(key) or "", str):
                 raise InvalidInputError(f"job[{key!r}] is {_shown(job[key])}, not a text. Pass submit.output as it is.")
         for key in ("model", "request_id"):
-            if not (job.get(key) or "").strip():
+            if (job.get(key) or "").strip() in NOTHING:
                 raise InvalidInputError(
                     f"job has no {key} (its keys: {sorted(map(str, job))}). Pass submit.output, "
                     'or {"model": "veo-3.1", "request_id": "…"}.'

@@ -16,6 +16,7 @@ from airflow_provider_modelmax.api import InvalidInputError
 from airflow_provider_modelmax.progress import Progress
 from airflow_provider_modelmax.storage import create_json, load_json, save_json
 from airflow_provider_modelmax.stores import DestinationError, as_text, from_anywhere
+from airflow_provider_modelmax.texts import NOTHING
 
 VERSION = 1
 
@@ -46,7 +47,7 @@ class Destination:
         :raises DestinationError: when it is no URI
         """
         destination = as_text(destination)
-        if not isinstance(destination, str) or destination.strip() in {"", "None"}:  # what a template makes of nothing
+        if not isinstance(destination, str) or destination.strip() in NOTHING:
             raise InvalidInputError(
                 f"destination is {destination!r}, but must be a folder such as s3://conn_id@bucket/videos/ or an "
                 "object that ends in .mp4. If it is a template, look at the task's rendered templates."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from airflow_provider_modelmax.api import InvalidInputError
-from airflow_provider_modelmax.texts import native_hint
+from airflow_provider_modelmax.texts import NOTHING, native_hint
 
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
 """The contract names no limit. Assumed: beyond this a request is a mistake (a video, a raw photo)."""
@@ -26,6 +27,12 @@ LONGEST_WAIT = timedelta(days=36_500)
 
 _LONGEST_INTERVAL = 86_400
 """Seconds."""
+
+SHORTEST_BASE64 = 200
+"""Characters. Smaller images are recognised; a path of so many has a dot somewhere."""
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
+_FROM_URLS = str.maketrans("-_", "+/")
 
 
 class VideoParameters(TypedDict, total=False):
@@ -57,9 +64,10 @@ def check_prompt(prompt: object) -> str:
     """
     if not isinstance(prompt, str):
         raise InvalidInputError(f"prompt is a {type(prompt).__name__}, but must be a text.")
-    if not prompt.strip():
+    if prompt.strip() in NOTHING:
         raise InvalidInputError(
-            "prompt is empty. If it is a template, it rendered to nothing: look at the task's rendered templates."
+            f"prompt is {prompt.strip() or 'empty'}. If it is a template, it rendered to nothing: look at the task's "
+            "rendered templates."
         )
     return prompt
 
@@ -69,7 +77,7 @@ def check_model(model: object) -> str:
 
     :raises InvalidInputError: otherwise
     """
-    if not isinstance(model, str) or not model.strip():
+    if not isinstance(model, str) or model.strip() in NOTHING:
         raise InvalidInputError(f'model is {model!r}, but must be a model id such as "veo-3.1".')
     return model
 
@@ -120,15 +128,36 @@ def encode_image(data: bytes, source: str) -> str:
     return base64.b64encode(data).decode()
 
 
+def check_encoded_image(image: object) -> str:
+    """Return ``image`` as the service takes it, where it must be Base64: a hook reads no files.
+
+    :raises InvalidInputError: when it is something else
+    """
+    data = decode_image(image) if isinstance(image, str) else None
+    if data is None:
+        raise InvalidInputError(
+            "parameters['image'] must be Base64 of an image here; the operators also take a path or a URI."
+        )
+    return encode_image(data, "given as Base64")
+
+
 def decode_image(text: str) -> bytes | None:
-    """Return the image that ``text`` holds as Base64 or as a ``data:`` URL, or None when it is something else."""
-    if text.startswith("data:"):
-        text = text.partition(",")[2]
+    """Return the image that ``text`` holds as Base64 or as a ``data:`` URL, or None when it is something else.
+
+    Padding may be missing, and ``-_`` stand for ``+/``, as in URLs.
+    """
+    text = "".join((text.partition(",")[2] if text.startswith("data:") else text).split()).translate(_FROM_URLS)
+    text = text.rstrip("=")
     try:
-        data = base64.b64decode("".join(text.split()), validate=True)
+        data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         return None
     return data if is_image(data) else None
+
+
+def may_be_base64(text: str) -> bool:
+    """Tell by its looks whether ``text`` holds bytes rather than names a file: it is not to be shown then."""
+    return text.startswith("data:") or (len(text) >= SHORTEST_BASE64 and _BASE64.fullmatch(text) is not None)
 
 
 def is_image(data: bytes) -> bool:
@@ -212,7 +241,7 @@ def _integer(low: int, high: int) -> Callable[[object], str | None]:
 
 
 def _is_a(kind: type, name: str) -> Callable[[object], str | None]:
-    return lambda value: None if isinstance(value, kind) else f"must be {name}"
+    return lambda value: None if isinstance(value, kind) else f"must be {name}{native_hint(value)}"
 
 
 def _is_json(value: object) -> str | None:

@@ -170,7 +170,8 @@ class Wait:
     def news(self, before: Wait, now: datetime) -> str:
         """Return the log line for what changed since ``before``; empty when nothing did."""
         if self.trouble and not before.trouble:
-            return f"No usable answer for job {self.request_id}: {self.trouble} Asking on until {self._patience(now)}."
+            asking_on = "" if isinstance(self.trouble, HOPELESS) else f" Asking on until {self._patience(now)}."
+            return f"No usable answer for job {self.request_id}: {self.trouble}{asking_on}"
         if self.trouble or self.status == (before.status or IN_QUEUE):  # a new job is in the queue: that is no news
             return "" if self.trouble or not before.trouble else f"ModelMax answers again for job {self.request_id}."
         if before.status is None:
@@ -229,10 +230,11 @@ def shown(time: datetime) -> str:
     return f"{time.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def on_kill_message(request_id: str | None, *, paid: bool = False) -> str:
+def on_kill_message(request_id: str | None, *, asked: bool = False, paid: bool = False) -> str:
     """Return what operator, sensor and trigger say when they are killed: ModelMax has no call to cancel a job.
 
     :param request_id: the job, None when there is none yet
+    :param asked: whether its result was asked for, so that it may be billed
     :param paid: whether its result is there already
     """
     if request_id is None:
@@ -241,6 +243,11 @@ def on_kill_message(request_id: str | None, *, paid: bool = False) -> str:
         return (
             f"Killed: downloading stops here. The result of job {request_id} is paid for and kept; "
             "a retry or clear of this task goes on from there."
+        )
+    if asked:
+        return (
+            f"Killed. The result of job {request_id} was asked for and may be billed: retry or clear this task, which "
+            "knows of it, rather than fetch it in another way."
         )
     return (
         f"Killed: polling stops here. Job {request_id} goes on at ModelMax, which has no call to cancel it; it costs "

@@ -34,7 +34,15 @@ class StorageError(Exception):
 
 
 class DestinationError(StorageError, ValueError):
-    """The destination cannot be used; as a rule that is found before anything is spent. What was paid for is kept."""
+    """The destination cannot be used; as a rule that is found before anything is spent. What was paid for is kept.
+
+    :param message: what is wrong, and what to do
+    :param leads_nowhere: whether the URI itself is wrong, or names a connection that is not there: no store was asked
+    """
+
+    def __init__(self, message: str, *, leads_nowhere: bool = False) -> None:
+        super().__init__(message)
+        self.leads_nowhere = leads_nowhere
 
 
 @dataclass(frozen=True)
@@ -65,10 +73,12 @@ def connect(uri: str) -> Place:
         # Not through ObjectStoragePath: for its first path it loads the filesystems of all providers (150 CPU-ms).
         return Place(LOCAL, str(_local(uri)), LocalFileSystem())
     if scheme not in EXTRAS:
-        raise DestinationError(f"{uri}: {scheme}:// is not supported. Use one of file, {', '.join(EXTRAS)}.")
+        raise DestinationError(
+            f"{uri}: {scheme}:// is not supported. Use one of file, {', '.join(EXTRAS)}.", leads_nowhere=True
+        )
     conn_id, at, bucket = netloc.rpartition("@")
     if not bucket:
-        raise DestinationError(f"{uri} names no bucket. Write {scheme}://conn_id@bucket/folder.")
+        raise DestinationError(f"{uri} names no bucket. Write {scheme}://conn_id@bucket/folder.", leads_nowhere=True)
     if at:
         _require_connection(uri, conn_id)
     place = _open_store(uri, scheme)
@@ -156,14 +166,16 @@ def _split(uri: str) -> tuple[str, str]:
     try:
         parts = urlsplit(uri)
     except ValueError as error:
-        raise DestinationError(f"{uri} is no URI: {error}.") from error
+        raise DestinationError(f"{uri} is no URI: {error}.", leads_nowhere=True) from error
     return parts.scheme, parts.netloc
 
 
 def _local(uri: str) -> Path:
     scheme, host = _split(uri)
     if scheme and host:
-        raise DestinationError(f"{uri} names the host {host!r}. Write file:/// and the path from the root.")
+        raise DestinationError(
+            f"{uri} names the host {host!r}. Write file:/// and the path from the root.", leads_nowhere=True
+        )
     try:
         path = Path(uri[len(scheme) + 1 :].removeprefix("//") if scheme else uri).expanduser().absolute()
     except RuntimeError as error:
@@ -178,7 +190,8 @@ def _require_connection(uri: str, conn_id: str) -> None:
     except AirflowNotFoundException:
         raise DestinationError(
             f"{uri} names the connection {conn_id!r}, which does not exist. Create it, or leave out {conn_id}@ to use "
-            "the worker's own credentials."
+            "the worker's own credentials.",
+            leads_nowhere=True,
         ) from None
 
 

@@ -8,6 +8,9 @@ from codecs import BOM_UTF8
 from collections.abc import Mapping
 from typing import Any
 
+NOTHING = frozenset({"", "None"})
+"""What a template that finds nothing renders to."""
+
 
 def storable(text: str) -> str:
     """Return a text that Airflow can send, log and store: half a surrogate pair, or NUL, becomes ``?``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pendulum
 import pytest
@@ -99,7 +100,7 @@ def test_a_prompt_that_is_no_text_is_refused(prompt, words):
         parameters.check_prompt(prompt)
 
 
-@pytest.mark.parametrize("prompt", ["", " ", "\n\t"])
+@pytest.mark.parametrize("prompt", ["", " ", "\n\t", "None", " None\n"])
 def test_a_prompt_that_rendered_to_nothing_points_at_the_template(prompt):
     with pytest.raises(api.InvalidInputError, match="look at the task's rendered templates"):
         parameters.check_prompt(prompt)
@@ -180,9 +181,40 @@ def test_base64_of_an_image_is_recognised_also_wrapped_or_as_a_data_url(text):
     assert parameters.decode_image(text) == PNG
 
 
-@pytest.mark.parametrize("text", ["", "photo.png", "s3://b/photo.png", "aGVsbG8=", TEXT[:-1], "data:image/png,x", "ü"])
+@pytest.mark.parametrize("text", ["", "photo.png", "s3://b/photo.png", "aGVsbG8=", f"{TEXT}!", "data:image/png,x", "ü"])
 def test_other_text_is_no_image(text):
     assert parameters.decode_image(text) is None
+
+
+@pytest.mark.parametrize("text", [TEXT.rstrip("="), TEXT.replace("+", "-").replace("/", "_")])
+def test_base64_without_padding_or_as_in_urls_is_recognised(text):
+    assert parameters.decode_image(text) == PNG
+
+
+@pytest.mark.parametrize(
+    "image", ["/no/such.png", "s3://b/x.png", PNG, Path("x.png"), 3, "", base64.b64encode(b"x" * 300).decode()]
+)
+def test_where_no_file_is_read_an_image_that_is_not_base64_is_refused_without_showing_it(image):
+    with pytest.raises(api.InvalidInputError, match="must be Base64 of an image here") as caught:
+        parameters.check_encoded_image(image)
+    assert "eHh4" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "looks_so"),
+    [
+        ("data:image/svg+xml,<svg/>", True),
+        (base64.b64encode(b"<svg/>" * 40).decode(), True),
+        (base64.urlsafe_b64encode(bytes(range(250))).decode().rstrip("="), True),
+        (base64.encodebytes(b"\xff\x0a" * 200).decode(), True),
+        ("/data/" + "a" * 250 + ".png", False),
+        ("s3://conn@bucket/" + "a" * 250, False),
+        ("{{ ti.xcom_pull('draw') }}", False),
+        ("pictures/lighthouse", False),
+    ],
+)
+def test_what_looks_like_bytes_is_told_from_the_name_of_a_file(text, looks_so):
+    assert parameters.may_be_base64(text) is looks_so
 
 
 @pytest.mark.parametrize("deadline", [NOW - HOUR, NOW])

@@ -189,6 +189,7 @@ def test_only_what_is_odd_is_in_doubt(wait, doubt):
         ([(1, "IN_QUEUE"), (7, "IN_PROGRESS")], "COMPLETED", 97, "Job id: IN_PROGRESS -> COMPLETED after 90 s."),
         ([(1, "IN_QUEUE")], RESET, 6, "No usable answer for job id: reset. Asking on until 2026-05-01 12:15:06 UTC."),
         ([(1, "IN_QUEUE")], AWAY, 6, "No usable answer for job id: 503. Asking on until 2026-05-01 12:50:06 UTC."),
+        ([(1, "IN_QUEUE")], api.UnauthorizedError("401", status=401), 6, "No usable answer for job id: 401"),
         ([(1, "IN_QUEUE"), (6, RESET)], BUSY, 11, ""),
         ([(1, "IN_QUEUE"), (6, RESET)], "IN_QUEUE", 11, "ModelMax answers again for job id."),
         ([(1, "IN_QUEUE"), (6, RESET)], "IN_PROGRESS", 11, "Job id: IN_QUEUE -> IN_PROGRESS after 11 s."),
@@ -230,3 +231,11 @@ def test_being_killed_says_what_goes_on_and_what_it_costs():
     assert "downloading stops here. The result of job id is paid for and kept" in paid
     assert "costs nothing" not in paid
     assert "Nothing is billed" in polling.on_kill_message(None)
+
+
+def test_being_killed_once_the_result_was_asked_for_says_that_it_may_be_billed_and_names_no_other_way_to_it():
+    asked = polling.on_kill_message("id", asked=True)
+    assert "The result of job id was asked for and may be billed: retry or clear this task" in asked
+    assert "costs nothing" not in asked
+    assert "ModelMaxDownload" not in asked
+    assert polling.on_kill_message("id", asked=True, paid=True) == polling.on_kill_message("id", paid=True)

@@ -35,7 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "stores.py": {COMPAT, "airflow.sdk.io", "azure.storage.blob", "fsspec"},
     "storage.py": {".local_file", ".mp4", ".read_ahead", ".s3_upload", ".stores"},
     "progress.py": {".api", ".storage"},
-    "manifest.py": {".api", ".progress", ".storage", ".stores"},
+    "manifest.py": {".api", ".progress", ".storage", ".stores", ".texts"},
     "edge.py": {"airflow", ".api", ".metrics", ".parameters", ".polling"},
     "metrics.py": {COMPAT, ".api"},
     "retry_policy.py": {"airflow.sdk", ".api", ".edge"},

@@ -89,12 +89,15 @@ class AsyncTransport:
                     return api.read_response(call, response.status, response.headers, body)
             finally:
                 self._lanes.leave(answered=answered)
-        except aiohttp.ClientConnectorCertificateError:
-            raise api.ConnectionSetupError(f"{call}: the certificate was not accepted. {api.CA_ADVICE}") from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            said = error.certificate_error
+            raise api.ConnectionSetupError(
+                f"{call}: the certificate was not accepted ({said}). {api.CA_ADVICE}"
+            ) from None
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
             if isinstance(error, api.ModelMaxError):
                 raise
-            raise api.TransportError(f"{call}: no whole answer ({type(error).__name__}).") from None
+            raise _lost(call, error) from None
         finally:
             self._under_way -= 1
             if self._retired:
@@ -119,6 +122,13 @@ class AsyncTransport:
             body += chunk
             check_size(call, body)
         return self.endpoint.without_key(response.status, body)
+
+
+def _lost(call: api.Call[Any], error: Exception) -> api.TransportError:
+    """Say why no whole answer came. Other errors of ``aiohttp`` may hold URLs, and with them a proxy's password."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return api.TransportError(f"{call}: no whole answer ({error.os_error}). {api.NOBODY_ADVICE}", reached=False)
+    return api.TransportError(f"{call}: no whole answer ({type(error).__name__}).")
 
 
 def _ssl_context(endpoint: Endpoint) -> ssl.SSLContext | bool:

@@ -100,8 +100,14 @@ class ModelMaxHook(BaseHook):
         :param pause: waits for so many seconds between two attempts; may raise to end them
         :raises InvalidInputError: before anything is sent
         """
-        model, prompt = inputs.check_model(model), inputs.check_prompt(prompt)
-        return self._send(api.submit(model, prompt, inputs.check_parameters(parameters)), _Around(pause=pause))
+        model, prompt, wanted = (
+            inputs.check_model(model),
+            inputs.check_prompt(prompt),
+            inputs.check_parameters(parameters),
+        )
+        if "image" in wanted:
+            wanted["image"] = inputs.check_encoded_image(wanted["image"])
+        return self._send(api.submit(model, prompt, wanted), _Around(pause=pause))
 
     def get_status(self, job: api.Job | Mapping[str, str], *, pause: Pause = _sleep) -> api.JobStatus:
         """Ask how a job is. Free of charge.

@@ -47,9 +47,12 @@ class ModelMaxBaseOperator(BaseOperator):
         """Stop, leaving nothing half-written, and say what goes on: ModelMax has no call to cancel a job."""
         if self._stop:
             self._stop.set()
-        known = self._progress
-        request_id, paid = (known.job.request_id, known.result is not None) if known else (None, False)
-        self.log.warning("%s", polling.on_kill_message(request_id, paid=paid))
+        self.log.warning("%s", self._message_on_kill(self._progress))
+
+    def _message_on_kill(self, known: Progress | None) -> str:
+        if not known:
+            return polling.on_kill_message(None)
+        return polling.on_kill_message(known.job.request_id, asked=known.asks > 0, paid=known.result is not None)
 
     def _pause(self, seconds: float) -> None:
         """Wait between two attempts of a call, as long as the task is not killed."""

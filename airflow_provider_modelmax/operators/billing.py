@@ -131,6 +131,7 @@ class _Attempts:
             return hook.get_result(job, before_each=self._begin, after_each=self._end, pause=self._pause)
         except api.UnusableResultError as error:
             self.billing.record.release(self.asking.unusable(str(error)))
+            error.args = (f"{error} {NOT_AGAIN}",)
             raise
         except BaseException as error:
             self.billing.record.release(self._after(error))

@@ -81,6 +81,10 @@ class LandsVideo(ModelMaxBaseOperator):
             metrics.waited(progress.job.model, queued=job_event.queued_seconds, generating=job_event.generating_seconds)
             return self._finish(context, landing, progress)
 
+    def _message_on_kill(self, known: Progress | None) -> str:
+        """Say what is true at this moment, which may be one within the billing call."""
+        return super()._message_on_kill((self._landing and self._landing.record.last) or known)
+
     @property
     def manifest_uri(self) -> str:
         """The URI of the manifest; empty until it is there."""

@@ -159,8 +159,7 @@ def _not_landed(uri: str, error: Exception, *, with_store: bool) -> Exception:
         )
     where = "" if with_store else ", with the same destination,"
     again = f": a retry or clear of this task{where} fetches it, free of charge"
-    hopeless = isinstance(error, api.ForeignUrlError)
-    error.args = (
-        f"{uri}: {str(error).rstrip('.')}. The video is paid for, and its URL kept{'' if hopeless else again}.",
-    )
+    if isinstance(error, api.ForeignUrlError):
+        again = ". The host of the ModelMax connection must be the service's own: correct it, then clear this task"
+    error.args = (f"{uri}: {str(error).rstrip('.')}. The video is paid for, and its URL kept{again}.",)
     return error

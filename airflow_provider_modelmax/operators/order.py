@@ -34,9 +34,9 @@ def hide_image(parameters: Any) -> Any:
     if not isinstance(parameters, Mapping):
         return parameters
     image = parameters.get("image")
-    if isinstance(image, bytes):
+    if isinstance(image, bytes | bytearray | memoryview):
         image = base64.b64encode(image).decode()
-    elif not isinstance(image, str) or inputs.decode_image(image) is None:
+    elif not isinstance(image, str) or not (inputs.may_be_base64(image) or inputs.decode_image(image)):
         return parameters
     return {**parameters, "image": HiddenImage(image)}
 
@@ -101,25 +101,27 @@ def fingerprint(request: Mapping[str, Any]) -> str:
 def _read_image(image: object) -> str:
     if isinstance(image, HiddenImage):
         image = image.text
-    if isinstance(image, bytes):
-        return inputs.encode_image(image, "given as bytes")
+    if isinstance(image, bytes | bytearray | memoryview):
+        return inputs.encode_image(bytes(image), "given as bytes")
     uri = image_uri(image)
     if isinstance(image, str) and (data := inputs.decode_image(image)):
         return inputs.encode_image(data, "given as Base64")
-    if uri:
+    if uri and not inputs.may_be_base64(uri):
         return inputs.encode_image(_load(uri), uri)
     if not isinstance(image, str) or not image.strip():
         raise InvalidInputError(
             f"parameters['image'] is {type(image).__name__} {str(image)[:60]!r}, but must be a path, a URI or Base64."
         )
     raise InvalidInputError(
-        f"parameters['image'] ({len(image):,} characters) is neither a path, nor a URI, nor an image as Base64."
+        f"parameters['image'] ({len(image):,} characters) is neither a path, nor a URI, nor Base64 of a PNG, JPEG, "
+        "WebP, GIF, BMP, TIFF, AVIF or HEIC."
     )
 
 
 def _load(uri: str) -> bytes:
     """Read one byte more than is allowed, so that a larger file is noticed and not sent."""
     from airflow_provider_modelmax.storage import read_bytes  # noqa: PLC0415 - not at DAG parse
+    from airflow_provider_modelmax.stores import DestinationError, StorageError  # noqa: PLC0415
 
     scheme, _, rest = uri.partition("://")
     if scheme.lower() in {"http", "https"}:
@@ -130,6 +132,11 @@ def _load(uri: str) -> bytes:
         )
     try:
         return read_bytes(uri, inputs.MAX_IMAGE_BYTES + 1)
+    except StorageError as error:
+        if isinstance(error, DestinationError) and error.leads_nowhere:
+            raise InvalidInputError(f"The image: {error}") from None
+        error.args = (f"The image: {error}",)
+        raise
     except IsADirectoryError:
         raise InvalidInputError(f"The image {uri} is a folder. Name the file in it.") from None
     except FileNotFoundError:

@@ -54,6 +54,8 @@ class Record:
     overwrite: bool
     regenerates: bool
     log: Logger
+    last: Progress | None = field(default=None, init=False)
+    """What was kept last by this process, None before it kept something."""
     _orderers: Manifest | None = field(default=None, init=False)
     """The manifest of the task that ordered the job, where this one only lands it."""
 
@@ -106,6 +108,7 @@ class Record:
     def put(self, progress: Progress) -> Progress:
         """Keep how far the task got in manifest and task state, and return it."""
         self._manifest(progress).write(self.destination.manifest)
+        self.last = progress
         return self.state.put(progress)
 
     def claim(self, progress: Progress, asking: Progress) -> Progress:
@@ -151,7 +154,7 @@ class Record:
 
         :raises KeptNowhereError: when neither takes it; the log has it then
         """
-        kept = self._put_state(fetched)
+        self.last, kept = fetched, self._put_state(fetched)
         manifest = self._manifest(fetched)
         if not kept:  # a store can take minutes to fail, and who is killed meanwhile finds it here
             self.log.info("Paid for; until %s is written, it stands here: %s", self.destination.manifest, manifest.text)
@@ -227,6 +230,7 @@ class Record:
         try:
             other = self._another_asks(asking)
             if not other:
+                self.last = asking
                 return self.state.put(asking)
         except BaseException:  # nothing was asked, and nobody shall take it for a call whose answer is lost
             self.release(before)

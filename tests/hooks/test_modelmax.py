@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -351,3 +352,10 @@ def test_the_result_of_a_failed_job_costs_nothing(hook, simulator):
     with pytest.raises(api.JobFailedError, match="FAILED: too dark"):
         hook.get_result(failed)
     assert simulator.ledger.bills == []
+
+
+@pytest.mark.parametrize("image", ["/pictures/boat.png", b"bytes", Path("boat.png")])
+def test_an_image_that_is_not_base64_is_refused_before_anything_is_sent(hook, simulator, image):
+    with pytest.raises(api.InvalidInputError, match="must be Base64 of an image here"):
+        hook.submit_video("veo-3.1", "a boat", {"image": image})
+    assert simulator.ledger.calls() == []

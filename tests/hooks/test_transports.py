@@ -143,6 +143,7 @@ def test_an_unknown_ca_is_refused_with_advice(ask, connect, secure):
     with pytest.raises(api.ConnectionSetupError, match="certificate was not accepted") as caught:
         ask(connect(secure.url))
     assert api.CA_ADVICE in str(caught.value)
+    assert "certificate verify failed: " in str(caught.value)  # and why
     assert secure.ledger.calls() == []
 
 

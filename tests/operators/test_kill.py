@@ -81,3 +81,13 @@ def test_between_two_attempts_to_submit_it_submits_no_more(modelmax_conn, simula
     assert isinstance(killed(task, lambda: simulator.ledger.count("submit")), Stopped)
     assert time.monotonic() - begin < 10
     assert simulator.ledger.count("submit") == 1
+
+
+def test_while_the_billing_call_is_answered_it_does_not_call_the_job_free(modelmax_conn, simulator, tmp_path, log):
+    simulator.settings.run_seconds = 0
+    job = ModelMaxHook(modelmax_conn).submit_video("veo-3.1-fast", "a boat", SHORT)
+    simulator.fault("result", "slow_answer", seconds=1)
+    killed(download(job, tmp_path), lambda: simulator.ledger.count("result"))
+    said = next(line for line in log if line.startswith("Killed"))
+    assert f"The result of job {job.request_id} was asked for and may be billed" in said
+    assert len(simulator.ledger.bills) == 1

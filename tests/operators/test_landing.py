@@ -548,7 +548,7 @@ def test_a_claim_that_the_task_state_does_not_take_is_no_call_whose_answer_is_lo
 def test_a_result_that_cannot_be_used_is_kept_and_not_asked_for_again(simulator, completed, tmp_path, kept, fault):
     kept = kept()
     simulator.fault("result", "set_field", **fault)
-    with pytest.raises(UnusableResultError):
+    with pytest.raises(UnusableResultError, match=r"What came: .* The result is not asked for again"):
         landing(tmp_path, kept).fetch(Progress(completed))
     simulator.clear_faults()
     assert manifest(tmp_path).phase == UNUSABLE

@@ -84,12 +84,21 @@ def test_an_order_without_an_image_is_sent_as_it_is():
         ("/no/such.png", "The image /no/such.png does not exist, seen from this worker"),
         ("file:///no/such.png", "does not exist, seen from this worker"),
         ("https://me:secret@cdn.example/x.png?sig=secret", "The image is on the web, at cdn.example. Give a path"),
-        ("data:text/html;base64,PGh0bWw+", "neither a path, nor a URI, nor an image as Base64"),
-        ("data:image/png,raw", "neither a path, nor a URI, nor an image as Base64"),
+        ("data:text/html;base64,PGh0bWw+", "neither a path, nor a URI, nor Base64 of a PNG"),
+        ("data:image/png,raw", "neither a path, nor a URI, nor Base64 of a PNG"),
+        ("ftp://host/x.png", "The image: ftp://host/x.png: ftp:// is not supported"),
+        (
+            "s3://nobody@bucket/x.png",
+            "The image: s3://nobody@bucket/x.png names the connection 'nobody', which does not",
+        ),
+        (
+            base64.b64encode(b"<svg>" * 60).decode(),
+            "(400 characters) is neither a path, nor a URI, nor Base64 of a PNG",
+        ),
         (base64.b64encode(b"<html>" * 1000).decode(), "(8,000 characters) is neither a path, nor a URI"),
         (HiddenImage(base64.b64encode(PNG + bytes(MAX_IMAGE_BYTES)).decode()), "given as Base64 has 20,971,589 bytes"),
     ],
-    ids=range(13),
+    ids=range(16),
 )
 def test_what_is_no_image_is_refused(image, words):
     with pytest.raises(api.InvalidInputError) as caught:
@@ -132,6 +141,17 @@ def test_a_wrong_argument_is_refused(model, prompt, parameters):
 
 def shown(value: object) -> str:
     return json.dumps(_serialize_template_field(value, "parameters"))
+
+
+SVG = base64.b64encode(b"<svg>" * 60).decode()
+
+
+@pytest.mark.parametrize(
+    "image", [SVG, SVG.rstrip("="), f"data:image/svg+xml;base64,{SVG}", bytearray(b"<svg>"), memoryview(PNG)]
+)
+def test_bytes_that_are_no_image_known_here_are_not_shown_either(image):
+    assert "<image, " in shown(hide_image({"image": image}))
+    assert SVG[:16] not in shown(hide_image({"image": image}))
 
 
 @pytest.mark.parametrize("image", [TEXT, f"data:image/png;base64,{TEXT}", PNG], ids=["base64", "data URL", "bytes"])
