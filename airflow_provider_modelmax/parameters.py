@@ -28,7 +28,7 @@ LONGEST_WAIT = timedelta(days=36_500)
 _LONGEST_INTERVAL = 86_400
 """Seconds."""
 
-SHORTEST_BASE64 = 200
+_SHORTEST_BASE64 = 200
 """Characters. Smaller images are recognised; a path of so many has a dot somewhere."""
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
@@ -157,7 +157,7 @@ def decode_image(text: str) -> bytes | None:
 
 def may_be_base64(text: str) -> bool:
     """Tell by its looks whether ``text`` holds bytes rather than names a file: it is not to be shown then."""
-    return text.startswith("data:") or (len(text) >= SHORTEST_BASE64 and _BASE64.fullmatch(text) is not None)
+    return text.startswith("data:") or (len(text) >= _SHORTEST_BASE64 and _BASE64.fullmatch(text) is not None)
 
 
 def is_image(data: bytes) -> bool:

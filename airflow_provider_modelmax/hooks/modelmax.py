@@ -100,11 +100,8 @@ class ModelMaxHook(BaseHook):
         :param pause: waits for so many seconds between two attempts; may raise to end them
         :raises InvalidInputError: before anything is sent
         """
-        model, prompt, wanted = (
-            inputs.check_model(model),
-            inputs.check_prompt(prompt),
-            inputs.check_parameters(parameters),
-        )
+        model, prompt = inputs.check_model(model), inputs.check_prompt(prompt)
+        wanted = inputs.check_parameters(parameters)
         if "image" in wanted:
             wanted["image"] = inputs.check_encoded_image(wanted["image"])
         return self._send(api.submit(model, prompt, wanted), _Around(pause=pause))

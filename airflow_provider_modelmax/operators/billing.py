@@ -138,7 +138,7 @@ class _Attempts:
             raise
 
     def _begin(self) -> None:
-        self._look_up_from_work()
+        self._heed_timeout_and_kill()
         if self.failed:
             if self._known.asks >= MAX_ASKS:
                 raise self.failed
@@ -155,11 +155,11 @@ class _Attempts:
     def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            self._look_up_from_work()
+            self._heed_timeout_and_kill()
             self.billing.pause(min(left, 1))
 
-    def _look_up_from_work(self) -> None:
-        """Heed a timeout or a kill: nothing is at stake now."""
+    def _heed_timeout_and_kill(self) -> None:
+        """Raise what has come meanwhile: nothing is at stake now."""
         self.let_alarm_through()
         self.billing.pause(0)
 
