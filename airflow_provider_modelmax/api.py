@@ -49,8 +49,6 @@ MAX_RETRY_AFTER = 60.0
 
 CA_ADVICE = "If the service has a CA of its own, put the path of its bundle into the connection's extra 'verify'."
 
-NOBODY_ADVICE = "Look at the connection's host, at the proxy, and at the way there."
-
 ATTEMPTS_WHEN_IT_MAY_BILL = 3
 """How often the call that bills is sent at most, where an earlier attempt may have been billed."""
 
@@ -467,6 +465,16 @@ def backoff(attempt: int, asked: float | None) -> float | None:
     if asked is not None:
         return None if asked > MAX_RETRY_AFTER else max(asked, 0.1)
     return 2.0 ** (attempt - 1) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, keeps no secret
+
+
+def no_answer(call: Call[Any], said: str, *, reached: bool = True) -> TransportError:
+    """Return the error of a call that got no whole answer.
+
+    :param said: why, without secrets
+    :param reached: whether it may have reached the service
+    """
+    advice = "" if reached else " Look at the connection's host, at the proxy, and at the way there."
+    return TransportError(f"{call}: no whole answer ({said}).{advice}", reached=reached)
 
 
 def may_have_billed(call: Call[Any], error: ModelMaxError) -> bool:

@@ -127,8 +127,8 @@ class AsyncTransport:
 def _lost(call: api.Call[Any], error: Exception) -> api.TransportError:
     """Say why no whole answer came. Other errors of ``aiohttp`` may hold URLs, and with them a proxy's password."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        return api.TransportError(f"{call}: no whole answer ({error.os_error}). {api.NOBODY_ADVICE}", reached=False)
-    return api.TransportError(f"{call}: no whole answer ({type(error).__name__}).")
+        return api.no_answer(call, str(error.os_error), reached=False)
+    return api.no_answer(call, type(error).__name__)
 
 
 def _ssl_context(endpoint: Endpoint) -> ssl.SSLContext | bool:

@@ -186,9 +186,7 @@ def _ours(call: api.Call[Any], error: Exception) -> api.ModelMaxError:
     # InvalidURL, InvalidProxyURL, MissingSchema …; an InvalidHeader is of an answer
     if isinstance(error, ValueError) and not isinstance(error, requests.exceptions.InvalidHeader):
         return api.ConnectionSetupError(f"{call}: {said}. Correct host or proxy of the connection.")
-    if _is_before_sending(error, cause):
-        return api.TransportError(f"{call}: no whole answer ({said}). {api.NOBODY_ADVICE}", reached=False)
-    return api.TransportError(f"{call}: no whole answer ({said}).")
+    return api.no_answer(call, said, reached=not _is_before_sending(error, cause))
 
 
 def _innermost(error: BaseException) -> BaseException:

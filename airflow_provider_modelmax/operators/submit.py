@@ -26,6 +26,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
     :param prompt: what to show (templated)
     :param parameters: the service's parameters (templated)
     :param regenerate_on_clear: whether a clear asks for a fresh generation
+    :param modelmax_conn_id: the connection
     """
 
     template_ext: Sequence[str] = (".txt", ".md")
@@ -39,9 +40,10 @@ class SubmitsVideo(ModelMaxBaseOperator):
         prompt: str,
         parameters: VideoParameters | Mapping[str, Any] | None = None,
         regenerate_on_clear: bool = False,
+        modelmax_conn_id: str = edge.DEFAULT_CONN_ID,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(modelmax_conn_id=modelmax_conn_id, **kwargs)
         self.model = model
         self.prompt = prompt
         self.parameters = parameters
@@ -144,25 +146,6 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
 
     template_fields: Sequence[str] = ("model", "prompt", "parameters", "modelmax_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
-
-    def __init__(
-        self,
-        *,
-        model: str,
-        prompt: str,
-        parameters: VideoParameters | Mapping[str, Any] | None = None,
-        regenerate_on_clear: bool = False,
-        modelmax_conn_id: str = edge.DEFAULT_CONN_ID,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            model=model,
-            prompt=prompt,
-            parameters=parameters,
-            regenerate_on_clear=regenerate_on_clear,
-            modelmax_conn_id=modelmax_conn_id,
-            **kwargs,
-        )
 
     def execute(self, context: Context) -> dict[str, str]:
         """Submit, and return the job."""
