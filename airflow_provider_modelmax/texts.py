@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from typing import Any
 
 NOTHING = frozenset({"", "None"})
 """What a template that finds nothing renders to."""
+
+MAX_DEPTH = 100
+"""Levels of nested JSON that are read. Deeper ones are null: no field of the service needs them, and Python's parser,
+msgpack and pydantic have limits of a few hundred to a few thousand."""
 
 
 def storable(text: str) -> str:
@@ -21,12 +26,22 @@ def storable(text: str) -> str:
 
 
 def read_json(body: bytes) -> Any:
-    """Return what ``body`` holds, storable; None when it is no JSON (RecursionError: nested without end)."""
-    text = body.removeprefix(BOM_UTF8).decode("utf-8", "replace")
+    """Return the JSON value in ``body``, None if there is none.
+
+    The answer that bills cannot be requested a second time for free, so what Python's parser refuses is read where its
+    meaning is clear: control characters in strings, any encoding that JSON may have, bytes after the value, integers of
+    any length. What Airflow cannot store is replaced, see :func:`storable`, :data:`MAX_DEPTH` and :func:`_integer`.
+    """
+    text = body.removeprefix(BOM_UTF8).decode("utf-8", "replace").lstrip()
     try:
-        held = _decode(text)
-        return _storable(held) if "\\u" in text else held
-    except (ValueError, RecursionError):
+        return _read(text)
+    except ValueError:
+        encoding = json.detect_encoding(body)
+    if encoding.startswith("utf-8"):
+        return None
+    try:
+        return _read(body.decode(encoding, "replace").lstrip())
+    except ValueError:
         return None
 
 
@@ -61,13 +76,51 @@ def native_hint(value: object) -> str:
     return hint if isinstance(value, str) else ""
 
 
+def _read(text: str) -> Any:
+    if len(text) > 2 * MAX_DEPTH and text.count("[") + text.count("{") > MAX_DEPTH:
+        text = _cut_depth(text)
+    held, _ = _decoder.raw_decode(text)
+    return _storable(held) if "\\u" in text or "\0" in text else held
+
+
+def _cut_depth(text: str) -> str:
+    """Return JSON with null for each array and object nested more than :data:`MAX_DEPTH` deep."""
+    parts, start, depth = [], 0, 0
+    for token in _STRING_OR_BRACKET.finditer(text):
+        if token[0] in "[{":
+            depth += 1
+            if depth == MAX_DEPTH + 1:
+                parts += [text[start : token.start()], "null"]
+        elif token[0] in "]}":
+            if depth == MAX_DEPTH + 1:
+                start = token.end()
+            depth -= 1
+    return "".join([*parts, text[start:]]) if depth <= MAX_DEPTH else ""  # else it was cut short
+
+
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[][{}]', re.DOTALL)
+
+
+def _integer(digits: str) -> int | float | None:
+    """Return a number that databases, msgpack and other languages can hold: a float beyond 64 bits (signed)."""
+    if len(digits) <= _DIGITS_OF_64_BITS:
+        value = int(digits)
+        if -(2**63) <= value < 2**63:
+            return value
+    return _finite(digits)
+
+
+_DIGITS_OF_64_BITS = len(str(-(2**63)))
+
+
 def _finite(number: str) -> float | None:
-    """Return a number that is JSON again: NaN and infinity cannot be kept (1e999 is one)."""
+    """Return a number that is JSON again: NaN and infinity cannot be stored (1e999 is one)."""
     value = float(number)
     return value if math.isfinite(value) else None
 
 
-_decode = json.JSONDecoder(parse_float=_finite, parse_constant=_finite).decode  # made once: it costs more than its use
+# Created once: that takes longer than reading a status.
+_decoder = json.JSONDecoder(parse_float=_finite, parse_int=_integer, parse_constant=_finite, strict=False)
 
 
 def _storable(held: Any) -> Any:
