@@ -15,7 +15,7 @@ from typing import Any
 from airflow_provider_modelmax.api import InvalidInputError
 from airflow_provider_modelmax.progress import Progress
 from airflow_provider_modelmax.storage import create_json, load_json, save_json
-from airflow_provider_modelmax.stores import DestinationError, as_text, from_anywhere
+from airflow_provider_modelmax.stores import DestinationError, as_text, from_anywhere, is_relative, is_windows_path
 from airflow_provider_modelmax.texts import NOTHING
 
 VERSION = 1
@@ -40,10 +40,10 @@ class Destination:
     def parse(cls, destination: object, stem: str) -> Destination:
         """Read what the caller gave.
 
-        :param destination: a folder URI, or an object's that ends in ``.mp4``; a path without a scheme is made one from
-            the root, so that who gets the URIs, or the next worker, finds the same
+        :param destination: a folder URI, or an object's that ends in ``.mp4``; a local path is one from the root, or
+            from a home (``~``)
         :param stem: the file name to use in a folder
-        :raises InvalidInputError: when it is no usable text
+        :raises InvalidInputError: when it is no usable text, or a relative path
         :raises DestinationError: when it is no URI
         """
         destination = as_text(destination)
@@ -52,18 +52,33 @@ class Destination:
                 f"destination is {destination!r}, but must be a folder such as s3://conn_id@bucket/videos/ or an "
                 "object that ends in .mp4. If it is a template, look at the task's rendered templates."
             )
-        uri = from_anywhere(destination.strip())
+        destination = destination.strip()
+        if is_windows_path(destination):
+            raise InvalidInputError(
+                f"destination is {destination!r}, a path of Windows, which workers cannot reach under that name. Mount "
+                "the folder on the workers and write its path there, such as /mnt/videos/, or write a URI such as "
+                "s3://conn_id@bucket/videos/."
+            )
+        uri = from_anywhere(destination)
         if uri.lower().endswith(".mp4"):
             folder, _, name = uri.rpartition("/")
             stem, suffix = name[: -len(".mp4")], name[-len(".mp4") :]
             if not stem:
                 raise InvalidInputError(f"destination is {uri!r}, but a name must stand before {suffix}.")
-            return cls(folder or "/", stem, True, suffix)
-        if PurePosixPath(uri).suffix.lower() in {".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif"}:
+            parsed = cls(folder or "/", stem, True, suffix)
+        elif PurePosixPath(uri).suffix.lower() in {".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif"}:
             raise InvalidInputError(
                 f"destination is {uri!r}, but the service makes MP4: end it in .mp4, or name a folder."
             )
-        return cls(uri.rstrip("/") or "/", stem, exact=False)
+        else:
+            parsed = cls(uri.rstrip("/") or "/", stem, exact=False)
+        if is_relative(destination):
+            raise InvalidInputError(
+                f"destination is {destination!r}, a path relative to the current directory, which differs from "
+                "worker to worker. Write the path from the root, such as /data/videos/, or a URI such as "
+                "s3://conn_id@bucket/videos/."
+            )
+        return parsed
 
     @property
     def manifest(self) -> str:

@@ -2,6 +2,9 @@
 
 Source: ISO/IEC 14496-12, section 4.2: a box is a 32-bit size, a four-letter type and a body; size 1 puts a 64-bit
 size behind the type, size 0 lets the last box run to the end of the file.
+
+Some writers append bytes that are no box: zeros, a line end, a tag. Players ignore them. They are accepted if as many
+bytes came as were announced and the index names nothing that is missing; otherwise they are a sign of damage.
 """
 
 from __future__ import annotations
@@ -9,6 +12,13 @@ from __future__ import annotations
 from typing import Final
 
 from airflow_provider_modelmax.mp4_index import BrokenIndexError, Media, check_index, is_kind
+
+_TOP_LEVEL: Final = frozenset(
+    b"ftyp moov mdat moof free skip wide pnot uuid udta meta mfra sidx ssix styp prft emsg pdin imda".split()
+)
+"""Types that ISO and QuickTime define for the top of a file. An incomplete box of another type may be no box at all."""
+
+_PADDING: Final = b"\0\t\n\r "
 
 _MAX_MOOV: Final = 64 * 1024 * 1024
 """Bytes of index that are looked into; a larger one (days of video) is only measured."""
@@ -19,9 +29,17 @@ class BrokenVideoError(Exception):
 
 
 class Mp4Check:
-    """Feed it every byte in order, then call :meth:`finish`."""
+    """Feed it every byte in order, then call :meth:`finish`.
 
-    def __init__(self) -> None:
+    :param size_known: whether the size was announced, so that the caller notices when bytes are missing at the end
+    """
+
+    def __init__(self, *, size_known: bool = False) -> None:
+        self.trailing = 0
+        """Bytes after the last box, which belong to none."""
+        self._size_known = size_known
+        self._padding_only = True
+        self._box = (0, b"")
         self._header = b""
         self._at = 0
         self._left = 0
@@ -38,6 +56,9 @@ class Mp4Check:
         """
         at = 0
         while at < len(data):
+            if self.trailing:
+                self._trail(data[at:])
+                return
             if self._to_the_end:
                 self._keep_index(data, at, len(data))
                 self._count(len(data) - at)
@@ -55,18 +76,41 @@ class Mp4Check:
         if not self._seen:
             raise BrokenVideoError(f"this is no MP4: it is {self._header!r}" if self._header else "nothing came")
         if self._left or self._header or self._seen[-1] == b"moof":
+            self._end_within_a_box()
+        self._check_whole()
+
+    def _end_within_a_box(self) -> None:
+        """Take an incomplete last box for trailing bytes, unless it looks like a part of the video."""
+        begin, header, kind = self._at - len(self._header), self._header, self._header[4:8]
+        if not header:
+            (begin, header), kind = self._box, self._seen.pop()
+        if kind in _TOP_LEVEL or not self._may_end():
             raise BrokenVideoError("the video is cut off: its last box is not complete")
+        self._trail(header)
+        self._padding_only = self._padding_only and bool(self._header)
+        self.trailing = self._at - self._left - begin
+
+    def _may_end(self) -> bool:
+        """Return whether bytes that belong to no box may follow the boxes so far."""
+        return self._size_known and {b"ftyp", b"moov", b"mdat"} <= {*self._seen} and self._seen[-1] != b"moof"
+
+    def _trail(self, data: bytes) -> None:
+        self.trailing += len(data)
+        self._padding_only = self._padding_only and not data.strip(_PADDING)
+
+    def _check_whole(self) -> None:
         for kind in (b"ftyp", b"moov", b"mdat"):
             if kind not in self._seen:
                 raise BrokenVideoError(f"the video has no {kind.decode()} box; it has {self._shown()}")
         if self._moov is not None:
-            self._check_index(self._moov)
-
-    def _check_index(self, moov: bytearray) -> None:
-        try:
-            check_index(memoryview(moov), Media(self._media_size, self._media_end))
-        except BrokenIndexError as error:
-            raise BrokenVideoError(str(error)) from None
+            try:
+                check_index(memoryview(self._moov), Media(self._media_size, self._media_end))
+            except BrokenIndexError as error:
+                raise BrokenVideoError(str(error)) from None
+        # Of fragments, and of an index that was too long to look into, nothing tells whether more should follow.
+        is_indexed = self._moov is not None and b"moof" not in self._seen and b"mvex" not in self._moov
+        if self.trailing and not is_indexed and not self._padding_only:
+            raise BrokenVideoError(f"the video is damaged: {self.trailing:,} bytes after its last box are no box")
 
     def _body(self, data: bytes, at: int) -> int:
         taken = min(self._left, len(data) - at)
@@ -93,13 +137,18 @@ class Mp4Check:
     def _enter(self) -> None:
         header, self._header = self._header, b""
         size, kind = int.from_bytes(header[:4], "big"), header[4:8]
+        left = (int.from_bytes(header[8:], "big") if size == 1 else size) - len(header) if size else 0
+        is_box = is_kind(kind) and not kind.isspace() and (left >= 0 or kind in _TOP_LEVEL)
+        if not is_box and self._may_end():
+            self._trail(header)
+            return
         self._check_kind(header, kind)
+        if left < 0:
+            raise BrokenVideoError(f"the video has a box {kind!r} with an impossible size")
+        self._box = (self._at - len(header), header)
         self._seen.append(kind)
         self._to_the_end = size == 0
-        if size:
-            self._left = (int.from_bytes(header[8:], "big") if size == 1 else size) - len(header)
-        if self._left < 0:
-            raise BrokenVideoError(f"the video has a box {kind!r} with an impossible size")
+        self._left = left
         self._count(self._left)
         if kind == b"moov" and self._left <= _MAX_MOOV:
             self._moov = bytearray()

@@ -91,7 +91,7 @@ def save_video(
     :raises BrokenVideoError: when the bytes are no whole MP4
     :raises StorageError: when the store fails
     """
-    place, digest, check, written = connect(uri), hashlib.sha256(), Mp4Check(), 0
+    place, digest, check, written = connect(uri), hashlib.sha256(), Mp4Check(size_known=size is not None), 0
     source: contextlib.AbstractContextManager[Iterable[bytes]] = contextlib.nullcontext(chunks)
     if place.store != LOCAL and (size is None or size >= PART):
         if place.store == S3:
@@ -108,6 +108,12 @@ def save_video(
         if size is not None and written != size:
             raise BrokenVideoError(f"{written:,} bytes came of {size:,}")
         check.finish()
+    if check.trailing:
+        log.warning(
+            "%s is a whole MP4, followed by %s bytes that belong to no box. They were kept; players ignore them.",
+            uri,
+            f"{check.trailing:,}",
+        )
     return Saved(uri, written, digest.hexdigest())
 
 

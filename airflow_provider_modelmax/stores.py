@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -25,6 +26,8 @@ _OVERTAKEN = {"NoSuchUpload", "InvalidBlockList"}
 """What S3 and Azure answer when the parts of an upload are gone."""
 
 _DENIED = {"401", "403"}
+
+_WINDOWS_PATH = re.compile(r"(file:/*)?[A-Za-z]:(?!//)|\\\\")
 
 _CHATTY = logging.getLogger("azure.core.pipeline.policies.http_logging_policy")
 
@@ -89,6 +92,17 @@ def connect(uri: str) -> Place:
 def as_text(place: object) -> object:
     """Return the URI of a path object (``ObjectStoragePath``, ``pathlib``), and anything else as it is."""
     return str(place) if isinstance(place, os.PathLike | ObjectStoragePath) else place
+
+
+def is_windows_path(uri: str) -> bool:
+    """Return whether this is a path of Windows: with a drive letter, or a network share."""
+    return bool(_WINDOWS_PATH.match(uri))
+
+
+def is_relative(uri: str) -> bool:
+    """Return whether this is a local path that depends on the current directory."""
+    scheme, netloc = _split(uri)
+    return scheme in {"", "file"} and not netloc and not uri[len(scheme) :].lstrip(":").startswith(("/", "~"))
 
 
 def from_anywhere(uri: str) -> str:

@@ -40,8 +40,8 @@ MANIFEST = Manifest(PROGRESS, TASK, REQUEST)
         ("/data/v", "/data/v/job", ".mp4", False),
         ("/x.mp4", "/x", ".mp4", True),
         ("/", "/job", ".mp4", False),
-        ("v", f"{Path.cwd()}/v/job", ".mp4", False),
-        ("x.mp4", f"{Path.cwd()}/x", ".mp4", True),
+        ("file:/data/v", "file:/data/v/job", ".mp4", False),
+        ("//data/v", "/data/v/job", ".mp4", False),
         ("~/v", f"{Path.home()}/v/job", ".mp4", False),
         (Path("/data/x.mp4"), "/data/x", ".mp4", True),
         (ObjectStoragePath("file:///data/v/"), "file:///data/v/job", ".mp4", False),
@@ -63,6 +63,23 @@ def test_a_destination_is_a_folder_or_the_object_itself(
 @pytest.mark.parametrize("destination", ["", "  ", "None", None, 7, ["s3://b/v"], b"s3://b/v"])
 def test_a_destination_that_is_no_text_is_refused(destination: object) -> None:
     with pytest.raises(InvalidInputError, match="must be a folder such as s3://"):
+        Destination.parse(destination, "job")
+
+
+@pytest.mark.parametrize(
+    "destination", ["v", "videos/", "./x.mp4", "../v", "x.mp4", ".", "file:v", "file:./x.mp4", "視頻/", Path("v/x.mp4")]
+)
+def test_a_relative_path_is_refused_with_what_to_write_instead(destination: object) -> None:
+    with pytest.raises(InvalidInputError, match=r"current directory.*Write the path from the root, such as /data"):
+        Destination.parse(destination, "job")
+
+
+@pytest.mark.parametrize(
+    "destination",
+    [r"\\server\share\videos", r"C:\videos\x.mp4", "C:/videos/", "c:videos", "file:///C:/videos/", "file://C:/v/x.mp4"],
+)
+def test_a_path_of_windows_is_refused(destination: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"a path of Windows.*Mount the folder on the workers"):
         Destination.parse(destination, "job")
 
 

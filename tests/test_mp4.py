@@ -19,15 +19,15 @@ MOOV = box(b"moov", box(b"mvhd") + TRACK)
 MDAT = box(b"mdat", b"picture")
 
 
-def verdict(data: bytes, chunk: int = MEBI) -> str:
-    check = Mp4Check()
+def verdict(data: bytes, chunk: int = MEBI, *, size_known: bool = False) -> str:
+    check = Mp4Check(size_known=size_known)
     try:
         for at in range(0, len(data), chunk):
             check.feed(data[at : at + chunk])
         check.finish()
     except BrokenVideoError as error:
         return str(error)
-    return "whole"
+    return f"whole, and {check.trailing} bytes" if check.trailing else "whole"
 
 
 def refused_after(data: bytes) -> int:
@@ -118,7 +118,9 @@ def test_a_garbled_size_or_type_of_any_box_that_matters_is_noticed(name: str) ->
     for place in places:
         garbled = bytearray(video)
         garbled[place] ^= 0x80
-        assert verdict(bytes(garbled)) != "whole", f"bit 7 of byte {place}, in {video[place - 8 : place + 8]!r}"
+        for known in (False, True):
+            said = verdict(bytes(garbled), size_known=known)
+            assert "whole" not in said, f"bit 7 of byte {place}, in {video[place - 8 : place + 8]!r}"
 
 
 @settings(max_examples=300, deadline=None)
@@ -132,12 +134,72 @@ def test_a_garbled_byte_never_ends_in_another_error(place: int, value: int) -> N
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200))
 def test_noise_is_no_video(noise: bytes) -> None:
-    assert verdict(noise) != "whole"
-    assert verdict(FTYP + noise) != "whole"
+    for known in (False, True):
+        assert "whole" not in verdict(noise, size_known=known)
+        assert "whole" not in verdict(FTYP + noise, size_known=known)
 
 
 def test_zeros_in_the_place_of_a_box_are_noticed() -> None:
     assert "where a box should begin" in verdict(FTYP + MOOV + MDAT + bytes(4096))
+
+
+TAILS = {
+    "a line end": b"\n",
+    "a zero": b"\0",
+    "zeros": bytes(4096),
+    "many zeros": bytes(3 * MEBI + 5),
+    "spaces": b" " * 100,
+    "ID3v1": b"TAG" + b"Song of the fox".ljust(125, b"\0"),
+    "ID3v2": b"ID3\x04\0\0\0\0\0\x15" + b"TIT2\0\0\0\x0b\0\0\x03a fox, \xe7\x8b\x90",
+    "APE": b"APETAGEX" + bytes(24),
+    "Lyrics3": b"LYRICSBEGIN" + b"fox" * 9 + b"LYRICS200",
+    "a comment": b"<!-- served by cache 7 -->",
+    "a checksum": b"9f86d081884c7d659a2feaa0c55ad015",
+    "an impossible size": b"\0\0\0\5abcdef",
+    "an impossible size of 64 bits": b"\0\0\0\1abcd\0\0\0\0\0\0\0\5",
+    "half a header of 64 bits": b"\0\0\0\1abcd\0\0",
+}
+
+
+@pytest.mark.parametrize("chunk", [1, 7, MEBI])
+@pytest.mark.parametrize("tail", TAILS)
+@pytest.mark.parametrize("name", ["faststart", "moov_last", "silent", "64-bit mdat", "by hand"])
+def test_bytes_after_the_last_box_are_counted_if_the_size_was_announced(name: str, tail: str, chunk: int) -> None:
+    video, rest = SPECIMENS[name], TAILS[tail]
+    if len(rest) > MEBI and chunk == 1:
+        chunk = 4096
+    assert verdict(video + rest, chunk, size_known=True) == f"whole, and {len(rest)} bytes"
+    assert "whole" not in verdict(video + rest, chunk)
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_after_fragments_only_padding_is_accepted_as_nothing_tells_whether_more_should_follow(tail: str) -> None:
+    said = verdict(SPECIMENS["fragmented"] + TAILS[tail], size_known=True)
+    assert ("whole" in said) == (not TAILS[tail].strip(b"\0\n "))
+
+
+@pytest.mark.parametrize(
+    "tail", [b"\0\0\1\0moof", b"\0\0\1\0mdat1234", b"\0\0\0\x63free", b"\0\0\0\7mdat", b"\0\0\1\0uuid"]
+)
+@pytest.mark.parametrize("name", ["faststart", "fragmented", "by hand"])
+def test_an_incomplete_box_of_an_mp4_is_a_cut_also_if_the_size_was_announced(name: str, tail: bytes) -> None:
+    assert "whole" not in verdict(SPECIMENS[name] + tail, size_known=True)
+
+
+@pytest.mark.parametrize("name", [name for name in SPECIMENS if name != "moov to the end"])
+def test_a_cut_that_the_announced_size_agrees_with_is_noticed(name: str) -> None:
+    """A service can store half a video, and announce its size."""
+    video = SPECIMENS[name]
+    missed = {length for length in range(len(video)) if "whole" in verdict(video[:length], size_known=True)}
+    beyond = {end for kind, _, end in boxes(video) if kind == b"mdat"} if name == "fragmented" else set()
+    assert {length for length in missed if not any(end <= length < end + 8 for end in beyond)} == set()
+
+
+def test_other_bytes_before_the_media_that_the_index_names_are_damage() -> None:
+    video = SPECIMENS["faststart"]
+    start = next(start for kind, start, _ in boxes(video) if kind == b"mdat")
+    for junk in (bytes(16), b"\n", b"TAG" + bytes(125)):
+        assert "whole" not in verdict(video[:start] + junk + video[start:], size_known=True)
 
 
 @pytest.mark.parametrize(

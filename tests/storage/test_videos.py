@@ -109,6 +109,22 @@ def test_a_cut_that_shows_only_at_the_end_leaves_what_was_there(
     assert nothing_new(store, old)
 
 
+def test_bytes_after_the_last_box_land_with_a_warning_if_the_size_was_announced(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    video = SMALL + b"TAG" + bytes(125)
+    with caplog.at_level("WARNING"):
+        assert save_video(store.uri("x.mp4"), pieces(video, 1000), size=len(video)).size == len(video)
+    assert store.read("x.mp4") == video
+    assert "x.mp4 is a whole MP4, followed by 128 bytes that belong to no box" in caplog.text
+
+
+def test_bytes_after_the_last_box_are_damage_if_no_size_was_announced(store: Store) -> None:
+    with pytest.raises(BrokenVideoError):
+        save_video(store.uri("x.mp4"), [SMALL, bytes(4096)])
+    assert nothing_new(store, None)
+
+
 @pytest.mark.parametrize("size", [len(SMALL) - 1, len(SMALL) + 1, 0])
 def test_another_size_than_was_said_is_no_whole_video(store: Store, size: int) -> None:
     with pytest.raises(BrokenVideoError, match=f"bytes came of {size:,}"):
