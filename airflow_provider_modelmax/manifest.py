@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 from airflow_provider_modelmax.api import InvalidInputError
-from airflow_provider_modelmax.progress import Progress
+from airflow_provider_modelmax.progress import VERSION, Progress, is_newer, newer, with_unknown_fields
 from airflow_provider_modelmax.storage import create_json, load_json, save_json
 from airflow_provider_modelmax.stores import DestinationError, as_text, from_anywhere, is_relative, is_windows_path
 from airflow_provider_modelmax.texts import NOTHING
 
-VERSION = 1
+_OWN_FIELDS = ("manifest_version", "task", "request")
+"""What a manifest holds in addition to what a task state holds."""
 
 
 @dataclass(frozen=True)
@@ -102,20 +103,21 @@ class Manifest:
     :param progress: how far their task got
     :param task: whose they are: ``dag_id``, ``run_id``, ``task_id``, ``map_index``
     :param request: what was asked for, when this task submitted it; images are named, not held
+    :param stored: the JSON at the URI before, of the same job; fields that this release does not know are written back
     """
 
     progress: Progress
     task: Mapping[str, Any]
     request: Mapping[str, Any] | None = None
+    stored: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON document."""
-        return {
-            "manifest_version": VERSION,
-            "request": self.request,
-            "task": dict(self.task),
-            **self.progress.as_dict(),
-        }
+        own = {"manifest_version": VERSION, "request": self.request, "task": dict(self.task)}
+        document = with_unknown_fields({**own, **self.progress.as_dict()}, self.stored)
+        for name in ("request", "task"):
+            document[name] = _extended(document[name], self.stored.get(name))
+        return document
 
     @property
     def text(self) -> str:
@@ -127,22 +129,43 @@ class Manifest:
         save_json(uri, self.as_dict())
 
     def create(self, uri: str) -> bool:
-        """Write it to ``uri`` where nothing stands yet; False when something does."""
+        """Write it to ``uri`` if nothing is there yet. Return whether it was written."""
         return create_json(uri, self.as_dict())
+
+    def is_of(self, task: Mapping[str, Any]) -> bool:
+        """Whether it is that of a task instance."""
+        return all(self.task.get(name) == value for name, value in task.items())
 
     @classmethod
     def read(cls, uri: str) -> Manifest | None:
-        """Return the manifest at ``uri``, or None when there is none.
+        """Return the manifest at ``uri``, or None if nothing is there.
 
-        :raises DestinationError: when something else is there
+        :raises DestinationError: if something else is there, or a manifest that only a newer release can read
         """
         document = load_json(uri)
         if document is None:
             return None
         try:
-            return cls(Progress.from_dict(document), dict(document["task"]), document["request"])
-        except (KeyError, TypeError, ValueError) as error:
+            _check_version(uri, document)
+            stored = {name: value for name, value in document.items() if name not in _OWN_FIELDS}
+            task = dict(document.get("task") or {})
+            return cls(Progress.from_dict(stored), task, document.get("request"), stored=document)
+        except DestinationError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DestinationError(
-                f"{uri} is in the way: it is no manifest of this provider ({type(error).__name__}: {error}). "
+                f"{uri} is in the way: it is not a manifest of this provider ({type(error).__name__}: {error}). "
                 "Move it, or choose another destination."
             ) from error
+
+
+def _check_version(uri: str, document: Mapping[str, Any]) -> None:
+    if is_newer(version := document.get("manifest_version")):
+        raise DestinationError(newer(uri, document, version))
+
+
+def _extended(value: Any, stored: Any) -> Any:
+    """Return ``value`` with the fields that a newer release added to it, if it is the same otherwise."""
+    if not isinstance(value, Mapping) or not isinstance(stored, Mapping):
+        return value
+    return {**stored, **value} if all(stored.get(name) == value[name] for name in value) else value

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
 from typing import Any
 
+from airflow_provider_modelmax import __version__
 from airflow_provider_modelmax.api import Job, Result
 from airflow_provider_modelmax.storage import Saved
 
 SUBMITTED, FETCHING, FETCHED, LANDED, FAILED = "submitted", "fetching", "fetched", "landed", "failed"
 UNUSABLE = "unusable"
+
+VERSION = 1
+"""Major version of a stored record. A new field does not change it: older releases ignore and keep what they do not
+know. Only a record that they would misread gets the next number; they refuse it then."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Progress:
     :param result: what was paid for
     :param videos: what has landed
     :param reason: why the job failed, or what came instead of a result
+    :param stored: the JSON that this was read from; fields that this release does not know are written back
     """
 
     job: Job
@@ -45,6 +51,7 @@ class Progress:
     result: Result | None = None
     videos: tuple[Saved, ...] = ()
     reason: str = ""
+    stored: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def submitted(self) -> datetime | None:
@@ -108,7 +115,7 @@ class Progress:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {
+        known = {
             **(self.result.as_dict() if self.result else {"data": None, "usage": None}),
             **self.job.as_dict(),
             "phase": self.phase,
@@ -121,16 +128,76 @@ class Progress:
             "busy_until": self.busy_until,
             "videos": [{"uri": each.uri, "bytes": each.size, "sha256": each.sha256} for each in self.videos],
             "reason": self.reason,
+            "provider_version": __version__,
         }
+        return with_unknown_fields(known, self.stored)
 
     @classmethod
-    def from_dict(cls, kept: Mapping[str, Any]) -> Progress:
-        """Read what :meth:`as_dict` wrote.
+    def from_dict(cls, stored: Mapping[str, Any]) -> Progress:
+        """Read what :meth:`as_dict` of this or another release wrote. Only the job and the phase are required.
 
-        :raises KeyError, TypeError, ValueError: when it is something else
+        :raises KeyError, TypeError, ValueError: if it is something else
         """
-        job = Job.of(kept)
-        plain = ("phase", "order", "submitted_at", "max_tries", "try_number", "asks", "asker", "busy_until", "reason")
-        result = Result.from_dict({**kept, **job.as_dict()}) if kept["data"] else None
-        videos = tuple(Saved(each["uri"], each["bytes"], each["sha256"]) for each in kept["videos"])
-        return cls(job, result=result, videos=videos, **{name: kept[name] for name in plain})
+        job, phase = Job.of(stored), stored["phase"]
+        if not isinstance(phase, str) or not phase:
+            raise ValueError(f"phase is {phase!r}")
+        paid = {**stored, **job.as_dict(), "usage": stored.get("usage") or {}}
+        result = Result.from_dict(paid) if stored.get("data") else None
+        if result is None and phase in {FETCHED, LANDED}:
+            raise ValueError(f"phase is {phase!r}, but there is no data")
+        videos = tuple(
+            Saved(each["uri"], each.get("bytes", 0), each.get("sha256", "")) for each in stored.get("videos") or ()
+        )
+        plain = {each.name: _plain(stored, each.name, each.default) for each in fields(cls) if each.name in _PLAIN}
+        return cls(job, phase, result=result, videos=videos, stored=stored, **plain)
+
+
+_PLAIN = frozenset(
+    each.name for each in fields(Progress) if isinstance(each.default, str | int | float) and each.name != "phase"
+)
+
+
+def is_newer(version: object) -> bool:
+    """Whether a stored version is one that this release cannot read. ``1``, ``1.4`` and ``"1.4"`` are major version 1.
+
+    :raises ValueError: if it is no version
+    """
+    return version is not None and int(str(version).partition(".")[0]) > VERSION
+
+
+def newer(what: str, stored: Mapping[str, Any], version: object) -> str:
+    """Return the message for a record that :func:`is_newer`.
+
+    :param what: what it is and where
+    """
+    named = stored.get("provider_version")
+    release = f"airflow-provider-modelmax {named}" if isinstance(named, str) else "a newer airflow-provider-modelmax"
+    return (
+        f"{what} was written by {release} (record version {version}), and this worker can read version {VERSION} only. "
+        "The video may be paid for, so nothing was overwritten, submitted or fetched. Install that release or a later "
+        "one on this worker, then clear the task."
+    )
+
+
+def with_unknown_fields(document: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``document`` with those fields of ``stored`` that it does not have, also in its records of videos."""
+    merged = {**stored, **document}
+    for name, keys in (("data", ("url",)), ("videos", ("uri", "sha256"))):
+        before = stored.get(name) or []
+        merged[name] = document[name] and [{**_same(each, before, keys), **each} for each in document[name]]
+    return merged
+
+
+def _same(record: Mapping[str, Any], stored: Any, keys: tuple[str, ...]) -> Mapping[str, Any]:
+    """Return the stored form of a record, or nothing if it is a new one."""
+    candidates = (each for each in stored if isinstance(each, Mapping))
+    return next((each for each in candidates if all(each.get(key) == record[key] for key in keys)), {})
+
+
+def _plain(stored: Mapping[str, Any], name: str, default: Any) -> Any:
+    value = stored.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, str if isinstance(default, str) else int | float):
+        raise TypeError(f"{name} is {value!r}")
+    return value

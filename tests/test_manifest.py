@@ -132,20 +132,61 @@ def written(tmp_path: Path) -> dict[str, Any]:
     return document
 
 
-def test_what_a_later_version_adds_does_not_disturb(tmp_path: Path) -> None:
-    document = {**written(tmp_path), "manifest_version": 2, "colour": "red"}
+def test_fields_of_a_later_release_are_kept_when_the_manifest_is_written_back(tmp_path: Path) -> None:
+    uri, document = f"{tmp_path}/x.modelmax.json", {**written(tmp_path), "manifest_version": "1.7", "colour": "red"}
+    document["videos"][1]["codec"] = document["data"][0]["codec"] = "av1"
+    document["task"]["map_key"], document["request"]["seed"] = "k", 7
     (tmp_path / "x.modelmax.json").write_text(json.dumps(document))
-    assert Manifest.read(f"{tmp_path}/x.modelmax.json") == MANIFEST
+    found = Manifest.read(uri)
+    assert found == replace(MANIFEST, task=document["task"], request=document["request"])
+    assert found.is_of(TASK)
+    Manifest(replace(found.progress, reason="since"), TASK, REQUEST, found.stored).write(uri)
+    assert json.loads((tmp_path / "x.modelmax.json").read_text()) == {
+        **document,
+        "manifest_version": 1,
+        "reason": "since",
+    }
 
 
-@pytest.mark.parametrize(
-    "missing", ["request_id", "model", "data", "usage", "task", "request", "videos", "phase", "asks"]
-)
-def test_a_manifest_without_a_field_is_in_the_way(missing: str, tmp_path: Path) -> None:
+def test_fields_of_a_video_that_was_replaced_are_not_kept(tmp_path: Path) -> None:
+    document = written(tmp_path)
+    document["videos"][0]["codec"] = "av1"
+    found = Progress.from_dict(document)
+    assert "codec" not in found.landed((Saved(VIDEOS[0].uri, 12, "another"), VIDEOS[1])).as_dict()["videos"][0]
+
+
+@pytest.mark.parametrize("version", [2, "2.0", 2.5, 10])
+def test_a_manifest_that_only_a_newer_release_can_read_names_that_release(tmp_path: Path, version: object) -> None:
+    later = {**written(tmp_path), "manifest_version": version, "provider_version": "3.1.4", "phase": {"new": "form"}}
+    (tmp_path / "x.modelmax.json").write_text(json.dumps(later))
+    with pytest.raises(DestinationError, match=r"airflow-provider-modelmax 3\.1\.4 .* Install that release or a later"):
+        Manifest.read(f"{tmp_path}/x.modelmax.json")
+
+
+@pytest.mark.parametrize("missing", ["request_id", "model", "phase"])
+def test_a_manifest_without_a_job_or_a_phase_is_in_the_way(missing: str, tmp_path: Path) -> None:
     document = written(tmp_path)
     del document[missing]
     (tmp_path / "x.modelmax.json").write_text(json.dumps(document))
     with pytest.raises(DestinationError, match=r"x\.modelmax\.json is in the way.*Move it"):
+        Manifest.read(f"{tmp_path}/x.modelmax.json")
+
+
+@pytest.mark.parametrize("missing", sorted(MANIFEST.as_dict().keys() - {"request_id", "model", "phase", "data"}))
+def test_any_other_field_has_a_default(missing: str, tmp_path: Path) -> None:
+    for document in (written(tmp_path), {**written(tmp_path), missing: None}):
+        if document[missing] is not None:
+            del document[missing]
+        (tmp_path / "x.modelmax.json").write_text(json.dumps(document))
+        found = Manifest.read(f"{tmp_path}/x.modelmax.json")
+        assert (found.progress.job.request_id, found.progress.result.urls) == ("req-1", RESULT.urls)
+
+
+@pytest.mark.parametrize("phase", ["fetched", "landed"])
+def test_a_manifest_that_was_paid_for_and_lost_its_data_is_not_one_that_can_be_paid_for(tmp_path, phase) -> None:
+    document = {**written(tmp_path), "phase": phase, "data": None}
+    (tmp_path / "x.modelmax.json").write_text(json.dumps(document))
+    with pytest.raises(DestinationError, match="but there is no data"):
         Manifest.read(f"{tmp_path}/x.modelmax.json")
 
 
@@ -159,7 +200,9 @@ def test_a_manifest_without_a_field_is_in_the_way(missing: str, tmp_path: Path) 
         {"usage": "text"},
         {"usage": ["text"]},
         {"task": "text"},
-        {"task": None},
+        {"asks": "many"},
+        {"busy_until": "later"},
+        {"manifest_version": "one"},
     ],
     ids=str,
 )

@@ -34,7 +34,7 @@ ROOMS: dict[str, set[str]] = {
     "s3_upload.py": set(),
     "stores.py": {COMPAT, "airflow.sdk.io", "azure.storage.blob", "fsspec"},
     "storage.py": {".local_file", ".mp4", ".read_ahead", ".s3_upload", ".stores"},
-    "progress.py": {".api", ".storage"},
+    "progress.py": {"", ".api", ".storage"},
     "manifest.py": {".api", ".progress", ".storage", ".stores", ".texts"},
     "edge.py": {"airflow", ".api", ".metrics", ".parameters", ".polling"},
     "metrics.py": {COMPAT, ".api"},

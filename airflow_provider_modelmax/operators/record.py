@@ -59,6 +59,9 @@ class Record:
     _orderers: Manifest | None = field(default=None, init=False)
     """The manifest of the task that ordered the job, where this one only lands it."""
 
+    _seen: Manifest | None = field(default=None, init=False)
+    """The manifest as it was read last."""
+
     @classmethod
     def of(cls, context: Context, *, destination: object, stem: str, **more: Any) -> Record:
         """Return the record of the task that runs in ``context``.
@@ -86,7 +89,7 @@ class Record:
             kept = None
         if kept and kept.result:
             return kept
-        manifest = Manifest.read(self.destination.manifest)
+        manifest = self._stored_manifest()
         if not manifest or not self._is_ours(manifest, job or (kept.job if kept else None)):
             return kept
         self._note_orderer(manifest)
@@ -122,7 +125,7 @@ class Record:
         self._check_free(progress.job.request_id)
         if self._manifest(asking).create(self.destination.manifest):
             return self._begun_asking(asking, progress)
-        there = Manifest.read(self.destination.manifest)
+        there = self._stored_manifest()
         if there and there.progress.is_of(progress.job.request_id):
             self._note_orderer(there)
             found = self._as_ours(there, progress)
@@ -136,7 +139,7 @@ class Record:
 
     def latest(self, progress: Progress) -> Progress:
         """Return what is known of the same job by now: its result, else a call for it that is under way."""
-        kept, manifest = self.state.get(), Manifest.read(self.destination.manifest)
+        kept, manifest = self.state.get(), self._stored_manifest()
         news = [manifest and self._as_ours(manifest, progress), kept]
         known = [each for each in news if each and each.is_of(progress.job.request_id)]
         paid = next((each for each in known if each.result), None)
@@ -179,7 +182,7 @@ class Record:
         :param fetched: how far the job got: its result is there
         :raises DestinationError: when another job's video, or something else, is there and must stay so
         """
-        job, manifest = fetched.job, Manifest.read(self.destination.manifest)
+        job, manifest = fetched.job, self._stored_manifest()
         if manifest and manifest.progress.is_of(job.request_id):
             self._note_orderer(manifest)
             return True
@@ -193,7 +196,7 @@ class Record:
             return
         most = self.samples or MOST_SAMPLES
         taken = _standing({*self.destination.videos(1), *self.destination.videos(most)})
-        manifest = Manifest.read(self.destination.manifest)  # after the videos: it is there before they are
+        manifest = self._stored_manifest()  # after the videos: it is there before they are
         self._refuse_if_taken(manifest, request_id, taken)
 
     def _put_state(self, progress: Progress) -> bool:
@@ -216,7 +219,7 @@ class Record:
         """Take over a claim whose owner is gone; of all who try at once, the last one has it."""
         self._manifest(asking).write(self.destination.manifest)
         time.sleep(SETTLING)
-        there = Manifest.read(self.destination.manifest)
+        there = self._stored_manifest()
         if not there or there.progress.asker == asking.asker:
             return self._begun_asking(asking, before)
         if there.progress.is_of(asking.job.request_id):
@@ -274,7 +277,7 @@ class Record:
         return same and (found.result is not None or is_asking(found))
 
     def _is_this_task(self, manifest: Manifest) -> bool:
-        return dict(manifest.task) == dict(self.task)
+        return manifest.is_of(self.task)
 
     def _refuse_if_taken(self, manifest: Manifest | None, request_id: str | None, taken: Sequence[str] = ()) -> None:
         if self.overwrite or not (manifest or taken):
@@ -283,9 +286,14 @@ class Record:
             return
         raise _taken(next(iter(taken), self.destination.manifest), manifest)
 
+    def _stored_manifest(self) -> Manifest | None:
+        self._seen = Manifest.read(self.destination.manifest)
+        return self._seen
+
     def _manifest(self, progress: Progress) -> Manifest:
-        whose = self._orderers or self
-        return Manifest(progress, whose.task, whose.request)
+        whose, seen = self._orderers or self, self._seen
+        stored = seen.stored if seen and seen.progress.is_of(progress.job.request_id) else {}
+        return Manifest(progress, whose.task, whose.request, stored)
 
 
 def _taken(uri: str, manifest: Manifest | None) -> DestinationError:

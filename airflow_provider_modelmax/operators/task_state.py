@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_modelmax.api import ModelMaxError
-from airflow_provider_modelmax.progress import Progress
+from airflow_provider_modelmax.progress import VERSION, Progress, is_newer, newer, with_unknown_fields
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from airflow_provider_modelmax.api import Job
 
 KEY = "modelmax"
+
+_VERSION = "state_version"
 
 
 class TaskState:
@@ -29,6 +31,7 @@ class TaskState:
         self._store: Any = context.get("task_state_store")
         self.max_tries = int(context["ti"].max_tries)
         self.try_number = int(context["ti"].try_number)
+        self._read: Progress | None = None
 
     @property
     def has_store(self) -> bool:
@@ -36,26 +39,34 @@ class TaskState:
         return self._store is not None
 
     def get(self) -> Progress | None:
-        """Return what was kept.
+        """Return what was stored.
 
-        :raises ModelMaxError: when it cannot be read: then it may be paid for
+        :raises ModelMaxError: if it cannot be read: it may be paid for then
         """
-        kept = self._store.get(KEY) if self._store is not None else None
+        stored = self._store.get(KEY) if self._store is not None else None
+        if not stored:
+            return None
         try:
-            return Progress.from_dict(kept) if kept else None
-        except (KeyError, TypeError, ValueError) as error:
+            if is_newer(version := stored.get(_VERSION)):
+                raise ModelMaxError(newer(f"The task state {KEY!r}", stored, version))
+            self._read = Progress.from_dict({name: value for name, value in stored.items() if name != _VERSION})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModelMaxError(
-                f"What the task state keeps of this task under {KEY!r} is of another version of this provider, or was "
-                f"changed ({type(error).__name__}: {error}). Its result may be paid for: install that version on this "
-                "worker, or delete what is kept to have a new video made."
+                f"The task state {KEY!r} of this task cannot be read: it is damaged, or was edited "
+                f"({type(error).__name__}: {error}). The video may be paid for, so nothing was submitted or fetched. "
+                "Correct it, or delete it to have a new video made."
             ) from error
+        return self._read
 
     def put(self, progress: Progress) -> Progress:
-        """Keep ``progress`` for ever, and return it."""
+        """Store ``progress`` for ever, and return it."""
         if self._store is not None:
             from airflow.sdk.execution_time.context import NEVER_EXPIRE  # noqa: PLC0415 - Airflow 3.3 and later
 
-            self._store.set(KEY, progress.as_dict(), retention=NEVER_EXPIRE)
+            document = {_VERSION: VERSION, **progress.as_dict()}
+            if self._read and self._read.is_of(progress.job.request_id):
+                document = with_unknown_fields(document, self._read.stored)
+            self._store.set(KEY, document, retention=NEVER_EXPIRE)
         return progress
 
     def begun(self, job: Job, order: str, *, submitted_at: float = 0.0) -> Progress:

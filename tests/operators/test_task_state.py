@@ -50,10 +50,30 @@ def test_the_retries_of_an_execution_that_took_up_a_job_after_a_clear_are_no_cle
 @pytest.mark.parametrize(
     "kept", [{"a": 1}, {"request_id": "id", "model": "veo-3.1"}, {**Progress(JOB).as_dict(), "data": 1}]
 )
-def test_a_task_state_that_cannot_be_read_is_told_with_what_to_do(kept):
+def test_a_task_state_that_cannot_be_read_names_what_to_do(kept):
     state = TaskState({"ti": SimpleNamespace(max_tries=0, try_number=1), "task_state_store": {KEY: kept}})
-    with pytest.raises(ModelMaxError, match=r"another version of this provider.* install that version"):
+    with pytest.raises(
+        ModelMaxError, match=r"cannot be read.* nothing was submitted or fetched\. Correct it, or delete"
+    ):
         state.get()
+
+
+def test_a_task_state_that_only_a_newer_release_can_read_names_that_release():
+    kept = {**Progress(JOB).as_dict(), "state_version": 2, "provider_version": "3.1.4"}
+    state = TaskState({"ti": SimpleNamespace(max_tries=0, try_number=1), "task_state_store": {KEY: kept}})
+    with pytest.raises(ModelMaxError, match=r"3\.1\.4 .*Install that release or a later one on this worker"):
+        state.get()
+
+
+@pytest.mark.skipif(not KEEPS_TASK_STATE, reason="Airflow keeps the state of a task since 3.3")
+def test_fields_of_a_later_release_are_kept_when_the_task_state_is_written_back():
+    store = Kept({KEY: {**Progress(JOB).as_dict(), "state_version": 1, "cost_limit": 2.5}})
+    state = TaskState({"ti": SimpleNamespace(max_tries=0, try_number=2), "task_state_store": store})
+    state.taken_up(state.get())
+    state.put(Progress(JOB).asking("host:1:ab", 1e9))
+    assert (store[KEY]["cost_limit"], store[KEY]["phase"]) == (2.5, "fetching")
+    state.put(Progress(Job.of({"model": "veo-3.1", "request_id": "another"})))
+    assert "cost_limit" not in store[KEY]
 
 
 @pytest.mark.skipif(not KEEPS_TASK_STATE, reason="Airflow keeps the state of a task since 3.3")
