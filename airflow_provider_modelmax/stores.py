@@ -40,7 +40,7 @@ class DestinationError(StorageError, ValueError):
     """The destination cannot be used; as a rule that is found before anything is spent. What was paid for is kept.
 
     :param message: what is wrong, and what to do
-    :param leads_nowhere: whether the URI itself is wrong, or names a connection that is not there: no store was asked
+    :param leads_nowhere: whether the URI itself is wrong: no store was asked, and a retry cannot help
     """
 
     def __init__(self, message: str, *, leads_nowhere: bool = False) -> None:
@@ -198,15 +198,22 @@ def _local(uri: str) -> Path:
 
 
 def _require_connection(uri: str, conn_id: str) -> None:
-    """Without this check an unknown connection would silently become the machine's own credentials."""
+    """Without this check an unknown connection would silently become the machine's own credentials.
+
+    :raises DestinationError: if Airflow does not find it. Airflow's SDK raises the same for every failure of a look-up.
+    :raises StorageError: if the look-up failed
+    """
     try:
         _look_up(conn_id)
     except AirflowNotFoundException:
         raise DestinationError(
-            f"{uri} names the connection {conn_id!r}, which does not exist. Create it, or leave out {conn_id}@ to use "
-            "the worker's own credentials.",
-            leads_nowhere=True,
+            f"Airflow did not find the connection {conn_id!r} of {uri}: it does not exist, or Airflow's API server did "
+            f"not answer. If it does not exist, create it, or leave out {conn_id}@ to use the worker's own credentials."
         ) from None
+    except Exception as error:
+        raise StorageError(
+            f"Airflow could not look up the connection {conn_id!r} of {uri}: {type(error).__name__}: {error}"
+        ) from error
 
 
 @lru_cache

@@ -16,6 +16,8 @@ from airflow_provider_modelmax.api import DEFAULT_BASE_URL, AnswerError, Call, C
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
+CONN_TYPE = "modelmax"
+
 DEFAULT_TIMEOUT = 60.0
 """Seconds that one call may wait for an answer, and a download for its next bytes."""
 
@@ -79,18 +81,39 @@ def check_size(call: Call[Any], body: bytes | bytearray) -> None:
         raise AnswerError(f"{call} answered with more than {most:,} bytes.", garbled=True)
 
 
-def read_connection(connection: Connection) -> Endpoint:
+def read_connection(connection: Connection, *, conn_type: str = CONN_TYPE, name: str = "") -> Endpoint:
     """Read a connection of type ``modelmax``.
 
+    :param connection: what Airflow found
+    :param conn_type: the type of connections that the hook takes
+    :param name: what error messages call the connection; default ``connection`` and its id
     :raises ConnectionSetupError: when something is missing or unusable; the message names the field, never the key
     """
-    conn_id, extra = connection.conn_id, _extra(connection)
+    name = name or f"connection {connection.conn_id!r}"
+    _check_type(connection, conn_type, name)
+    extra = _extra(name, connection)
     return Endpoint(
-        base_url=_base_url(connection),
-        key=_key(conn_id, connection.password),
-        timeout=_timeout(conn_id, extra),
-        verify=_verify(conn_id, extra),
-        proxy=_proxy(conn_id, extra),
+        base_url=_base_url(name, connection),
+        key=_key(name, connection.password),
+        timeout=_timeout(name, extra),
+        verify=_verify(name, extra),
+        proxy=_proxy(name, extra),
+    )
+
+
+def _check_type(connection: Connection, conn_type: str, name: str) -> None:
+    """Refuse a connection of another service: its password would be sent to ModelMax as an API key.
+
+    A connection from the environment need not have a type.
+    """
+    found = (connection.conn_type or "").strip()
+    if found.lower() in {"", "generic", CONN_TYPE, conn_type}:
+        return
+    conn_id = connection.conn_id
+    raise ConnectionSetupError(
+        f"The type of {name} is {found!r}, but must be {conn_type!r}. Its password was sent nowhere. If it is the "
+        f"connection to ModelMax, change its type in the UI, or replace it: airflow connections delete {conn_id} && "
+        f"airflow connections add {conn_id} --conn-type {conn_type} --conn-password sk-…"
     )
 
 
@@ -101,21 +124,20 @@ def _escaped(key: str) -> re.Pattern[bytes]:
     return re.compile("".join(spellings).encode())
 
 
-def _key(conn_id: str, password: str | None) -> str:
+def _key(name: str, password: str | None) -> str:
     key = (password or "").strip()
     if not key:
         raise ConnectionSetupError(
-            f"Connection {conn_id!r} has no API key: put it into the password field (it looks like sk-…)."
+            f"The password of {name} is empty. Put the ModelMax API key there (it looks like sk-…)."
         )
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConnectionSetupError(
-            f"The API key of connection {conn_id!r} holds characters that no key has (spaces, line breaks, "
-            "accents). Copy it again into the password field."
+            f"The password of {name} is no API key: it has spaces, line breaks or accents in it. Copy the key again."
         )
     return key
 
 
-def _extra(connection: Connection) -> Mapping[str, Any]:
+def _extra(name: str, connection: Connection) -> Mapping[str, Any]:
     try:
         json.loads(connection.extra or "{}")  # Airflow reads {} from what is no JSON, and logs an error
         extra = connection.extra_dejson
@@ -124,15 +146,15 @@ def _extra(connection: Connection) -> Mapping[str, Any]:
     if isinstance(extra, Mapping):
         return extra
     raise ConnectionSetupError(  # without what it holds: that may be a proxy's password
-        f'The extra of connection {connection.conn_id!r} must be a JSON object, for example {{"timeout": 30}}.'
+        f'The extra of {name} must be a JSON object, for example {{"timeout": 30}}.'
     )
 
 
-def _base_url(connection: Connection) -> str:
+def _base_url(name: str, connection: Connection) -> str:
     if connection.schema and connection.schema not in {"http", "https"}:
         raise ConnectionSetupError(
-            f"Connection {connection.conn_id!r} has the schema {connection.schema!r}, which is no part of a base URL. "
-            f"In a URI, write the base URL whole before the ? and write its slashes as %2F, its colons as %3A."
+            f"The schema of {name} is {connection.schema!r}, but must be http, https or empty. In a connection URI, "
+            "write the whole base URL before the ?, and write its slashes as %2F and its colons as %3A."
         )
     host = (connection.host or "").strip().rstrip("/")
     if not host:
@@ -144,13 +166,12 @@ def _base_url(connection: Connection) -> str:
         port = parts.port or connection.port
     except ValueError:  # without its text: where the port should be may stand a password
         raise ConnectionSetupError(
-            f"The host of connection {connection.conn_id!r} is no URL: write the base URL, for example "
-            f"{DEFAULT_BASE_URL} or http://127.0.0.1:8765."
+            f"The host of {name} is no URL: write the base URL, for example {DEFAULT_BASE_URL} or http://127.0.0.1:8765."
         ) from None
     if complaint := _complaint(host, parts):
-        raise ConnectionSetupError(f"The host of connection {connection.conn_id!r} {complaint}")
-    name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{parts.scheme}://{name}{f':{port}' if port else ''}{parts.path}"
+        raise ConnectionSetupError(f"The host of {name} {complaint}")
+    hostname = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{hostname}{f':{port}' if port else ''}{parts.path}"
 
 
 def _complaint(host: str, parts: SplitResult) -> str | None:
@@ -159,7 +180,7 @@ def _complaint(host: str, parts: SplitResult) -> str | None:
         return f"has no scheme: write the base URL, for example {DEFAULT_BASE_URL} or http://127.0.0.1:8765."
     odd = any(char.isspace() or char == "\\" for char in host)
     if odd or parts.username is not None or parts.query or parts.fragment:
-        return "must be a base URL: no spaces, user, query or fragment. The API key belongs into the password field."
+        return "must be a base URL: no spaces, user, query or fragment. The API key goes into the password field."
     if "v1" in parts.path.split("/"):
         return "must end before /v1: every call begins with it."
     if parts.scheme == "http" and parts.hostname == urlsplit(DEFAULT_BASE_URL).hostname:
@@ -167,7 +188,7 @@ def _complaint(host: str, parts: SplitResult) -> str | None:
     return None
 
 
-def _timeout(conn_id: str, extra: Mapping[str, Any]) -> float:
+def _timeout(name: str, extra: Mapping[str, Any]) -> float:
     value = extra.get("timeout")
     if value in (None, ""):
         return DEFAULT_TIMEOUT
@@ -177,12 +198,12 @@ def _timeout(conn_id: str, extra: Mapping[str, Any]) -> float:
         seconds = 0.0
     if not 0 < seconds <= 3600:
         raise ConnectionSetupError(
-            f"The extra 'timeout' of connection {conn_id!r} must be a number of seconds up to 3600."
+            f"The extra 'timeout' of {name} must be a number of seconds above 0 and up to 3,600."
         )
     return seconds
 
 
-def _verify(conn_id: str, extra: Mapping[str, Any]) -> bool | str:
+def _verify(name: str, extra: Mapping[str, Any]) -> bool | str:
     value = extra.get("verify")
     if value in (None, ""):
         return True
@@ -191,18 +212,16 @@ def _verify(conn_id: str, extra: Mapping[str, Any]) -> bool | str:
     if isinstance(value, bool):
         return value
     raise ConnectionSetupError(
-        f"The extra 'verify' of connection {conn_id!r} is {value!r}; it must be true, false or the path of a CA file."
+        f"The extra 'verify' of {name} is {value!r}, but must be true, false or the path of a CA bundle."
     )
 
 
-def _proxy(conn_id: str, extra: Mapping[str, Any]) -> str | None:
+def _proxy(name: str, extra: Mapping[str, Any]) -> str | None:
     value = extra.get("proxy")
     if value in (None, ""):
         return None
     if not isinstance(value, str) or not _is_http_url(value):
-        raise ConnectionSetupError(
-            f"The extra 'proxy' of connection {conn_id!r} must be a URL such as http://proxy.example.com:3128."
-        )
+        raise ConnectionSetupError(f"The extra 'proxy' of {name} must be a URL such as http://proxy.example.com:3128.")
     return value
 
 

@@ -10,30 +10,34 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 from airflow.sdk.log import mask_secret
 
 from airflow_provider_modelmax import api
-from airflow_provider_modelmax.hooks.endpoint import Endpoint, read_connection
+from airflow_provider_modelmax.hooks.endpoint import CONN_TYPE, Endpoint, read_connection
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
 
-def look_up(hook: BaseHook, conn_id: str) -> Endpoint:
+def look_up(hook: BaseHook, conn_id: str, *, conn_type: str = CONN_TYPE, name: str = "") -> Endpoint:
     """Return the endpoint of a connection, which ``hook`` finds: it may be one's own.
 
-    :raises ConnectionSetupError: when there is none of that id, or it cannot be used
-    :raises TransportError: when it could not be looked up
+    :param conn_type: the type of connections that the hook takes
+    :param name: what error messages call the connection; default ``connection`` and its id
+    :raises ConnectionSetupError: if Airflow does not find it, or it cannot be used
+    :raises TransportError: if the look-up failed
     """
-    with _named(conn_id):
-        return _masked(hook.get_connection(conn_id))
+    name = name or f"connection {conn_id!r}"
+    with _translated(conn_id, name):
+        return _masked(hook.get_connection(conn_id), conn_type, name)
 
 
-async def alook_up(hook: BaseHook, conn_id: str) -> Endpoint:
+async def alook_up(hook: BaseHook, conn_id: str, *, conn_type: str = CONN_TYPE) -> Endpoint:
     """Do the same from an event loop."""
-    with _named(conn_id):
+    name = f"connection {conn_id!r}"
+    with _translated(conn_id, name):
         from asgiref.sync import sync_to_async  # noqa: PLC0415 - not at DAG parse
 
         connection = await _connection(hook, conn_id)
         # Masking talks to Airflow's supervisor and blocks: in the loop it could meet a call of another task.
-        return await sync_to_async(_masked)(connection)
+        return await sync_to_async(_masked)(connection, conn_type, name)
 
 
 async def _connection(hook: BaseHook, conn_id: str) -> Connection:
@@ -45,27 +49,28 @@ async def _connection(hook: BaseHook, conn_id: str) -> Connection:
         return hook.get_connection(conn_id)  # blocks a loop in which nobody else is
 
 
-def _masked(connection: Connection) -> Endpoint:
-    endpoint = read_connection(connection)
+def _masked(connection: Connection, conn_type: str, name: str) -> Endpoint:
+    endpoint = read_connection(connection, conn_type=conn_type, name=name)
     for secret in endpoint.secrets:
         mask_secret(secret)
     return endpoint
 
 
 @contextmanager
-def _named(conn_id: str) -> Iterator[None]:
+def _translated(conn_id: str, name: str) -> Iterator[None]:
     try:
         yield
     except AirflowNotFoundException:
+        # Airflow's SDK raises it for every failure of a look-up and hides the cause (seen on 3.3.2).
         raise api.ConnectionSetupError(
-            f"There is no connection {conn_id!r}. Create one with the API key as its password: "
-            f"airflow connections add {conn_id} --conn-type modelmax --conn-password sk-…"
+            f"Airflow did not find {name}: it does not exist, or Airflow's API server did not answer. If it does not "
+            f"exist, create it: airflow connections add {conn_id} --conn-type modelmax --conn-password sk-…"
         ) from None
     except api.ModelMaxError:
         raise
     except Exception as error:
         raise api.TransportError(
-            f"Connection {conn_id!r} could not be looked up ({type(error).__name__}: {error}).", reached=False
+            f"Airflow could not look up {name}: {type(error).__name__}: {error}", reached=False
         ) from error
 
 

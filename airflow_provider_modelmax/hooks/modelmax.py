@@ -231,7 +231,7 @@ class ModelMaxHook(BaseHook):
         return type(self), self.modelmax_conn_id
 
     def _make_shared(self) -> SharedTransport:
-        return SharedTransport(lambda: alook_up(self, self.modelmax_conn_id), _open_async)
+        return SharedTransport(lambda: alook_up(self, self.modelmax_conn_id, conn_type=self.conn_type), _open_async)
 
     def _status_call(self, job: api.Job | Mapping[str, str]) -> api.Call[api.JobStatus]:
         """Return the call for ``job``: who polls asks for the same one again and again."""
@@ -260,7 +260,7 @@ class ModelMaxHook(BaseHook):
 
         with _LOOKING_UP:
             if self._sync is None or self._sync is but:
-                self._sync = SyncTransport(look_up(self, self.modelmax_conn_id))
+                self._sync = SyncTransport(look_up(self, self.modelmax_conn_id, conn_type=self.conn_type))
             return self._sync
 
     def _send(self, call: api.Call[T], around: _Around) -> T:

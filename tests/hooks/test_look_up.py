@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,16 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.providers.common.compat.sdk import BaseHook
+from airflow.sdk.exceptions import ErrorType
 from airflow.sdk.execution_time import task_runner
-from airflow.sdk.execution_time.comms import ConnectionResult, GetConnection
+from airflow.sdk.execution_time.comms import ConnectionResult, ErrorResponse, GetConnection
 
-from airflow_provider_modelmax import api
+from airflow_provider_modelmax import api, edge
 from airflow_provider_modelmax.hooks import look_up
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+from airflow_provider_modelmax.stores import DestinationError, StorageError
+from airflow_provider_modelmax.stores import connect as connect_to_store
+from tests.airflow_versions import AIRFLOW
 from tests.hooks.conftest import NONE, statuses
 from tests.stack.listener import answer
 
@@ -27,6 +32,87 @@ def test_a_missing_connection_says_how_to_make_one(colour):
         hook.get_status(NONE) if colour == "sync" else asyncio.run(hook.aget_status(NONE))
 
 
+@pytest.fixture
+def api_server_away(monkeypatch):
+    """Answer as Airflow's supervisor does while its API server is away."""
+    away = ErrorResponse(error=ErrorType.API_SERVER_ERROR)
+    asked = []
+
+    def send(message: object) -> object:
+        asked.append(message)
+        return away if isinstance(message, GetConnection) else None
+
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SimpleNamespace(send=send), raising=False)
+    return asked
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="before, the SDK raises another error when the API server is away")
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_connection_that_the_api_server_did_not_give_may_exist_and_the_task_is_retried(api_server_away, colour):
+    hook = ModelMaxHook("there")
+    with pytest.raises(api.ConnectionSetupError, match="or Airflow's API server did not answer") as caught:
+        hook.get_status(NONE) if colour == "sync" else asyncio.run(hook.aget_status(NONE))
+    assert "it does not exist, or" in str(caught.value)
+    assert not isinstance(caught.value, edge.HOPELESS)
+    assert api_server_away
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="before, the SDK raises another error when the API server is away")
+def test_a_stores_connection_that_the_api_server_did_not_give_may_exist(api_server_away):
+    with pytest.raises(DestinationError, match="it does not exist, or Airflow's API server did not answer") as caught:
+        connect_to_store("s3://store@videos/take/")
+    assert not caught.value.leads_nowhere
+    assert api_server_away
+
+
+def test_a_look_up_of_a_stores_connection_that_fails_is_retried(monkeypatch):
+    def fail(conn_id: str) -> None:
+        raise PermissionError("denied by the Execution API")
+
+    monkeypatch.setattr(BaseHook, "get_connection", fail)
+    with pytest.raises(StorageError, match=r"look up the connection 'denied' of s3://.*: PermissionError: denied by"):
+        connect_to_store("s3://denied@videos/take/")
+
+
+@pytest.mark.parametrize("conn_type", ["http", "postgres", "openai", "HTTP", "modelmax_2", "aws"])
+def test_the_password_of_a_connection_of_another_type_is_sent_nowhere(ask, simulator, monkeypatch, conn_type):
+    about = {"conn_type": conn_type, "host": simulator.url, "password": "hunter2-of-another"}
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(about))
+    hook = ModelMaxHook("warehouse")
+    with pytest.raises(api.ConnectionSetupError) as caught:
+        ask(hook)
+    said = str(caught.value)
+    assert f"The type of connection 'warehouse' is '{conn_type}', but must be 'modelmax'" in said
+    assert "airflow connections add warehouse --conn-type modelmax" in said
+    assert "hunter2" not in said
+    assert hook.test_connection()[0] is False
+    assert simulator.ledger.calls() == []
+
+
+@pytest.mark.parametrize("conn_type", [None, "", "generic", "modelmax", "ModelMax"])
+def test_a_connection_of_our_type_or_of_none_is_taken(ask, simulator, monkeypatch, conn_type):
+    about = {"conn_type": conn_type, "host": simulator.url, "password": simulator.key}
+    monkeypatch.setenv("AIRFLOW_CONN_MODELMAX_DEFAULT", json.dumps(about))
+    with pytest.raises(api.BadRequestError, match="no such request"):
+        ask(ModelMaxHook())
+
+
+def test_a_connection_uri_without_a_type_is_taken(simulator, monkeypatch):
+    host = simulator.url.replace(":", "%3A").replace("/", "%2F")
+    monkeypatch.setenv("AIRFLOW_CONN_MODELMAX_DEFAULT", f"://:{simulator.key}@{host}/")
+    assert ModelMaxHook().test_connection() == (True, "ModelMax answered and accepted the API key.")
+
+
+def test_a_subclass_may_have_a_connection_type_of_its_own(simulator, monkeypatch):
+    class OursHook(ModelMaxHook):
+        conn_type = "our_modelmax"
+
+    about = {"conn_type": "our_modelmax", "host": simulator.url, "password": simulator.key}
+    monkeypatch.setenv("AIRFLOW_CONN_MODELMAX_DEFAULT", json.dumps(about))
+    assert OursHook().test_connection()[0]
+    assert not ModelMaxHook().test_connection()[0]
+
+
 def test_a_failing_look_up_of_the_connection_can_pass(monkeypatch, slept):
     def fail(conn_id: str) -> None:
         raise RuntimeError("the API server restarts")
@@ -34,7 +120,8 @@ def test_a_failing_look_up_of_the_connection_can_pass(monkeypatch, slept):
     hook = ModelMaxHook()
     monkeypatch.setattr(hook, "get_connection", fail)
     with pytest.raises(
-        api.TransportError, match=r"could not be looked up .RuntimeError: the API server restarts"
+        api.TransportError,
+        match=r"could not look up connection 'modelmax_default': RuntimeError: the API server restarts",
     ) as caught:
         hook.get_status(NONE)
     assert not caught.value.reached

@@ -439,7 +439,7 @@ def test_overwrite_replaces_another_jobs_video(way, run, simulator, tmp_path):
         ({"destination": ""}, "destination is ''"),
         ({"destination": "clip.mov"}, "the service makes MP4"),
         ({"destination": "ftp://host/videos/"}, "Use one of file, s3"),
-        ({"destination": "s3://nowhere@videos/"}, "names the connection 'nowhere', which does not exist"),
+        ({"destination": "s3://nowhere@videos/"}, "did not find the connection 'nowhere'"),
         pytest.param(
             {"destination": "gs://videos/"},
             "pip install 'airflow-provider-modelmax[gcs]'",

@@ -12,9 +12,10 @@ import pytest
 from airflow.sdk import ObjectStoragePath
 from airflow.sdk.execution_time.task_runner import _serialize_template_field
 
-from airflow_provider_modelmax import api
+from airflow_provider_modelmax import api, edge
 from airflow_provider_modelmax.operators.order import HiddenImage, Order, describe, fingerprint, hide_image, image_uri
 from airflow_provider_modelmax.parameters import MAX_IMAGE_BYTES
+from airflow_provider_modelmax.stores import DestinationError
 from tests import samples
 
 TEXT = samples.load("submit_all_parameters").request_json["parameters"]["image"]
@@ -88,17 +89,13 @@ def test_an_order_without_an_image_is_sent_as_it_is():
         ("data:image/png,raw", "neither a path, nor a URI, nor Base64 of a PNG"),
         ("ftp://host/x.png", "The image: ftp://host/x.png: ftp:// is not supported"),
         (
-            "s3://nobody@bucket/x.png",
-            "The image: s3://nobody@bucket/x.png names the connection 'nobody', which does not",
-        ),
-        (
             base64.b64encode(b"<svg>" * 60).decode(),
             "(400 characters) is neither a path, nor a URI, nor Base64 of a PNG",
         ),
         (base64.b64encode(b"<html>" * 1000).decode(), "(8,000 characters) is neither a path, nor a URI"),
         (HiddenImage(base64.b64encode(PNG + bytes(MAX_IMAGE_BYTES)).decode()), "given as Base64 has 20,971,589 bytes"),
     ],
-    ids=range(16),
+    ids=range(15),
 )
 def test_what_is_no_image_is_refused(image, words):
     with pytest.raises(api.InvalidInputError) as caught:
@@ -106,6 +103,15 @@ def test_what_is_no_image_is_refused(image, words):
     assert words in str(caught.value)
     assert "secret" not in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+def test_an_image_whose_connection_is_not_found_is_retried_as_the_api_server_may_have_been_away():
+    with pytest.raises(DestinationError, match=r"it does not exist, or Airflow's API server did not answer") as caught:
+        order("s3://nobody@bucket/x.png")
+    assert str(caught.value).startswith(
+        "The image: Airflow did not find the connection 'nobody' of s3://nobody@bucket/x"
+    )
+    assert not isinstance(caught.value, edge.HOPELESS)
 
 
 def test_a_file_of_40_mb_is_refused_without_being_read_whole(tmp_path):

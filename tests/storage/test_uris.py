@@ -26,6 +26,8 @@ from tests.stores import S3Store, Store, on
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+NOT_FOUND = r".*: it does not exist, or Airflow's API server did not answer"
+
 NAMES = [
     "with space",
     "manual__2026-11-22T11:32:05+00:00",
@@ -58,14 +60,14 @@ def test_an_unknown_connection_never_becomes_the_machines_own_credentials(
         lambda: read_bytes(f"{folder}/x.mp4", 1),
     ]
     for call in calls:
-        with pytest.raises(DestinationError, match=r"names the connection .*, which does not exist\. Create it"):
+        with pytest.raises(DestinationError, match=NOT_FOUND):
             call()
     check_writable(f"s3://{s3.server.bucket}/{s3.prefix}")  # whoever leaves it out asks for them
 
 
 @pytest.mark.parametrize("scheme", ["s3", "gs", "abfs"])
 def test_an_unknown_connection_is_refused_on_every_store(scheme: str) -> None:
-    with pytest.raises(DestinationError, match=r"names the connection 'nobody', which does not exist\. Create it"):
+    with pytest.raises(DestinationError, match=f"'nobody'{NOT_FOUND}"):
         check_writable(f"{scheme}://nobody@videos/x.mp4")
 
 

@@ -151,7 +151,7 @@ def test_a_cut_body_leaves_nothing_and_is_paid_once(
     [
         ("denied", "access denied"),
         ("no_bucket", "does not exist"),
-        ("no_connection", "'nobody', which does not exist"),
+        ("no_connection", "did not find the connection 'nobody'"),
     ],
 )
 def test_an_unusable_destination_fails_before_anything_is_submitted(cases: Cases, name: str, said: str) -> None:

@@ -272,7 +272,7 @@ def test_a_missing_connection_ends_in_an_event_that_names_it(monkeypatch, job):
     monkeypatch.delenv("AIRFLOW_CONN_MODELMAX_DEFAULT")
     event = fire(trigger(job, seconds=0.2))
     assert event.outcome == "timed_out"
-    assert "There is no connection 'modelmax_default'" in event.message
+    assert "Airflow did not find connection 'modelmax_default'" in event.message
 
 
 @pytest.mark.parametrize("request_id", ["..", ""])
