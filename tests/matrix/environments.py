@@ -32,6 +32,7 @@ class Row:
 
     :param until: packages of later days are not seen; without it, versions are those of constraints.txt
     :param tests: the marker expression of what is run
+    :param lowest: whether the lowest versions that pyproject.toml declares are installed, instead of the highest
     """
 
     name: str
@@ -39,6 +40,7 @@ class Row:
     until: str = ""
     python: str = HERE
     tests: str = ""
+    lowest: bool = False
 
     @property
     def folder(self) -> Path:
@@ -66,7 +68,10 @@ ROWS = (
         for python in ("3.10", "3.11", "3.12", "3.13")
         if python != HERE
     ),
+    Row("lowest", "3.1.0", until="2026-03-13", tests=WITHOUT_AIRFLOW_PROCESSES, lowest=True),
 )
+# Named, because the resolver chooses the newest boto3 first, and with it a newer s3fs than the lowest.
+LOWEST = ("--resolution", "lowest-direct", "s3fs==2024.12.0")
 
 
 def make(row: Row) -> None:
@@ -96,6 +101,7 @@ def _install(row: Row) -> list[str]:
     if not row.until:
         return [*command, "--constraint", "constraints.txt"]
     older = [f"--exclude-newer-package={package}=false" for package in OF_ANY_AGE]
+    command += LOWEST if row.lowest else ()
     return [*command, "--exclude-newer", row.until, *older]
 
 
