@@ -45,7 +45,8 @@ _MOST_PATIENCE = 86_400.0
 """Seconds. More than this is not what a ``Retry-After`` means."""
 
 MAX_RETRY_AFTER = 60.0
-"""Seconds. A longer wait is not slept through on a worker: the error is raised and Airflow's retry takes over."""
+"""Seconds. No call is put off for longer by one answer. On a worker the error is raised and Airflow's retry takes over;
+a wait asks again after this time."""
 
 CA_ADVICE = "If the service has a CA of its own, put the path of its bundle into the connection's extra 'verify'."
 
@@ -122,7 +123,8 @@ class ForeignUrlError(AnswerError):
     """A URL or redirect leads away from the connection's own origin, or nowhere. The key is not sent there.
 
     :param message: where it leads
-    :param reached: whether the request may have reached the service: a redirect is an answer
+    :param reached: whether the request may have reached the service: a redirect is an answer, of the service or of a
+        gateway under maintenance, and a later call may have another one
     """
 
     def __init__(self, message: str, *, reached: bool = False) -> None:
@@ -145,13 +147,23 @@ class ServiceError(ModelMaxError):
     :param status: HTTP status
     :param type: the service's error type, for example ``bad_request``; empty when a gateway answered
     :param retry_after: seconds to wait as the answer asks, or None
+    :param documented: whether the service documents this type for this status; otherwise a gateway may have answered
     """
 
-    def __init__(self, message: str, *, status: int, type: str = "", retry_after: float | None = None) -> None:  # noqa: A002 - the service's word
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        type: str = "",  # noqa: A002 - the service's word
+        retry_after: float | None = None,
+        documented: bool = True,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.type = type
         self.retry_after = retry_after
+        self.documented = documented
 
 
 class BadRequestError(ServiceError):
@@ -408,6 +420,13 @@ _OTHER: Mapping[int, str] = {
     403: "Look at the rights of the API key, and for a firewall or gateway between Airflow and ModelMax.",
     413: "Make the image smaller, or raise the limit of the gateway between Airflow and ModelMax.",
 }
+_DOCUMENTED_TYPE: Mapping[int, str] = {
+    400: "bad_request",
+    401: "unauthorized",
+    402: "insufficient_balance",
+    500: "internal_error",
+    502: "bad_gateway",
+}
 _NOT_PASSED_ON = {401, 402, 407, 421, 425, 429}
 """What refuses a call before anyone carries it out, whoever says so (contract, RFC 9110, RFC 8470, RFC 6585)."""
 
@@ -420,8 +439,8 @@ def error_of(call: Call[Any], status_code: int, headers: Mapping[str, str], body
     if 300 <= status_code < 400:
         return ForeignUrlError(
             f"{call} answered {status_code} and redirects {_way(headers.get('Location', ''))}. Redirects are not "
-            "followed, so that the key stays at home; put the service's own base URL into the host of the ModelMax "
-            "connection.",
+            "followed, so that the key stays at home. If it lasts, check the host of the ModelMax connection; if that "
+            "is right, ask whoever runs the service or the gateway in front of it.",
             reached=True,
         )
     if status_code < 300:
@@ -429,7 +448,8 @@ def error_of(call: Call[Any], status_code: int, headers: Mapping[str, str], body
     kind, sentence = _service_sentence(body)
     cls, advice = _next_step(status_code, kind)
     message = f"{call} answered {status_code} {kind}".rstrip() + f": {sentence.rstrip('.')}. {advice}"
-    return cls(message, status=status_code, type=kind, retry_after=_retry_after(headers))
+    documented = kind == _DOCUMENTED_TYPE.get(status_code)
+    return cls(message, status=status_code, type=kind, retry_after=_retry_after(headers), documented=documented)
 
 
 def refusal(message: str, status_code: int) -> ModelMaxError:

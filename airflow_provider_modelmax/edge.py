@@ -14,12 +14,17 @@ from airflow_provider_modelmax import api, metrics, polling
 from airflow_provider_modelmax.parameters import check_deadline_argument
 
 HOPELESS = (*polling.HOPELESS, api.InvalidInputError, api.JobFailedError, api.RefusedError, api.UnusableResultError)
-"""What no retry can mend."""
+"""The classes of what no retry can change; :func:`is_hopeless` decides."""
 
 DEFAULT_CONN_ID = "modelmax_default"
 
 MIN_DEFERRAL = timedelta(seconds=15)
 """A wait that ends sooner stays on the worker: a trigger needs its first 8 s, and the way there and back 5 more."""
+
+
+def is_hopeless(error: BaseException) -> bool:
+    """Return whether no retry can change the error."""
+    return isinstance(error, HOPELESS) and (not isinstance(error, polling.HOPELESS) or polling.is_hopeless(error))
 
 
 @contextmanager
@@ -34,7 +39,7 @@ def told_to_airflow(task: Any) -> Iterator[None]:
     except Exception as error:
         metrics.failed(error)
         sees_every_error = getattr(getattr(task, "retry_policy", None), "sees_every_error", False)
-        if isinstance(error, HOPELESS) and (not sees_every_error or getattr(task, "soft_fail", False)):
+        if is_hopeless(error) and (not sees_every_error or getattr(task, "soft_fail", False)):
             raise AirflowFailException(str(error)) from error
         raise
 

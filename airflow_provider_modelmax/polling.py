@@ -11,6 +11,7 @@ from airflow_provider_modelmax.api import (
     FAILED,
     FINAL,
     IN_QUEUE,
+    MAX_RETRY_AFTER,
     STATUSES,
     BadRequestError,
     ForeignUrlError,
@@ -19,6 +20,7 @@ from airflow_provider_modelmax.api import (
     JobNotOverError,
     JobStatus,
     ModelMaxError,
+    ServiceError,
     UnauthorizedError,
 )
 
@@ -35,7 +37,7 @@ UNKNOWN_STATUS_LIMIT = timedelta(minutes=2)
 """How long a status that the contract does not know is waited out: it may be a new one on the way to COMPLETED."""
 
 HOPELESS = (BadRequestError, UnauthorizedError, InsufficientBalanceError, ForeignUrlError)
-"""Errors of a status call that asking again cannot mend."""
+"""Errors that another attempt of the same call cannot change."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ class Wait:
 
         :param experience: with other jobs of the model; without it the job is asked for each interval
         """
-        if isinstance(self.trouble, HOPELESS):
+        if self.trouble and ends_wait(self.trouble):
             return Over(self.trouble)
         if self.is_over:
             failed = JobFailedError(self.request_id, self.reason or "no reason given")
@@ -150,7 +152,7 @@ class Wait:
         if why := self._gave_up(now):
             return Over(JobNotOverError(self.request_id, why, timed_out=now >= self.deadline))
         if self.in_doubt or not experience:
-            pause = max(self.poll_interval, (self.trouble and self.trouble.retry_after) or 0.0)
+            pause = max(self.poll_interval, min(self._asked_to_wait, MAX_RETRY_AFTER))
         else:
             pause = self.pause(now, experience)
         left = (self.deadline - now).total_seconds()
@@ -170,8 +172,8 @@ class Wait:
     def news(self, before: Wait, now: datetime) -> str:
         """Return the log line for what changed since ``before``; empty when nothing did."""
         if self.trouble and not before.trouble:
-            asking_on = "" if isinstance(self.trouble, HOPELESS) else f" Asking on until {self._patience(now)}."
-            return f"No usable answer for job {self.request_id}: {self.trouble}{asking_on}"
+            retries = "" if ends_wait(self.trouble) else f" Retrying until {self._patience(now)}."
+            return f"No usable answer for job {self.request_id}: {self.trouble}{retries}"
         if self.trouble or self.status == (before.status or IN_QUEUE):  # a new job is in the queue: that is no news
             return "" if self.trouble or not before.trouble else f"ModelMax answers again for job {self.request_id}."
         if before.status is None:
@@ -192,6 +194,11 @@ class Wait:
         return changed
 
     @property
+    def _asked_to_wait(self) -> float:
+        """Seconds that the last answer asked to wait, 0 if it did not."""
+        return (self.trouble and self.trouble.retry_after) or 0.0
+
+    @property
     def _is_unknown(self) -> bool:
         return self.status is not None and self.status not in STATUSES
 
@@ -206,8 +213,7 @@ class Wait:
 
     def _patience(self, now: datetime) -> str:
         silence = (self.silent_since or self.heard) + SILENCE_LIMIT - now
-        asked = (self.trouble and self.trouble.retry_after) or 0.0  # what the service asks for is kept to
-        left = min(max(silence.total_seconds(), asked), (self.deadline - now).total_seconds())
+        left = min(max(silence.total_seconds(), self._asked_to_wait), (self.deadline - now).total_seconds())
         return shown(now + timedelta(seconds=left))
 
     def _gave_up(self, now: datetime) -> str | None:
@@ -215,14 +221,37 @@ class Wait:
         if now >= self.deadline:
             trouble = f" ({self.trouble})" if self.trouble else ""
             return f"The deadline of job {self.request_id}, {shown(self.deadline)}, has passed; {last}{trouble}."
-        if self.silent_since and now - self.silent_since >= SILENCE_LIMIT:
-            return f"Gave up asking for job {self.request_id}, unanswered for {SILENCE_LIMIT}: {self.trouble} {last}."
+        # Whoever says when to come back, and is asked sooner than that, is given until then.
+        patient = self._asked_to_wait > MAX_RETRY_AFTER
+        if self.silent_since and now - self.silent_since >= SILENCE_LIMIT and not patient:
+            silence = (now - self.silent_since) // timedelta(minutes=1)
+            return (
+                f"Gave up waiting for job {self.request_id}: ModelMax gave no usable answer for {silence} minutes; "
+                f"{last}. The last error: {self.trouble}"
+            )
         if self._is_unknown and now - self.since >= UNKNOWN_STATUS_LIMIT:
             return (
-                f"Gave up asking for job {self.request_id}: for {UNKNOWN_STATUS_LIMIT} its status, by now "
-                f"{self.status!r}, has been none of {', '.join(sorted(STATUSES))}."
+                f"Gave up waiting for job {self.request_id}: its status has been unknown for "
+                f"{UNKNOWN_STATUS_LIMIT // timedelta(minutes=1)} minutes. It is {self.status!r}, which is none of "
+                f"{', '.join(sorted(STATUSES))}."
             )
         return None
+
+
+def is_hopeless(error: BaseException) -> bool:
+    """Return whether another attempt of the same call cannot change the error."""
+    if isinstance(error, ForeignUrlError):
+        return not error.reached  # a redirect may be gone
+    return isinstance(error, HOPELESS)
+
+
+def ends_wait(error: ModelMaxError) -> bool:
+    """Return whether an error of a status call ends a wait.
+
+    A clear refusal by the service does, and a status URL on another host. A redirect, or a refusal that the service
+    does not document, may come from a gateway and be gone with the next call.
+    """
+    return is_hopeless(error) and not (isinstance(error, ServiceError) and not error.documented)
 
 
 def shown(time: datetime) -> str:

@@ -21,12 +21,18 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+_NO_RETRY = "ModelMax: no retry can help"
+
+LONGEST_DELAY = timedelta(hours=1)
+"""The longest retry delay that one answer's ``Retry-After`` can cause."""
+
+
 class ModelMaxRetryPolicy(ExceptionRetryPolicy):
     """Fail at once where no retry can help; let the others keep to the task's ``retries`` and ``retry_delay``.
 
     A wrong key (401), an empty balance (402), a refused request (400), wrong arguments, URLs of another host, a FAILED
     job (content policy), and unusable or gone answers that were paid for never retry. What is temporary does (429,
-    5xx, no answer), after the service's ``Retry-After`` where it gave one.
+    5xx, no answer), after the service's ``Retry-After`` if it gave one, up to an hour.
 
     On an operator or sensor of this provider these rules hold without a policy as well. With one, an operator's errors
     reach it as they are, so that rules of your own can say otherwise. On tasks that use
@@ -39,7 +45,9 @@ class ModelMaxRetryPolicy(ExceptionRetryPolicy):
     sees_every_error = True
 
     def __init__(self, rules: Sequence[RetryRule] = ()) -> None:
-        hopeless = RetryRule(list(edge.HOPELESS), RetryAction.FAIL, reason="ModelMax: no retry can help")
+        # Not all errors of this class are hopeless: evaluate() decides.
+        classes: list[type[BaseException] | str] = [cls for cls in edge.HOPELESS if cls is not api.ForeignUrlError]
+        hopeless = RetryRule(classes, RetryAction.FAIL, reason=_NO_RETRY)
         super().__init__([*rules, hopeless])
 
     def evaluate(
@@ -47,7 +55,10 @@ class ModelMaxRetryPolicy(ExceptionRetryPolicy):
     ) -> RetryDecision:
         """Decide, as Airflow's worker asks after a failure."""
         decision = super().evaluate(exception, try_number, max_tries, context)
+        if decision.action is RetryAction.DEFAULT and edge.is_hopeless(exception):
+            return RetryDecision.fail(_NO_RETRY)
         after = exception.retry_after if isinstance(exception, api.ServiceError) else None
         if decision.action is RetryAction.DEFAULT and after:
-            return RetryDecision.retry(timedelta(seconds=after), f"ModelMax asked to wait for {after:g} s")
+            delay = min(timedelta(seconds=after), LONGEST_DELAY)
+            return RetryDecision.retry(delay, f"ModelMax asked to wait for {after:g} s")
         return decision

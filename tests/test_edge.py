@@ -53,6 +53,7 @@ def test_a_policy_sees_the_error_as_it_is_but_where_the_task_skips_instead():
         api.TooEarlyError("no"),
         api.TemporaryError("no", status=500),
         api.NotFoundError("no", status=404),
+        api.ForeignUrlError("a redirect: no", reached=True),
         api.ConnectionSetupError("no"),
         api.JobNotOverError("id", "no", timed_out=True),
     ],

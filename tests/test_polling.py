@@ -57,9 +57,17 @@ def after(*events: tuple[float, str | api.ModelMaxError], deadline: float = HOUR
         (after((1, api.ServiceError("404", status=404))), 1, 6),
         (after((1, api.TemporaryError("429", status=429, retry_after=40))), 1, 41),
         (after((1, api.TemporaryError("429", status=429, retry_after=2))), 1, 6),
-        (after((1, api.TemporaryError("429", status=429, retry_after=1e6))), 1, HOUR),
-        (after((1, api.TemporaryError("429", status=429, retry_after=1e12))), 1, HOUR),
-        (after((1, api.TemporaryError("429", status=429, retry_after=float("inf")))), 1, HOUR),
+        (after((1, api.TemporaryError("429", status=429, retry_after=60))), 1, 61),
+        (after((1, api.TemporaryError("429", status=429, retry_after=61))), 1, 61),
+        (after((1, api.TemporaryError("429", status=429, retry_after=1e6))), 1, 61),
+        (after((1, api.TemporaryError("429", status=429, retry_after=1e12))), 1, 61),
+        (after((1, api.TemporaryError("429", status=429, retry_after=float("inf")))), 1, 61),
+        (after((1, api.TemporaryError("429", status=429, retry_after=1e6)), poll_interval=300), 1, 301),
+        (after((1, api.ForeignUrlError("a redirect", reached=True))), 1, 6),
+        (after((1, api.UnauthorizedError("a gateway", status=401, documented=False))), 1, 6),
+        (after((1, api.InsufficientBalanceError("a gateway", status=402, documented=False))), 1, 6),
+        (after((1, api.BadRequestError("a gateway", status=400, type="invalid", documented=False))), 1, 6),
+        (after((1, api.NotFoundError("no", status=404, type="not_found"))), 1, 6),
     ],
 )
 def test_a_job_that_is_not_over_is_asked_for_again(wait, now, asks_at):
@@ -106,9 +114,24 @@ def test_what_asking_again_cannot_mend_ends_the_wait_at_once(error):
         (begin(), HOUR, True, "has passed; no status was seen."),
         (after((1, "IN_QUEUE")), HOUR, True, "2026-05-01 13:00:00 UTC, has passed; its last status was IN_QUEUE."),
         (after((HOUR - 60, "IN_PROGRESS"), (HOUR - 5, BUSY)), HOUR, True, "its last status was IN_PROGRESS (busy.)."),
-        (after((1, BUSY)), SILENCE + 1, False, "unanswered for 0:15:00: busy. no status was seen."),
-        (after((1, "IN_QUEUE"), (2, RESET)), SILENCE + 2, False, "reset. its last status was IN_QUEUE."),
-        (after((1, "PAUSED")), UNKNOWN + 1, False, "for 0:02:00 its status, by now 'PAUSED', has been none of"),
+        (
+            after((1, BUSY)),
+            SILENCE + 1,
+            False,
+            "gave no usable answer for 15 minutes; no status was seen. The last error: busy.",
+        ),
+        (
+            after((1, "IN_QUEUE"), (2, RESET)),
+            SILENCE + 2,
+            False,
+            "its last status was IN_QUEUE. The last error: reset.",
+        ),
+        (
+            after((1, "PAUSED")),
+            UNKNOWN + 1,
+            False,
+            "its status has been unknown for 2 minutes. It is 'PAUSED', which is none of",
+        ),
         (after((1, "PAUSED"), (60, "PAUSED")), UNKNOWN + 1, False, "COMPLETED, FAILED, IN_PROGRESS, IN_QUEUE"),
     ],
 )
@@ -120,6 +143,19 @@ def test_a_wait_without_hope_of_an_end_is_given_up(wait, now, timed_out, words):
     assert words in error.why
     assert "The job may still be running" in str(error)
     assert "clear or retry this task (Airflow 3.3 and later), or give the job 'id' to ModelMaxDownload" in str(error)
+
+
+def test_a_wait_is_not_given_up_before_the_time_at_which_the_service_asks_to_be_called_again():
+    wait = after((1, "IN_QUEUE"), (2, AWAY), (SILENCE, AWAY))
+    assert isinstance(wait.next_step(at(SILENCE + 3)), AskAgain)
+    assert isinstance(wait.failed(BUSY, at(SILENCE + 60)).next_step(at(SILENCE + 60)).error, api.JobNotOverError)
+
+
+def test_a_redirect_that_lasts_is_named_when_the_wait_is_given_up():
+    redirect = api.ForeignUrlError("redirects to maintenance.example.", reached=True)
+    error = after((1, "IN_QUEUE"), (2, redirect)).next_step(at(SILENCE + 2)).error
+    assert isinstance(error, api.JobNotOverError)
+    assert "The last error: redirects to maintenance.example." in error.why
 
 
 def test_any_answer_ends_the_silence():
@@ -137,7 +173,7 @@ def test_a_silence_begins_with_the_first_call_that_has_no_answer():
 def test_the_patience_with_unknown_statuses_is_for_all_of_them_together():
     wait = after((1, "IN_QUEUE"), (2, "PAUSED"), (UNKNOWN, "WARMING_UP"))
     assert isinstance(wait.next_step(at(UNKNOWN + 1)), AskAgain)
-    assert "its status, by now 'WARMING_UP', has been none of" in wait.next_step(at(UNKNOWN + 2)).error.why
+    assert "It is 'WARMING_UP', which is none of" in wait.next_step(at(UNKNOWN + 2)).error.why
 
 
 def test_a_known_status_starts_the_patience_with_unknown_ones_anew():
@@ -155,7 +191,7 @@ def test_a_silence_can_be_taken_over_from_another_process():
     wait = Wait.begin("id", deadline=at(2 * HOUR), poll_interval=5, now=at(SILENCE)).taken_over(kept)
     wait = wait.failed(RESET, at(SILENCE))
     assert isinstance(wait.next_step(at(SILENCE + 1)), AskAgain)
-    assert "reset. its last status was IN_QUEUE" in wait.next_step(at(SILENCE + 2)).error.why
+    assert "its last status was IN_QUEUE. The last error: reset." in wait.next_step(at(SILENCE + 2)).error.why
 
 
 def test_a_patience_with_an_unknown_status_can_be_taken_over_from_another_process():
@@ -187,8 +223,8 @@ def test_only_what_is_odd_is_in_doubt(wait, doubt):
         ([(1, "IN_QUEUE")], "IN_QUEUE", 6, ""),
         ([(1, "IN_QUEUE")], "IN_PROGRESS", 7, "Job id: IN_QUEUE -> IN_PROGRESS after 7 s."),
         ([(1, "IN_QUEUE"), (7, "IN_PROGRESS")], "COMPLETED", 97, "Job id: IN_PROGRESS -> COMPLETED after 90 s."),
-        ([(1, "IN_QUEUE")], RESET, 6, "No usable answer for job id: reset. Asking on until 2026-05-01 12:15:06 UTC."),
-        ([(1, "IN_QUEUE")], AWAY, 6, "No usable answer for job id: 503. Asking on until 2026-05-01 12:50:06 UTC."),
+        ([(1, "IN_QUEUE")], RESET, 6, "No usable answer for job id: reset. Retrying until 2026-05-01 12:15:06 UTC."),
+        ([(1, "IN_QUEUE")], AWAY, 6, "No usable answer for job id: 503. Retrying until 2026-05-01 12:50:06 UTC."),
         ([(1, "IN_QUEUE")], api.UnauthorizedError("401", status=401), 6, "No usable answer for job id: 401"),
         ([(1, "IN_QUEUE"), (6, RESET)], BUSY, 11, ""),
         ([(1, "IN_QUEUE"), (6, RESET)], "IN_QUEUE", 11, "ModelMax answers again for job id."),

@@ -58,6 +58,17 @@ def test_a_retry_waits_as_long_as_the_service_asks():
     assert (decision.action, decision.retry_delay) == (RetryAction.RETRY, timedelta(seconds=300))
 
 
+def test_one_answer_does_not_put_a_retry_off_for_a_day():
+    decision = ModelMaxRetryPolicy().evaluate(api.TemporaryError("no", status=503, retry_after=86_400), 1, 3)
+    assert (decision.action, decision.retry_delay) == (RetryAction.RETRY, HOUR)
+
+
+def test_a_redirect_is_retried_and_a_url_of_another_host_is_not():
+    policy = ModelMaxRetryPolicy()
+    assert policy.evaluate(api.ForeignUrlError("maintenance", reached=True), 1, 3).action is RetryAction.DEFAULT
+    assert policy.evaluate(api.ForeignUrlError("another host"), 1, 3).action is RetryAction.FAIL
+
+
 def test_rules_of_ones_own_come_first():
     policy = ModelMaxRetryPolicy([RetryRule(api.InsufficientBalanceError, RetryAction.RETRY, HOUR)])
     decision = policy.evaluate(api.InsufficientBalanceError("no", status=402), 1, 3)

@@ -176,13 +176,15 @@ class ModelMaxHook(BaseHook):
     def look(self, wait: polling.Wait, job: api.Job) -> polling.Wait:
         """Ask for the status once, log what changed, and return what is known then.
 
-        :raises ConnectionSetupError: at once; other errors are for the wait to judge
+        :raises ConnectionSetupError: if no status was seen before; other errors are for the wait to judge
         """
         try:
             known = wait.answered(self._send_once(self._transport, api.status(job)), _now())
-        except (api.ConnectionSetupError, api.InvalidInputError):
+        except api.InvalidInputError:
             raise
         except api.ModelMaxError as error:
+            if isinstance(error, api.ConnectionSetupError) and wait.status is None:
+                raise
             known = wait.failed(error, _now())
         if message := known.news(wait, _now()):
             self.log.info("%s", message)

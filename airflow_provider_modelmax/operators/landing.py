@@ -88,7 +88,7 @@ class Landing:
         """Keep what has landed, and return what to fail with: what a retry may mend comes before what it cannot."""
         if not self.stop.is_set():
             self.record.put(progress)
-        return next((error for error in errors if not isinstance(error, edge.HOPELESS)), errors[0])
+        return next((error for error in errors if not edge.is_hopeless(error)), errors[0])
 
     def _one(self, url: str, uri: str, there: Saved | None) -> Saved:
         if there and size_of(uri) == there.size:

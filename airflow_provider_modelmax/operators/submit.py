@@ -112,7 +112,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
         except (api.BadRequestError, api.NotFoundError) as error:
             return self._why_anew_if_unknown(kept, error, cleared)
         except (api.TransportError, api.TemporaryError, api.AnswerError) as error:
-            if not self._waits or isinstance(error, polling.HOPELESS):
+            if not self._waits or polling.is_hopeless(error):
                 raise
             self.log.info("%s What became of job %s, the wait finds out.", error, kept.job.request_id)
             return ""

@@ -80,6 +80,31 @@ def test_waiting_in_line_pauses_as_the_caller_wants_and_ends_when_that_raises(ho
     assert simulator.ledger.count("status") == 3
 
 
+@pytest.mark.parametrize(
+    ("fault", "longest"),
+    [
+        ({"kind": "error", "status": 429, "retry_after": 999_999}, 60),
+        ({"kind": "error", "status": 503, "retry_after": 30}, 30),
+        ({"kind": "redirect", "to": "http://127.0.0.1:9/maintenance"}, 5),
+        ({"kind": "error", "status": 401, "html": True}, 5),
+    ],
+)
+def test_one_odd_answer_neither_ends_a_wait_nor_stops_it(hook, job, simulator, fault, longest):
+    simulator.fault("status", times=1, **fault)
+    pauses = []
+    assert hook.wait(job, deadline=soon(3600), pause=pauses.append).status == "COMPLETED"
+    assert pauses == [pytest.approx(longest, abs=0.5)]
+
+
+def test_a_connection_that_cannot_be_used_for_a_moment_does_not_end_a_wait(hook, simulator, monkeypatch):
+    simulator.settings.run_seconds = 60
+    job = hook.submit_video("veo-3.1", "a boat")
+    wait = hook.look(polling.Wait.begin(job.request_id, deadline=soon(), poll_interval=5, now=soon(0)), job)
+    again = ModelMaxHook("nobody").look(wait, job)
+    assert isinstance(again.trouble, api.ConnectionSetupError)
+    assert isinstance(again.next_step(soon(0)), polling.AskAgain)
+
+
 def test_a_job_that_is_over_is_over_also_after_the_deadline(hook, job, simulator):
     assert hook.wait(job, deadline=soon(-60)).status == "COMPLETED"
     simulator.fault("status", "set_field", field="status", value="IN_PROGRESS")

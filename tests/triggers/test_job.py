@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections import defaultdict
 from datetime import datetime, timedelta, timezone
@@ -184,7 +185,6 @@ def test_a_deadline_ends_the_wait_after_a_last_look(modelmax_conn, simulator):
         ({"kind": "error", "status": 400, "message": "bad request id"}, api.BadRequestError, "bad request id"),
         ({"kind": "error", "status": 401}, api.UnauthorizedError, "Put a valid API key into the password"),
         ({"kind": "error", "status": 402}, api.InsufficientBalanceError, "Top up"),
-        ({"kind": "redirect", "to": "http://127.0.0.1:9/"}, api.RefusedError, "so that the key stays at home"),
     ],
 )
 def test_what_asking_again_cannot_mend_ends_the_wait_at_once(job, simulator, fault, error, words):
@@ -206,9 +206,9 @@ def test_a_status_url_on_another_host_ends_the_wait_and_the_key_stays_at_home(jo
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ({"kind": "error", "status": 503}, "unanswered for"),
-        ({"kind": "reset"}, "unanswered for"),
-        ({"kind": "unknown_status", "value": "PAUSED"}, "its status, by now 'PAUSED', has been"),
+        ({"kind": "error", "status": 503}, "gave no usable answer for"),
+        ({"kind": "reset"}, "gave no usable answer for"),
+        ({"kind": "unknown_status", "value": "PAUSED"}, "It is 'PAUSED', which is none of"),
     ],
 )
 def test_a_service_that_cannot_be_understood_is_given_up(job, simulator, monkeypatch, fault, words):
@@ -232,7 +232,16 @@ TRANSIENT: list[dict[str, Any]] = [
     {"kind": "html_200"},
     {"kind": "cut_body"},
     {"kind": "missing_field", "field": "status"},
+    {"kind": "redirect", "to": "http://127.0.0.1:9/maintenance"},
+    {"kind": "redirect", "to": "/maintenance", "status": 307},
+    {"kind": "error", "status": 401, "html": True},
+    {"kind": "error", "status": 402, "html": True},
+    {"kind": "error", "status": 403, "html": True},
+    {"kind": "error", "status": 404, "message": "no such route"},
+    {"kind": "error", "status": 410, "html": True},
+    {"kind": "set_field", "field": "request_id", "value": "another"},
     {"kind": "unknown_status"},
+    {"kind": "set_field", "field": "status", "value": "completed"},
 ]
 
 
@@ -266,6 +275,36 @@ def test_retry_after_is_honoured(job, simulator):
     assert fire(trigger(job)).outcome == "completed"
     assert time.monotonic() - begin > 0.9
     assert simulator.ledger.count("status") == 2
+
+
+@pytest.mark.parametrize("asked", ["999999", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_one_answer_does_not_make_a_wait_sleep_until_its_deadline(job, monkeypatch, asked):
+    """``Retry-After`` of a status call is capped, as on workers."""
+    monkeypatch.setattr(polling, "MAX_RETRY_AFTER", 0.5)
+    busy = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: %s\r\nContent-Length: 0\r\n\r\n" % asked.encode()
+    done = json.dumps({"request_id": job.request_id, "status": "COMPLETED"}).encode()
+    with Listener(busy) as service:
+        connection = {"conn_type": "modelmax", "host": service.url, "password": "sk-1"}
+        monkeypatch.setenv("AIRFLOW_CONN_MODELMAX_DEFAULT", json.dumps(connection))
+        threading.Timer(
+            0.3, setattr, (service, "answer", OK + JSON + b"Content-Length: %d\r\n\r\n" % len(done) + done)
+        ).start()
+        begun = time.monotonic()
+        assert fire(trigger(job, seconds=60)).outcome == "completed"
+    assert time.monotonic() - begun < 20
+    assert len(service.requests) == 2
+
+
+def test_a_redirect_that_lasts_is_given_up_and_named_and_the_key_stays_at_home(job, simulator, monkeypatch):
+    monkeypatch.setattr(polling, "SILENCE_LIMIT", timedelta(seconds=0.3))
+    with Simulator() as other:
+        simulator.fault("status", "redirect", to=f"{other.url}/maintenance")
+        event = fire(trigger(job))
+        assert other.headers_seen == []
+    assert event.outcome == "gave_up"
+    with pytest.raises(api.JobNotOverError, match=r"redirects to 127\.0\.0\.1"):
+        event.raise_for_outcome()
+    assert simulator.ledger.count("status") > 1
 
 
 def test_a_missing_connection_ends_in_an_event_that_names_it(monkeypatch, job):
