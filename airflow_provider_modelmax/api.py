@@ -33,7 +33,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import pendulum
 
-from airflow_provider_modelmax.texts import NOTHING, cut, excerpt, json_text, native_hint, read_json, storable
+from airflow_provider_modelmax.texts import NOTHING, cut, excerpt, json_text, read_dict, read_json, storable, type_name
 
 DEFAULT_BASE_URL = "https://api.modelmax.io"
 
@@ -248,15 +248,17 @@ class Job:
     def of(cls, job: object) -> Job:
         """Read the ``job`` that a DAG author gives.
 
-        :param job: ``submit.output``, or ``{"model": …, "request_id": …}``; other keys are ignored
+        :param job: ``submit.output``, or ``{"model": …, "request_id": …}``, or its JSON or ``repr``; other keys are
+            ignored
         :raises InvalidInputError: when it is no such dict
         """
         if isinstance(job, Job):
             return job
+        given, job = job, read_dict(job) if isinstance(job, str) else job
         if not isinstance(job, Mapping):
             raise InvalidInputError(
-                f"job is {_shown(job)}, but must be the dict that ModelMaxSubmitVideoOperator returns (submit.output), "
-                f'or {{"model": "veo-3.1", "request_id": "…"}}{native_hint(job)}.'
+                f"job is {_shown(given)}, but must be the dict that ModelMaxSubmitVideoOperator returns "
+                '(submit.output), or {"model": "veo-3.1", "request_id": "…"}, or its JSON.'
             )
         for key in ("model", "request_id", "status_url", "response_url"):
             if not isinstance(job.get(key) or "", str):
@@ -649,4 +651,4 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _shown(value: object) -> str:
-    return f"a {type(value).__name__} ({excerpt(value, 60)})"
+    return "None" if value is None else f"{type_name(value)} ({excerpt(value, 60)})"

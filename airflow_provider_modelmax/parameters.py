@@ -8,12 +8,13 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from numbers import Number
 from typing import Any
 
 from typing_extensions import TypedDict
 
 from airflow_provider_modelmax.api import InvalidInputError
-from airflow_provider_modelmax.texts import NOTHING, native_hint
+from airflow_provider_modelmax.texts import NOTHING, read_dict, type_name
 
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
 """The contract names no limit. Assumed: beyond this a request is a mistake (a video, a raw photo)."""
@@ -32,6 +33,10 @@ _SHORTEST_BASE64 = 200
 """Characters. Smaller images are recognised; a path of so many has a dot somewhere."""
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
+_FILE = re.compile(r"\S+\.(txt|md)", re.IGNORECASE)
+"""What 0.1.0 read a prompt from."""
+
+_INTEGER = re.compile(r"\s*([+-]?\d{1,9})(?:\.0*)?\s*")
 _FROM_URLS = str.maketrans("-_", "+/")
 
 
@@ -58,16 +63,23 @@ class VideoParameters(TypedDict, total=False):
 
 
 def check_prompt(prompt: object) -> str:
-    """Return ``prompt`` if it is a text with something in it.
+    """Return ``prompt`` if it is a text with something in it, and not the path of a file.
 
     :raises InvalidInputError: otherwise
     """
     if not isinstance(prompt, str):
-        raise InvalidInputError(f"prompt is a {type(prompt).__name__}, but must be a text.")
+        raise InvalidInputError(
+            f"prompt is {type_name(prompt)}, but must be a text. Write it in quotes, or convert it with str()."
+        )
     if prompt.strip() in NOTHING:
         raise InvalidInputError(
             f"prompt is {prompt.strip() or 'empty'}. If it is a template, it rendered to nothing: look at the task's "
             "rendered templates."
+        )
+    if _FILE.fullmatch(prompt.strip()):
+        raise InvalidInputError(
+            f"prompt is {prompt!r}, which looks like the path of a file. To send what is in the file, write "
+            f'prompt="{{% include {prompt.strip()!r} %}}"; the path is relative to the folder of the DAG file.'
         )
     return prompt
 
@@ -88,23 +100,51 @@ def sample_count(parameters: object) -> int:
 
 
 def check_parameters(parameters: object) -> dict[str, Any]:
-    """Return the parameters to send: those that the caller set to something.
+    """Return the parameters to send: those that the caller set to something, as the types of the contract.
 
-    A None counts as left out. Names that are not in the contract are passed through.
+    A None counts as left out. Templates, forms and tables give numbers and flags as texts and as scalars of their own
+    (``"4"``, ``"true"``, ``numpy.int64(4)``): these are converted. The names are for :func:`check_parameter_names`.
 
+    :param parameters: a mapping, or its JSON or ``repr``
     :raises InvalidInputError: when a known parameter has a value that the contract does not allow
+    """
+    checked = {}
+    for name, value in read_parameters(parameters).items():
+        plain = _plain(value)
+        try:
+            checked[name] = _CHECKS.get(name, _json)(plain)
+        except ValueError as error:
+            raise InvalidInputError(f"parameters[{name!r}] is {_shown(plain)}, but {error}.") from None
+    return checked
+
+
+def check_parameter_names(parameters: object, *, allow_unknown: bool = False) -> str | None:
+    """Return a warning about the parameters that are not in the contract, or None.
+
+    :param allow_unknown: whether a name that looks like a mistake for a known one is sent all the same
+    :raises InvalidInputError: otherwise, for such a name
+    """
+    names = read_parameters(parameters).keys()
+    if names <= _CHECKS.keys():
+        return None
+    from airflow_provider_modelmax.parameter_names import check_names  # noqa: PLC0415 - not at DAG parse
+
+    return check_names(names, _CHECKS, allow_unknown=allow_unknown)
+
+
+def read_parameters(parameters: object) -> dict[str, Any]:
+    """Return the parameters that are set to something, unchecked.
+
+    :raises InvalidInputError: when it is neither None, nor a mapping, nor its JSON or ``repr``
     """
     if parameters is None:
         return {}
-    if not isinstance(parameters, Mapping):
+    given = read_dict(parameters) if isinstance(parameters, str) else parameters
+    if not isinstance(given, Mapping):
         raise InvalidInputError(
-            f"parameters is a {type(parameters).__name__}, but must be a dict{native_hint(parameters)}."
+            f"parameters is {type_name(parameters)} ({_shown(parameters)}), but must be a dict, or its JSON."
         )
-    wanted = {str(name): value for name, value in parameters.items() if value is not None}
-    for name, value in wanted.items():
-        if complaint := _CHECKS.get(name, _is_json)(value):
-            raise InvalidInputError(f"parameters[{name!r}] is {_shown(value)}, but {complaint}.")
-    return wanted
+    return {str(name): value for name, value in given.items() if value is not None}
 
 
 def encode_image(data: bytes, source: str) -> str:
@@ -227,29 +267,71 @@ def check_poll_interval(poll_interval: float | timedelta) -> float:
     return float(seconds)
 
 
-def _one_of(*values: str) -> Callable[[object], str | None]:
-    return lambda value: None if value in values else f"must be one of {', '.join(values)}"
-
-
-def _integer(low: int, high: int) -> Callable[[object], str | None]:
-    def check(value: object) -> str | None:
-        if isinstance(value, bool) or not isinstance(value, int):
-            return f"must be an integer from {low} to {high}{native_hint(value)}"
-        return None if low <= value <= high else f"must be from {low} to {high}"
+def _one_of(*values: str) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if isinstance(value, str) and value in values:
+            return value
+        raise ValueError(f"must be one of {', '.join(values)}")
 
     return check
 
 
-def _is_a(kind: type, name: str) -> Callable[[object], str | None]:
-    return lambda value: None if isinstance(value, kind) else f"must be {name}{native_hint(value)}"
+def _integer(low: int, high: int) -> Callable[[object], int]:
+    def check(value: object) -> int:
+        number = _as_integer(value)
+        if number is None:
+            raise ValueError(f"must be an integer from {low} to {high}")
+        if not low <= number <= high:
+            raise ValueError(f"must be from {low} to {high}")
+        return number
+
+    return check
 
 
-def _is_json(value: object) -> str | None:
+def _as_integer(value: object) -> int | None:
+    """Return the integer that ``value`` is, also as ``"4"``, ``4.0`` or ``Decimal("4")``."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        digits = _INTEGER.fullmatch(value)
+        return int(digits[1]) if digits else None
+    if not isinstance(value, Number):
+        return None
+    try:
+        number = int(value)  # type: ignore[call-overload]
+    except (TypeError, ValueError, OverflowError):  # complex, NaN, infinity
+        return None
+    return number if number == value else None
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, str):
+        value = {"true": True, "false": False}.get(value.strip().lower())
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")  # noqa: TRY004 - the caller says of what
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be a text: write it in quotes, or convert it with str()")  # noqa: TRY004
+    return value
+
+
+def _json(value: object) -> object:
     try:
         json.dumps(value, allow_nan=False, sort_keys=True)
     except (TypeError, ValueError, RecursionError):
-        return "cannot be written as JSON"
-    return None
+        raise ValueError("cannot be written as JSON") from None
+    return value
+
+
+def _plain(value: object) -> object:
+    """Return the Python value of a scalar of numpy, or of a library that follows it."""
+    if getattr(value, "shape", None) == () and callable(item := getattr(value, "item", None)):
+        plain: object = item()
+        return plain
+    return value
 
 
 def _shown(value: object) -> str:
@@ -257,17 +339,18 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
-def _anything(_: object) -> None:
-    """``image`` is judged where it is read."""
+def _unread(image: object) -> object:
+    """Leave an image to where it is read."""
+    return image
 
 
 # The minimum duration is unspecified; less than a second is no video.
-_CHECKS: Mapping[str, Callable[[object], str | None]] = {
+_CHECKS: Mapping[str, Callable[[object], object]] = {
     "aspect_ratio": _one_of("16:9", "9:16"),
     "resolution": _one_of("720p", "1080p", "4k"),
     "duration_seconds": _integer(1, 8),
-    "generate_audio": _is_a(bool, "true or false"),
+    "generate_audio": _flag,
     "sample_count": _integer(1, MOST_SAMPLES),
-    "negative_prompt": _is_a(str, "a text"),
-    "image": _anything,
+    "negative_prompt": _text,
+    "image": _unread,
 }

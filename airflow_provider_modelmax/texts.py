@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
@@ -70,10 +71,24 @@ def cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit]}…"
 
 
-def native_hint(value: object) -> str:
-    """Return what may be wrong when ``value`` is a text and should be something else."""
-    hint = "; a template gives text unless the DAG sets render_template_as_native_obj=True"
-    return hint if isinstance(value, str) else ""
+def read_dict(text: str) -> dict[Any, Any] | None:
+    """Return the dict that ``text`` is as JSON, or as the ``repr`` that a template makes of one; None otherwise."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            held = read(text.strip())
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            continue
+        if isinstance(held, dict):
+            return held
+    return None
+
+
+def type_name(value: object) -> str:
+    """Return the type of ``value`` with its article, for a message."""
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def _read(text: str) -> Any:

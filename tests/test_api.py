@@ -525,7 +525,7 @@ def test_an_unknown_model_is_passed_through():
     ("job", "words"),
     [
         ("Zm9v", "job is a str ('Zm9v'), but must be the dict"),
-        (None, "job is a NoneType"),
+        (None, "job is None, but must be"),
         (["x"], "job is a list"),
         ({}, "job has no model (its keys: [])"),
         ({"model": MODEL}, "job has no request_id (its keys: ['model'])"),
@@ -533,9 +533,9 @@ def test_an_unknown_model_is_passed_through():
         ({"model": MODEL, "request_id": ""}, "job has no request_id"),
         ({"model": MODEL, "request_id": "  "}, "job has no request_id"),
         ({"model": MODEL, "request_id": "None"}, "job has no request_id"),
-        ({"model": 3, "request_id": "x"}, "job['model'] is a int ('3'), not a text"),
-        ({"model": MODEL, "request_id": 7}, "job['request_id'] is a int ('7'), not a text"),
-        ({"model": MODEL, "request_id": "x", "status_url": 7}, "job['status_url'] is a int"),
+        ({"model": 3, "request_id": "x"}, "job['model'] is an int ('3'), not a text"),
+        ({"model": MODEL, "request_id": 7}, "job['request_id'] is an int ('7'), not a text"),
+        ({"model": MODEL, "request_id": "x", "status_url": 7}, "job['status_url'] is an int"),
         ({"model": MODEL, "request_id": "x", "response_url": ["/v1"]}, "job['response_url'] is a list"),
     ],
 )
@@ -544,6 +544,11 @@ def test_what_is_no_job_is_refused_with_what_to_pass(job, words):
         api.Job.of(job)
     assert words in str(caught.value)
     assert "submit.output" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [json.dumps(JOB.as_dict()), f" {JOB.as_dict()!r}\n"], ids=["JSON", "repr"])
+def test_a_job_is_also_taken_as_the_text_that_a_template_makes_of_a_dict(text):
+    assert api.Job.of(text) == JOB
 
 
 def test_a_job_survives_the_way_through_xcom():

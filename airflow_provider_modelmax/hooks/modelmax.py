@@ -89,6 +89,7 @@ class ModelMaxHook(BaseHook):
         prompt: str,
         parameters: Mapping[str, Any] | None = None,
         *,
+        allow_unknown_parameters: bool = False,
         pause: Pause = _sleep,
     ) -> api.Job:
         """Submit a job. Free of charge: the bill comes with the result.
@@ -97,13 +98,18 @@ class ModelMaxHook(BaseHook):
         :param prompt: what to show
         :param parameters: the service's parameters (:class:`~airflow_provider_modelmax.parameters.VideoParameters`);
             ``image`` must be Base64 here
+        :param allow_unknown_parameters: whether a parameter is sent although its name looks like a mistake for a known
+            one; default False. Other unknown names are sent as they are, with a warning
         :param pause: waits for so many seconds between two attempts; may raise to end them
         :raises InvalidInputError: before anything is sent
         """
         model, prompt = inputs.check_model(model), inputs.check_prompt(prompt)
+        unknown = inputs.check_parameter_names(parameters, allow_unknown=allow_unknown_parameters)
         wanted = inputs.check_parameters(parameters)
         if "image" in wanted:
             wanted["image"] = inputs.check_encoded_image(wanted["image"])
+        if unknown:
+            self.log.warning("%s", unknown)
         return self._send(api.submit(model, prompt, wanted), _Around(pause=pause))
 
     def get_status(self, job: api.Job | Mapping[str, str], *, pause: Pause = _sleep) -> api.JobStatus:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from airflow_provider_modelmax.links import ModelMaxDashboardLink
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
+    from airflow.sdk import Context
 
     from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
     from airflow_provider_modelmax.operators.stop import Stop
@@ -42,6 +43,16 @@ class ModelMaxBaseOperator(BaseOperator):
         from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook  # noqa: PLC0415 - not at DAG parse
 
         return ModelMaxHook(self.modelmax_conn_id)
+
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], context: Context, jinja_env: Any, seen_oids: set[int]
+    ) -> None:
+        """Render texts as texts. Airflow calls this for mapped and unmapped tasks alike, and skips what was seen."""
+        from airflow_provider_modelmax.templating import render_texts  # noqa: PLC0415 - not at DAG parse
+
+        if parent is self:
+            seen_oids |= render_texts(self, template_fields, context, seen_oids)
+        super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
 
     def on_kill(self) -> None:
         """Stop, leaving nothing half-written, and say what goes on: ModelMax has no call to cancel a job."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_modelmax import api, edge
 from airflow_provider_modelmax.operators.download import DEFAULT_DEADLINE, LandsVideo, stem_of
-from airflow_provider_modelmax.operators.order import Order
 from airflow_provider_modelmax.operators.submit import SubmitsVideo
 from airflow_provider_modelmax.parameters import check_future, sample_count
 from airflow_provider_modelmax.polling import DEFAULT_POLL_INTERVAL
@@ -31,10 +30,13 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
     3.3 they submit anew also while no result was asked for; the lost job costs nothing.
 
     :param model: model id, for example ``veo-3.1`` (templated)
-    :param prompt: what to show, or the path of a ``.txt`` or ``.md`` file beside the DAG file that says so (templated)
+    :param prompt: what to show (templated); ``{% include 'boat.md' %}`` is the text of a file in the DAG file's folder
     :param parameters: the service's parameters (templated), see
         :class:`~airflow_provider_modelmax.parameters.VideoParameters`; ``image`` may be a path or URI, read on
         the worker
+    :param allow_unknown_parameters: whether a parameter is sent although its name looks like a mistake for a known one,
+        such as ``duration``; default False: the task fails before the submit. Other unknown names are sent as they are,
+        with a warning
     :param destination: folder URI such as ``s3://conn_id@bucket/videos/``, or the exact object when it ends in ``.mp4``
         (with several samples, ``-0``, ``-1`` … go before the suffix) (templated)
     :param overwrite: whether another job's video at that object may be replaced; default False
@@ -60,6 +62,7 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
         prompt: str,
         destination: str,
         parameters: VideoParameters | Mapping[str, Any] | None = None,
+        allow_unknown_parameters: bool = False,
         overwrite: bool = False,
         regenerate_on_clear: bool = False,
         deadline: timedelta | datetime = DEFAULT_DEADLINE,
@@ -73,6 +76,7 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
             prompt=prompt,
             destination=destination,
             parameters=parameters,
+            allow_unknown_parameters=allow_unknown_parameters,
             overwrite=overwrite,
             regenerate_on_clear=regenerate_on_clear,
             deadline=deadline,
@@ -96,7 +100,7 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
             if not kept.result:  # the destination may be another one by now
                 record.check(kept.job.request_id)
             return self._announce(context, record.state.taken_up(kept))
-        order = Order.checked(self.model, self.prompt, self.parameters)
+        order = self._order()
         check_future(edge.absolute(self.deadline, self.execution_timeout), edge.utcnow())
         record.check(None)
         return self._submit(context, record.state, order)

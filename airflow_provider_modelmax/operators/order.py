@@ -57,11 +57,13 @@ class Order:
     image: str | None = field(default=None, repr=False)
 
     @classmethod
-    def checked(cls, model: object, prompt: object, parameters: object) -> Order:
+    def checked(cls, model: object, prompt: object, parameters: object, *, allow_unknown: bool = False) -> Order:
         """Check everything and read the image.
 
+        :param allow_unknown: whether a parameter is sent although its name looks like a mistake for a known one
         :raises InvalidInputError: for what is wrong, before anything is sent
         """
+        inputs.check_parameter_names(parameters, allow_unknown=allow_unknown)
         wanted = inputs.check_parameters(parameters)
         image = _read_image(wanted["image"]) if "image" in wanted else None
         return cls(inputs.check_model(model), inputs.check_prompt(prompt), wanted, image)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_modelmax import api, edge, metrics, polling
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
 from airflow_provider_modelmax.operators.order import Order, describe, fingerprint, hide_image, image_uri
 from airflow_provider_modelmax.parameters import check_flag
+from airflow_provider_modelmax.texts import read_dict
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -25,11 +26,11 @@ class SubmitsVideo(ModelMaxBaseOperator):
     :param model: model id (templated)
     :param prompt: what to show (templated)
     :param parameters: the service's parameters (templated)
+    :param allow_unknown_parameters: whether a parameter is sent although its name looks like a mistake for a known one
     :param regenerate_on_clear: whether a clear asks for a fresh generation
     :param modelmax_conn_id: the connection
     """
 
-    template_ext: Sequence[str] = (".txt", ".md")
     _waits: ClassVar[bool] = False
     """Whether the job is waited for, with patience for a service that is away, once it is taken up."""
 
@@ -39,6 +40,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
         model: str,
         prompt: str,
         parameters: VideoParameters | Mapping[str, Any] | None = None,
+        allow_unknown_parameters: bool = False,
         regenerate_on_clear: bool = False,
         modelmax_conn_id: str = edge.DEFAULT_CONN_ID,
         **kwargs: Any,
@@ -47,6 +49,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
         self.model = model
         self.prompt = prompt
         self.parameters = parameters
+        self.allow_unknown_parameters = check_flag("allow_unknown_parameters", allow_unknown_parameters)
         self.regenerate_on_clear = check_flag("regenerate_on_clear", regenerate_on_clear)
 
     @property
@@ -57,9 +60,20 @@ class SubmitsVideo(ModelMaxBaseOperator):
     @parameters.setter
     def parameters(self, value: Any) -> None:
         # Rendering ends here for mapped and unmapped tasks alike; after it Airflow stores the fields.
+        self._given = id(value)
         if isinstance(value, Mapping) and "image" in value:
             value = hide_image(value)
         self._parameters = value
+
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], context: Context, jinja_env: Any, seen_oids: set[int]
+    ) -> None:
+        """Render; then take parameters that are the text of a dict for the dict, with its image hidden."""
+        if parent is self and self._given in seen_oids:
+            seen_oids.add(id(self._parameters))
+        super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
+        if parent is self and isinstance(self._parameters, str):
+            self.parameters = read_dict(self._parameters) or self._parameters
 
     def _request(self) -> dict[str, Any]:
         """Return what is asked for, as a manifest shows it."""
@@ -68,11 +82,20 @@ class SubmitsVideo(ModelMaxBaseOperator):
     def _image_uri(self) -> str | None:
         return image_uri(self.parameters.get("image")) if isinstance(self.parameters, Mapping) else None
 
+    def _order(self) -> Order:
+        return Order.checked(self.model, self.prompt, self.parameters, allow_unknown=self.allow_unknown_parameters)
+
     def _fingerprint(self) -> str:
         return fingerprint(self._request())
 
     def _submit(self, context: Context, state: TaskState, order: Order) -> Progress:
-        job = self.hook.submit_video(order.model, order.prompt, order.body, pause=self._pause)
+        job = self.hook.submit_video(
+            order.model,
+            order.prompt,
+            order.body,
+            allow_unknown_parameters=self.allow_unknown_parameters,
+            pause=self._pause,
+        )
         self.log.info("Submitted job %s (%s).", job.request_id, job.model)
         self.log.info("Should this task be lost, give that id to ModelMaxDownloadVideoOperator(job=…).")
         progress = state.put(state.begun(job, self._fingerprint(), submitted_at=time.time()))
@@ -135,10 +158,13 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
     it, or the cleared task asks for something else.
 
     :param model: model id, for example ``veo-3.1`` (templated)
-    :param prompt: what to show, or the path of a ``.txt`` or ``.md`` file beside the DAG file that says so (templated)
+    :param prompt: what to show (templated); ``{% include 'boat.md' %}`` is the text of a file in the DAG file's folder
     :param parameters: the service's parameters (templated), see
         :class:`~airflow_provider_modelmax.parameters.VideoParameters`; ``image`` may be a path or URI, read on
         the worker
+    :param allow_unknown_parameters: whether a parameter is sent although its name looks like a mistake for a known one,
+        such as ``duration``; default False: the task fails before the submit. Other unknown names are sent as they are,
+        with a warning
     :param regenerate_on_clear: whether a clear asks for a fresh generation, which is paid for again once its result is
         fetched; default False: a clear takes up the job that is there
     :param modelmax_conn_id: the connection (templated)
@@ -157,8 +183,7 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
             kept = state.get()
             if kept and self._is_still_good(state, kept):
                 return self._announce(context, kept).job.as_dict()
-            order = Order.checked(self.model, self.prompt, self.parameters)
-            return self._submit(context, state, order).job.as_dict()
+            return self._submit(context, state, self._order()).job.as_dict()
 
     def _why_anew_if_unknown(self, kept: Progress, error: api.ServiceError, cleared: bool) -> str:
         """Keep the job after a clear: another task may have fetched and landed it, and only that one knows."""

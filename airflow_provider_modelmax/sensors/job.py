@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -85,6 +85,16 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook  # noqa: PLC0415 - not at DAG parse
 
         return ModelMaxHook(self.modelmax_conn_id)
+
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], context: Context, jinja_env: Any, seen_oids: set[int]
+    ) -> None:
+        """Render texts as texts. Airflow calls this for mapped and unmapped tasks alike, and skips what was seen."""
+        from airflow_provider_modelmax.templating import render_texts  # noqa: PLC0415 - not at DAG parse
+
+        if parent is self:
+            seen_oids |= render_texts(self, template_fields, context, seen_oids)
+        super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
 
     def execute(self, context: Context) -> Any:
         """Wait in the way that was asked for."""

@@ -44,6 +44,14 @@ def test_an_alert_before_there_is_a_job_says_so(service, caplog):  # noqa: F811
     assert "job none yet: " in caplog.text
 
 
+def test_a_prompt_comes_from_a_file_beside_the_dag_and_is_rendered(service):  # noqa: F811
+    assert run("modelmax_prompt_file", time_of_day="dawn").state == "success"
+    (job,) = service.ledger.jobs.values()
+    assert job.order.prompt.startswith("A lighthouse on a cliff at dawn, filmed from a boat.\n\nWaves roll in")
+    assert job.order.prompt.endswith("No people, no text.")
+    assert job.order.duration_seconds == 4
+
+
 def test_more_than_the_budget_submits_nothing(service, capfd):  # noqa: F811
     done = run("modelmax_cost_control", most_seconds=7)
     assert done.state == "failed"

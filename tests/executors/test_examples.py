@@ -21,9 +21,10 @@ BEGUN_BY_HAND = (
     "modelmax_cost_control",
     "modelmax_alerting",
     "modelmax_own_task",
+    "modelmax_prompt_file",
 )
 BEGUN_BY_AN_ASSET = ("modelmax_wait_and_download", "modelmax_publish", "modelmax_catalogue")
-JOBS = 12  # of which three are of the many prompts, two of cost control, and two of the own task
+JOBS = 13  # of which three are of the many prompts, two of cost control, and two of the own task
 OF_TWO_SAMPLES = 2  # those of submit and of process
 
 

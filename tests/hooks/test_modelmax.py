@@ -46,6 +46,28 @@ def test_wrong_input_is_refused_before_anything_is_sent(hook, simulator, wrong):
     assert simulator.ledger.calls() == []
 
 
+@pytest.mark.parametrize("wrong", [{"duration": 4}, {"duration_second": 4}, {"prompt": "a boat"}])
+def test_a_parameter_whose_name_is_a_mistake_is_refused_before_anything_is_sent(hook, simulator, wrong):
+    with pytest.raises(api.InvalidInputError):
+        hook.submit_video("veo-3.1", "a boat", wrong)
+    assert simulator.ledger.calls() == []
+
+
+def test_unknown_parameters_are_sent_with_one_warning(hook, simulator, capsys):
+    hook.submit_video("veo-3.1", "a boat", {**SHORT, "seed": 7, "duration": 4}, allow_unknown_parameters=True)
+    assert statuses(simulator, "submit") == [202]
+    (warning,) = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
+    assert "'seed' (the nearest known: " in warning
+    assert "'duration' (the nearest known: duration_seconds)" in warning
+
+
+def test_numbers_and_flags_of_a_form_are_sent_as_what_they_are(hook, simulator):
+    job = hook.submit_video("veo-3.1", "a boat", '{"duration_seconds": "1", "generate_audio": "false"}')
+    simulator.settings.run_seconds = 0
+    hook.wait(job, deadline=soon())
+    assert hook.get_result(str(job.as_dict())).usage["video_seconds"] == 1
+
+
 @pytest.mark.parametrize("wrong", ["id", {"model": "veo-3.1"}, {"model": "veo-3.1", "request_id": ".."}])
 @pytest.mark.parametrize("method", ["get_status", "get_result"])
 def test_what_is_no_job_is_refused_before_anything_is_sent(hook, simulator, method, wrong):

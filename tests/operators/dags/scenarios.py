@@ -1,8 +1,9 @@
 """The same tasks twice, deferrable and not: what they do comes from the run's conf."""
 
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 
 from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
@@ -21,8 +22,8 @@ PAST = datetime(2026, 1, 1, tzinfo=timezone.utc)
 DAGS: dict[str, DAG] = {}
 
 
-def scenario(dag_id: str) -> DAG:
-    DAGS[dag_id] = DAG(dag_id, schedule=None, render_template_as_native_obj=True)
+def scenario(dag_id: str, *, native: bool = True) -> DAG:
+    DAGS[dag_id] = DAG(dag_id, schedule=None, render_template_as_native_obj=native)
     return DAGS[dag_id]
 
 
@@ -38,7 +39,10 @@ for way in ("deferrable", "inline"):
         )
     with scenario("generate_of_a_file_" + way):
         ModelMaxGenerateVideoOperator(
-            task_id="generate", destination=DESTINATION, **{**ORDER, "prompt": "lighthouse.md"}, **waiting
+            task_id="generate",
+            destination=DESTINATION,
+            **{**ORDER, "prompt": "{% include 'lighthouse.md' %}"},
+            **waiting,
         )
     with scenario("generate_overwriting_" + way):
         ModelMaxGenerateVideoOperator(task_id="generate", destination=DESTINATION, overwrite=True, **ORDER, **waiting)
@@ -70,5 +74,47 @@ for way in ("deferrable", "inline"):
         ModelMaxVideoSensor(task_id="wait", job=JOB, soft_fail=True, **waiting)
     with scenario("impatient_sensor_" + way):
         ModelMaxVideoSensor(task_id="wait", job=JOB, timeout=1, **waiting)
+
+
+@task
+def conf(name: str, **context: Any) -> Any:
+    """Return a part of the run's conf, as an upstream task returns what it has read."""
+    return context["dag_run"].conf[name]
+
+
+for native in (False, True):
+    suffix = "natively" if native else "as_text"
+    with scenario(f"submit_{suffix}", native=native):
+        ModelMaxSubmitVideoOperator(
+            task_id="submit",
+            model=ORDER["model"],
+            prompt="{{ dag_run.conf['prompt'] }}",
+            parameters={
+                "duration_seconds": "{{ dag_run.conf['seconds'] }}",
+                "generate_audio": "{{ dag_run.conf['audio'] }}",
+                "negative_prompt": "{{ dag_run.conf['avoid'] }}",
+            },
+        )
+    with scenario(f"submit_a_dict_{suffix}", native=native):
+        submit = ModelMaxSubmitVideoOperator(
+            task_id="submit",
+            model=ORDER["model"],
+            prompt="a boat",
+            parameters="{{ ti.xcom_pull('conf') }}",
+        )
+        conf("parameters") >> submit
+        submit >> ModelMaxVideoSensor(task_id="wait", job="{{ ti.xcom_pull('submit') }}", poll_interval=0.1)
+    with scenario(f"submit_expanded_{suffix}", native=native):
+        ModelMaxSubmitVideoOperator.partial(task_id="submit", model="{{ dag_run.conf['model'] }}").expand(
+            prompt=conf("prompts"), parameters=conf("parameters")
+        )
+    with scenario(f"submit_expanded_by_kwargs_{suffix}", native=native):
+        ModelMaxSubmitVideoOperator.partial(task_id="submit", model="{{ dag_run.conf['model'] }}").expand_kwargs(
+            conf("orders")
+        )
+    with scenario(f"submit_expanded_by_some_kwargs_{suffix}", native=native):
+        ModelMaxSubmitVideoOperator.partial(task_id="submit", model="{{ dag_run.conf['model'] }}").expand_kwargs(
+            [conf("order"), {"prompt": "{{ dag_run.conf['model'] }}"}]
+        )
 
 globals().update(DAGS)  # where Airflow looks for them
