@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from airflow_provider_modelmax import local_file
 from airflow_provider_modelmax.mp4 import BrokenVideoError, Mp4Check
 from airflow_provider_modelmax.read_ahead import read_ahead
 from airflow_provider_modelmax.s3_upload import PART, S3Upload
+from airflow_provider_modelmax.store_errors import answered
 from airflow_provider_modelmax.stores import (
     AZURE,
     LOCAL,
@@ -27,7 +29,6 @@ from airflow_provider_modelmax.stores import (
     DestinationError,
     Place,
     StorageError,
-    answered,
     connect,
     content_type,
     named,
@@ -89,7 +90,7 @@ def save_video(
     :param size: how many bytes must come, None when nobody said
     :param on_progress: told how many bytes are written, after each chunk
     :raises BrokenVideoError: when the bytes are no whole MP4
-    :raises StorageError: when the store fails
+    :raises StorageError: when the store fails, or shows another object there afterwards
     """
     place, digest, check, written = connect(uri), hashlib.sha256(), Mp4Check(size_known=size is not None), 0
     source: contextlib.AbstractContextManager[Iterable[bytes]] = contextlib.nullcontext(chunks)
@@ -108,6 +109,7 @@ def save_video(
         if size is not None and written != size:
             raise BrokenVideoError(f"{written:,} bytes came of {size:,}")
         check.finish()
+    _check_stored(place, uri, written)
     if check.trailing:
         log.warning(
             "%s is a whole MP4, followed by %s bytes that belong to no box. They were kept; players ignore them.",
@@ -175,7 +177,10 @@ def size_of(uri: str) -> int | None:
 
     :raises DestinationError: when a folder is in its place
     """
-    place = connect(uri)
+    return _size_at(connect(uri), uri)
+
+
+def _size_at(place: Place, uri: str) -> int | None:
     with named(uri):
         try:
             info = place.fs.info(place.path)
@@ -256,6 +261,21 @@ def _try_out_azure(place: Place) -> None:
     except Exception as error:
         if "412" not in answered(error):  # so far it comes only who may write, to a container that is there
             raise
+
+
+def _check_stored(place: Place, uri: str, written: int) -> None:
+    """Look at what exists at ``uri`` now; a store may need a moment to show it."""
+    for pause in (0, 1, 3):
+        time.sleep(pause)
+        place.fs.invalidate_cache()
+        found = _size_at(place, uri)
+        if found == written:
+            return
+    shown = "nothing" if found is None else f"an object of {found:,} bytes"
+    raise StorageError(
+        f"{uri}: {written:,} bytes were written, but the store shows {shown} there. Another process writes the same "
+        "object, or the store has lost the video. Retry: it is fetched once more, free of charge."
+    )
 
 
 def _encoded(document: Mapping[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""What a store is: its URIs, its extra, its connection, and what its errors mean. Writes nothing."""
+"""What a store is: its URIs, its extra and its connection. Writes nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -17,35 +18,23 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 from airflow.sdk.io import has_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from airflow_provider_modelmax.store_errors import DestinationError, StorageError, meaning
+
+__all__ = ["DestinationError", "Place", "StorageError", "connect"]
+
 LOCAL, S3, GCS, AZURE = "local", "s3", "gcs", "azure"
 
 EXTRAS = {"s3": S3, "s3a": S3, "gs": GCS, "gcs": GCS, "abfs": AZURE, "abfss": AZURE}
 """Scheme: the extra that brings its library, and the name of the store here."""
 
-_OVERTAKEN = {"NoSuchUpload", "InvalidBlockList"}
-"""What S3 and Azure answer when the parts of an upload are gone."""
+LONGEST_KEY = 1024
+"""Bytes of UTF-8 in S3 and Google Cloud Storage, characters in Azure."""
 
-_DENIED = {"401", "403"}
+_BUCKET = re.compile(r"arn:.+|[A-Za-z0-9$._-]+")
 
 _WINDOWS_PATH = re.compile(r"(file:/*)?[A-Za-z]:(?!//)|\\\\")
 
 _CHATTY = logging.getLogger("azure.core.pipeline.policies.http_logging_policy")
-
-
-class StorageError(Exception):
-    """The store failed. What was paid for is kept; a retry goes on from there."""
-
-
-class DestinationError(StorageError, ValueError):
-    """The destination cannot be used; as a rule that is found before anything is spent. What was paid for is kept.
-
-    :param message: what is wrong, and what to do
-    :param leads_nowhere: whether the URI itself is wrong: no store was asked, and a retry cannot help
-    """
-
-    def __init__(self, message: str, *, leads_nowhere: bool = False) -> None:
-        super().__init__(message)
-        self.leads_nowhere = leads_nowhere
 
 
 @dataclass(frozen=True)
@@ -71,6 +60,7 @@ def connect(uri: str) -> Place:
     :param uri: ``s3://conn_id@bucket/key``, ``gs://…``, ``abfs://…``, ``file:///…`` or a local path
     :raises DestinationError: when scheme, bucket, connection or the library for it is missing
     """
+    _check_characters(uri)
     scheme, netloc = _split(uri)
     if scheme in {"", "file"}:
         # Not through ObjectStoragePath: for its first path it loads the filesystems of all providers (150 CPU-ms).
@@ -82,6 +72,7 @@ def connect(uri: str) -> Place:
     conn_id, at, bucket = netloc.rpartition("@")
     if not bucket:
         raise DestinationError(f"{uri} names no bucket. Write {scheme}://conn_id@bucket/folder.", leads_nowhere=True)
+    _check_key(uri, EXTRAS[scheme])
     if at:
         _require_connection(uri, conn_id)
     place = _open_store(uri, scheme)
@@ -137,43 +128,7 @@ def named(uri: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise _meaning(uri, error) from error
-
-
-def answered(error: BaseException) -> set[str]:
-    """Return status and code of the store's answer, as far as its library kept them."""
-    found = set()
-    for each in filter(None, (error, error.__cause__)):
-        response = getattr(each, "response", None)
-        if isinstance(response, Mapping):  # S3
-            found.add(str(response.get("Error", {}).get("Code")))
-        for name in ("status_code", "error_code", "code"):  # Azure, Azure, Google
-            value = getattr(each, name, None)
-            found.add(str(getattr(value, "value", value)))
-    if type(error) is OSError and str(error).startswith("Forbidden: "):
-        found.add("403")  # gcsfs keeps nothing else
-    return found
-
-
-def _meaning(uri: str, error: Exception) -> StorageError:
-    answer = answered(error)
-    if answer & _OVERTAKEN:
-        return StorageError(f"{uri}: the upload was aborted, as another process writes the same object. Retry.")
-    if isinstance(error, FileNotFoundError) or "404" in answer:
-        return DestinationError(f"{uri}: the bucket or folder does not exist ({error}). Create it first.")
-    if isinstance(error, (FileExistsError, IsADirectoryError, NotADirectoryError)):
-        return DestinationError(
-            f"{uri}: something else is in the way ({error}). Move it, or choose another destination."
-        )
-    if isinstance(error, PermissionError) or answer & _DENIED:
-        # S3 also answers so when asked for an object that is not there by someone who may not list
-        return DestinationError(
-            f"{uri}: access denied ({error}). Look at the credentials, and give their user the right to list, read and "
-            "write objects there."
-        )
-    return StorageError(
-        f"{uri}: the store failed ({type(error).__name__}: {error}). Retry; if it stays, look at the store."
-    )
+        raise meaning(uri, error) from error
 
 
 def _split(uri: str) -> tuple[str, str]:
@@ -182,6 +137,44 @@ def _split(uri: str) -> tuple[str, str]:
     except ValueError as error:
         raise DestinationError(f"{uri} is no URI: {error}.", leads_nowhere=True) from error
     return parts.scheme, parts.netloc
+
+
+def _check_characters(uri: str) -> None:
+    """Refuse what no store keeps as it is: some are removed on the way, so that the object gets another name."""
+    if uri.isprintable():
+        return
+    for character in uri:
+        if unicodedata.category(character) in {"Cc", "Cs"}:
+            raise DestinationError(
+                f"{uri!r} holds the character {character!r}, which names cannot have. Remove it; if it comes from "
+                "a template, look at the task's rendered templates.",
+                leads_nowhere=True,
+            )
+
+
+def _check_key(uri: str, store: str) -> None:
+    """Refuse a name that the store, or its library, takes for another one, or that is too long."""
+    bucket, _, key = uri.partition(":")[2].lstrip("/").partition("/")
+    segments = key.rstrip("/").split("/")
+    if not _BUCKET.fullmatch(bucket.rpartition("@")[2]):
+        why = "the bucket's name may have letters, digits, dots, hyphens and underscores only"
+    elif key and not all(segments):
+        why = "it has two slashes in a row, of which some stores make one"
+    elif {".", ".."} & {*segments}:
+        why = "it has a folder named . or .., which stores refuse, or remove from the name"
+    elif "\\" in key:
+        why = "it has a backslash, of which some stores make a slash"
+    elif store == S3 and "?versionId=" in key:
+        why = "s3fs takes ?versionId= for a version of an object, and removes it from the name"
+    elif store == AZURE and any(segment.endswith(".") for segment in segments):
+        why = "a part of it ends in a dot, which Azure may remove"
+    else:
+        length = len(key) if store == AZURE else len(key.encode())
+        if length <= LONGEST_KEY:
+            return
+        unit = "characters" if store == AZURE else "bytes in UTF-8"
+        why = f"its name has {length:,} {unit}, and the store allows {LONGEST_KEY:,}. Shorten it"
+    raise DestinationError(f"{uri} cannot be used: {why}. Choose another name.", leads_nowhere=True)
 
 
 def _local(uri: str) -> Path:
@@ -229,6 +222,12 @@ def _open_store(uri: str, scheme: str) -> Place:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise DestinationError(f"{uri} cannot be opened ({reason}). {_remedy(scheme, error)}") from error
+    endpoint = getattr(place.fs, "endpoint_url", None)
+    if place.store == S3 and endpoint and not re.match("https?://.", endpoint, re.IGNORECASE):
+        raise DestinationError(
+            f"{uri}: the endpoint_url {endpoint!r} in the extra of the connection is no URL. Begin it with http:// or "
+            "https://."
+        )
     if EXTRAS[scheme] == AZURE and _CHATTY.level == logging.NOTSET:
         _CHATTY.setLevel(logging.WARNING)  # or every request puts 25 lines of headers into the task's log
     return place

@@ -10,7 +10,7 @@ from textwrap import indent
 
 import pytest
 
-from airflow_provider_modelmax import __version__, api, mp4, parameters, stores
+from airflow_provider_modelmax import __version__, api, mp4, parameters, store_errors
 from airflow_provider_modelmax.get_provider_info import CONNECTION_FORM, get_provider_info
 from airflow_provider_modelmax.manifest import Manifest
 from airflow_provider_modelmax.operators import record
@@ -95,7 +95,7 @@ def test_every_error_has_its_line():
     named = set(re.findall(r"\b([A-Z]\w*Error)\b", (DOCS / "errors.md").read_text()))
     classes = {
         name
-        for module in (api, stores, mp4, record)
+        for module in (api, store_errors, mp4, record)
         for name, cls in vars(module).items()
         if inspect.isclass(cls) and issubclass(cls, Exception) and cls.__module__ == module.__name__
     }

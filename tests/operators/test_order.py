@@ -114,6 +114,12 @@ def test_an_image_whose_connection_is_not_found_is_retried_as_the_api_server_may
     assert not isinstance(caught.value, edge.HOPELESS)
 
 
+@pytest.mark.parametrize("uri", ["s3://b/x.png?versionId=3", "s3://b/../x.png", "gs://b//x.png", "abfs://b/x\n.png"])
+def test_an_image_whose_name_would_be_read_as_another_is_refused(uri):
+    with pytest.raises(api.InvalidInputError, match=r"^The image: "):
+        order(uri)
+
+
 def test_a_file_of_40_mb_is_refused_without_being_read_whole(tmp_path):
     path = tmp_path / "big.png"
     path.write_bytes(PNG)

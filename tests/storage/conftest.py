@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from airflow_provider_modelmax import stores
 from tests.stack.s3 import SeaweedFS
+from tests.stack.s3_proxy import Proxy, in_front_of
 from tests.stores import MAKERS, STORES, S3Store, Store
 
 if TYPE_CHECKING:
@@ -45,6 +47,23 @@ def s3(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> S3Store:
     for name, value in made.environment().items():
         monkeypatch.setenv(name, value)
     return made
+
+
+@pytest.fixture
+def behind(
+    seaweedfs: SeaweedFS, connected: Callable[[dict[str, Any]], str]
+) -> Iterator[Callable[[Callable[[Proxy, bytes], Any]], S3Store]]:
+    """Return a store behind a proxy: each request is answered by what is given."""
+    with contextlib.ExitStack() as stack:
+
+        def make(answer: Callable[[Proxy, bytes], Any], **config: Any) -> S3Store:
+            url = stack.enter_context(in_front_of(seaweedfs.url, answer))
+            connection = seaweedfs.connection
+            connection["extra"]["endpoint_url"] = url
+            connection["extra"]["config_kwargs"].update({"retries": {"total_max_attempts": 1}, **config})
+            return S3Store(seaweedfs, uuid.uuid4().hex, connected(connection))
+
+        yield make
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from airflow.sdk import ObjectStoragePath
 from airflow.sdk.io import has_fs
 
 from airflow_provider_modelmax import local_file
+from airflow_provider_modelmax.manifest import Destination
 from airflow_provider_modelmax.storage import (
     check_writable,
     load_json,
@@ -40,6 +41,14 @@ NAMES = [
     "[a]*!'()",
     "job-=?+ 0",
     ".hidden",
+    "~",
+    "~root",
+    " a ",
+    "a...b",
+    '{a}<b>|^`"',
+    "e\u0301 \ufeff",
+    "a@b:c",
+    "?versionid=3",
 ]
 
 
@@ -132,6 +141,90 @@ def test_any_name_is_found_again_under_exactly_that_name(store: Store, name: str
     assert load_json(store.uri(document)) == {"name": name}
     assert ObjectStoragePath(store.uri(video)).read_bytes() == SMALL
     assert store.leftovers() == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_video_and_manifest_of_an_exact_object_are_two_objects_at_the_names_that_are_reported(
+    store: Store, name: str
+) -> None:
+    destination = Destination.parse(store.uri(f"{name}.mp4"), "unused")
+    (video,) = destination.videos(1)
+    save_video(video, [SMALL])
+    save_json(destination.manifest, {"name": name})
+    assert (video, destination.manifest) == (store.uri(f"{name}.mp4"), store.uri(f"{name}.modelmax.json"))
+    assert store.names() == sorted([f"{name}.mp4", f"{name}.modelmax.json"])
+    assert store.read(f"{name}.mp4") == SMALL
+
+
+READ_AS_ANOTHER = {
+    "take?versionId=3": "takes \\?versionId= for a version",
+    "take?versionId=": "takes \\?versionId= for a version",
+    "a//b": "two slashes in a row",
+    "/a": "two slashes in a row",
+    "./a": "a folder named \\. or \\.\\.",
+    "a/./b": "a folder named \\. or \\.\\.",
+    "../a": "a folder named \\. or \\.\\.",
+    "a/../b": "a folder named \\. or \\.\\.",
+    "..": "a folder named \\. or \\.\\.",
+    "a\\b": "a backslash",
+    "a\tb": "the character '\\\\t'",
+    "a\nb": "the character '\\\\n'",
+    "a\rb": "the character '\\\\r'",
+    "a\0b": "the character '\\\\x00'",
+    "a\x1bb": "the character '\\\\x1b'",
+    "a\x7fb": "the character '\\\\x7f'",
+    "half \ud83e": "the character '\\\\ud83e'",
+}
+
+
+@on("s3")
+@pytest.mark.parametrize("name", READ_AS_ANOTHER)
+def test_a_name_that_would_be_read_as_another_is_refused(store: Store, name: str) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: check_writable(store.uri(name)),
+        lambda: check_writable(store.uri(f"{name}/")),
+        lambda: size_of(store.uri(f"{name}/x.mp4")),
+        lambda: save_video(store.uri(f"{name}/x.mp4"), [SMALL]),
+        lambda: load_json(store.uri(f"{name}/x.modelmax.json")),
+        lambda: read_bytes(store.uri(f"{name}/x.png"), 10),
+    ]
+    for call in calls:
+        with pytest.raises(DestinationError, match=READ_AS_ANOTHER[name]) as raised:
+            call()
+        assert raised.value.leads_nowhere
+    assert store.names() == []
+
+
+@pytest.mark.parametrize("name", [name for name in READ_AS_ANOTHER if not name.isprintable()])
+@pytest.mark.parametrize("place", ["/data/", "file:///data/", "s3://b/", "gs://b/", "abfs://b/"])
+def test_a_name_with_a_control_character_is_refused_on_every_store(place: str, name: str) -> None:
+    with pytest.raises(DestinationError, match=READ_AS_ANOTHER[name]):
+        connect(f"{place}{name}/x.mp4")
+
+
+@pytest.mark.parametrize("name", ["a?versionId=3", "a\\b", "a//b", "a/./b", "a/../b"])
+def test_a_local_name_is_what_the_file_system_makes_of_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a").mkdir()
+    save_video(f"{tmp_path}/{name}/x.mp4", [SMALL])
+    assert Path(f"{tmp_path}/{name}/x.mp4").read_bytes() == SMALL
+    assert size_of(f"{tmp_path}/{name}/x.mp4") == len(SMALL)
+
+
+@pytest.mark.parametrize(
+    "bucket",
+    ["videos?versionId=3", "videos#1", "videos:80", "vid eos", "videos%2Fx", "videos\\x", "bücket", "*", "{videos}"],
+)
+@pytest.mark.parametrize("scheme", ["s3", "gs", "abfs"])
+def test_a_bucket_whose_name_cannot_be_one_is_refused(scheme: str, bucket: str) -> None:
+    for uri in (f"{scheme}://{bucket}/x.mp4", f"{scheme}://{bucket}"):
+        with pytest.raises(DestinationError, match="the bucket's name may have letters"):
+            connect(uri)
+
+
+@on("azure")
+def test_a_part_of_a_name_that_ends_in_a_dot_is_refused_by_azure(store: Store) -> None:
+    with pytest.raises(DestinationError, match="ends in a dot"):
+        save_video(store.uri("a./x.mp4"), [SMALL])
 
 
 @on("local", "s3")

@@ -22,14 +22,16 @@ from airflow_provider_modelmax.storage import (
     save_video,
     size_of,
 )
-from airflow_provider_modelmax.stores import StorageError
+from airflow_provider_modelmax.stores import DestinationError, StorageError
 from tests.airflow_versions import AirflowTaskTimeout
 from tests.mp4s import padded
 from tests.storage.common import MEBI, OLD, SIZES, SMALL, nothing_new, object_stores, pieces
 from tests.stores import ELSEWHERE, MISSING, STORES, AzureStore, S3Store, Store, on
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from tests.stack.s3_proxy import Proxy
 
 
 @pytest.mark.skipif(bool(MISSING), reason=ELSEWHERE)
@@ -215,6 +217,48 @@ def test_the_log_is_not_filled_with_the_headers_of_every_request(
     with caplog.at_level("INFO"):
         save_video(uri, [padded(9 * MEBI)])
     assert [record.name for record in caplog.records if record.name.startswith("azure")] == []
+
+
+def test_a_store_that_accepts_a_video_and_keeps_nothing_is_noticed(behind: Callable[..., S3Store]) -> None:
+    def answer(proxy: Proxy, body: bytes) -> None:
+        if proxy.command == "PUT":
+            proxy.say(200, b"", {"ETag": '"0"'})
+        else:
+            proxy.hand_on(body)
+
+    store = behind(answer)
+    with pytest.raises(StorageError, match=r"bytes were written, but the store shows nothing there") as raised:
+        save_video(store.uri("x.mp4"), [SMALL])
+    assert not isinstance(raised.value, DestinationError)  # a retry is the remedy
+    assert store.names() == []
+
+
+@pytest.mark.parametrize("size", ["small", "one part"])
+def test_another_object_at_the_place_of_a_video_that_was_just_written_is_noticed(
+    behind: Callable[..., S3Store], size: str
+) -> None:
+    video = SMALL if size == "small" else padded(SIZES[size])
+
+    def answer(proxy: Proxy, body: bytes) -> None:
+        proxy.hand_on(body)
+        if (proxy.command == "PUT" and size == "small") or (proxy.command == "POST" and "uploadId" in proxy.path):
+            store.put("x.mp4", OLD)
+
+    store = behind(answer)
+    with pytest.raises(StorageError, match=rf"{len(video):,} bytes were written, but the store shows .*{len(OLD)} byt"):
+        save_video(store.uri("x.mp4"), [video])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_was_written_is_looked_at_once(behind: Callable[..., S3Store], size: str) -> None:
+    asked = []
+
+    def answer(proxy: Proxy, body: bytes) -> None:
+        asked.append(proxy.command)
+        proxy.hand_on(body)
+
+    save_video(behind(answer).uri("x.mp4"), [padded(SIZES[size]) if size != "small" else SMALL])
+    assert asked.count("HEAD") == 1
 
 
 def test_memory_stays_flat_while_64_mib_stream_through(store: Store) -> None:
