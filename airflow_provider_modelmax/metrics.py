@@ -20,14 +20,15 @@ def submitted(model: str) -> None:
     Stats.incr("modelmax.submitted", tags={"model": model})
 
 
-def waited(model: str, *, queued: float, generating: float) -> None:
-    """Tell how long a job took that the triggerer has seen COMPLETED.
+def waited(model: str, *, queued: float | None, generating: float | None) -> None:
+    """Send the times of a job that was waited for until it was COMPLETED, as far as they were observed.
 
-    :param queued: seconds that it was seen in the queue
-    :param generating: seconds that it was seen out of it
+    :param queued: seconds that it was seen in the queue, None if that was not observed
+    :param generating: seconds that it was seen generating, None if that was not observed
     """
-    Stats.timing("modelmax.queued", timedelta(seconds=queued), tags={"model": model})
-    Stats.timing("modelmax.generating", timedelta(seconds=generating), tags={"model": model})
+    for name, seconds in (("queued", queued), ("generating", generating)):
+        if seconds is not None:
+            Stats.timing(f"modelmax.{name}", timedelta(seconds=seconds), tags={"model": model})
 
 
 def completed(model: str, result: Result, waited: timedelta | None) -> None:

@@ -23,6 +23,7 @@ from airflow_provider_modelmax.api import (
     ServiceError,
     UnauthorizedError,
 )
+from airflow_provider_modelmax.pace import MOST
 
 if TYPE_CHECKING:
     from airflow_provider_modelmax.pace import Experience
@@ -35,6 +36,9 @@ SILENCE_LIMIT = timedelta(minutes=15)
 
 UNKNOWN_STATUS_LIMIT = timedelta(minutes=2)
 """How long a status that the contract does not know is waited out: it may be a new one on the way to COMPLETED."""
+
+CLOSE_SIGHTINGS = 30.0
+"""Seconds, beside the longest pause: nobody knows when a status changed between two answers further apart than this."""
 
 HOPELESS = (BadRequestError, UnauthorizedError, InsufficientBalanceError, ForeignUrlError)
 """Errors that another attempt of the same call cannot change."""
@@ -107,12 +111,13 @@ class Wait:
             return known
         if self._is_unknown and known._is_unknown:
             return known  # one after another: the patience is for all of them together
+        observed = (now - self.heard).total_seconds() <= CLOSE_SIGHTINGS + MOST * self.poll_interval
         running = self.running_since or (None if answer.status == IN_QUEUE else now)
         first = self.status is None and answer.status == IN_QUEUE  # there it was from the start
         return known._with(
             since=self.started if first else now,
-            running_since=running,
-            seen_in_queue=first or self.seen_in_queue,
+            running_since=running if observed or answer.status not in FINAL else now,
+            seen_in_queue=first or (self.seen_in_queue and (observed or self.status != IN_QUEUE)),
         )
 
     def failed(self, error: ModelMaxError, now: datetime) -> Wait:
@@ -130,14 +135,20 @@ class Wait:
         return self.trouble is None and self.status in FINAL
 
     def kept(self) -> dict[str, str | None]:
-        """Return, as JSON, what another process needs to go on with this patience."""
+        """Return, as JSON, what another process needs to go on with this wait: the last status, and the patience."""
         silent_since = self.silent_since.isoformat() if self.silent_since else None
         return {"silent_since": silent_since, "status": self.status, "since": self.since.isoformat()}
 
     def taken_over(self, kept: Mapping[str, Any]) -> Wait:
         """Return this wait with what :meth:`kept` wrote in another process."""
         silent_since = kept["silent_since"] and datetime.fromisoformat(kept["silent_since"])
-        return self._with(silent_since=silent_since, status=kept["status"], since=datetime.fromisoformat(kept["since"]))
+        status, since = kept["status"], datetime.fromisoformat(kept["since"])
+        known = self._with(silent_since=silent_since, status=status, since=since)
+        if status is None:
+            return known
+        if status == IN_QUEUE:
+            return known._with(started=since, heard=since, seen_in_queue=True)
+        return known._with(heard=since, running_since=since)
 
     def next_step(self, now: datetime, experience: Experience | None = None) -> AskAgain | Over:
         """Decide what the last status call means.
@@ -181,17 +192,29 @@ class Wait:
         seconds = (now - before.since).total_seconds()
         return f"Job {self.request_id}: {before.status} -> {self.status} after {seconds:.0f} s."
 
-    def times(self, now: datetime) -> tuple[float, float]:
-        """Return for how many seconds the job was seen in the queue, and for how many out of it."""
-        running = self.running_since or now
-        over = self.since if self.status in FINAL else now
-        return (running - self.started).total_seconds(), max((over - running).total_seconds(), 0.0)
+    @property
+    def seconds_in_queue(self) -> float | None:
+        """Seconds from the first sighting IN_QUEUE to the first one at work; None if either was not seen."""
+        running_since = self._seen_running_since
+        return (running_since - self.started).total_seconds() if running_since and self.seen_in_queue else None
+
+    @property
+    def seconds_running(self) -> float | None:
+        """Seconds that the job was seen at work, neither in the queue nor over; None if it was not."""
+        running_since, end = self._seen_running_since, self.since if self.status in FINAL else self.heard
+        return (end - running_since).total_seconds() if running_since else None
 
     def _with(self, **changes: Any) -> Wait:
         """Do what ``dataclasses.replace`` does in a fifth of its time: once a poll."""
         changed = object.__new__(Wait)
         changed.__dict__.update(self.__dict__, **changes)
         return changed
+
+    @property
+    def _seen_running_since(self) -> datetime | None:
+        """When the job was first seen at work; None if it was not: it may have been over when it left the queue."""
+        was_over = self.status in FINAL and self.running_since == self.since
+        return None if was_over else self.running_since
 
     @property
     def _asked_to_wait(self) -> float:

@@ -9,9 +9,13 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
 from airflow_provider_modelmax import api, metrics
+from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.mp4 import BrokenVideoError
+from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
+from airflow_provider_modelmax.sensors.job import ModelMaxVideoSensor
 from airflow_provider_modelmax.stores import DestinationError
 from tests.airflow_versions import AIRFLOW
+from tests.operators.conftest import CONTEXT
 from tests.stack.processes import wait_until
 from tests.stack.statsd import Statsd
 
@@ -68,6 +72,42 @@ def test_how_long_a_job_was_waited_for_is_told_in_milliseconds(statsd):
     metrics.waited("veo-3.1", queued=4.2, generating=61)
     wait_until(lambda: statsd.values("modelmax.generating"), 5, "the metrics arrive")
     assert (statsd.values("modelmax.queued"), statsd.values("modelmax.generating")) == ([4_200], [61_000])
+
+
+def test_a_time_that_nobody_saw_is_not_sent(statsd):
+    metrics.waited("veo-3.1", queued=None, generating=None)
+    metrics.waited("veo-3.1", queued=None, generating=61)
+    wait_until(lambda: statsd.values("modelmax.generating"), 5, "the metrics arrive")
+    assert (statsd.values("modelmax.queued"), statsd.values("modelmax.generating")) == ([], [61_000])
+
+
+def waits_on_the_worker(kind: str, job: api.Job, folder: object) -> None:
+    if kind == "sensor":
+        waiting = ModelMaxVideoSensor(task_id="wait", job=job.as_dict(), deferrable=False, poll_interval=0.05)
+    else:
+        waiting = ModelMaxDownloadVideoOperator(
+            task_id="get", job=job.as_dict(), destination=f"{folder}/", deferrable=False, poll_interval=0.05
+        )
+    waiting.execute(CONTEXT)
+
+
+@pytest.mark.parametrize("kind", ["sensor", "download"])
+def test_a_job_that_is_waited_for_on_a_worker_is_timed_as_it_was_seen(statsd, modelmax_conn, simulator, tmp_path, kind):
+    simulator.settings.queue_seconds = simulator.settings.run_seconds = 0.4
+    waits_on_the_worker(kind, ModelMaxHook().submit_video("veo-3.1", "a boat"), tmp_path)
+    wait_until(lambda: statsd.values("modelmax.generating"), 5, "the metrics arrive")
+    (queued,), (generating,) = statsd.values("modelmax.queued"), statsd.values("modelmax.generating")
+    assert 200 < queued < 700
+    assert 200 < generating < 700
+
+
+@pytest.mark.parametrize("kind", ["sensor", "download"])
+def test_a_job_that_was_over_when_it_was_first_looked_at_has_no_times(statsd, modelmax_conn, simulator, tmp_path, kind):
+    simulator.settings.queue_seconds = simulator.settings.run_seconds = 0
+    waits_on_the_worker(kind, ModelMaxHook().submit_video("veo-3.1", "a boat"), tmp_path)
+    metrics.submitted("the last one")
+    wait_until(lambda: statsd.values("modelmax.submitted"), 5, "the metrics arrive")
+    assert statsd.names("modelmax.queued") == statsd.names("modelmax.generating") == set()
 
 
 def test_a_job_whose_age_is_not_known_has_no_wait(statsd):

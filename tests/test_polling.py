@@ -245,19 +245,43 @@ def test_the_patience_is_told_in_utc_whatever_zone_the_deadline_has():
 
 
 @pytest.mark.parametrize(
-    ("events", "now", "times"),
+    ("events", "times"),
     [
-        ([], 9, (9, 0)),
-        ([(1, "IN_QUEUE")], 9, (9, 0)),
-        ([(1, "IN_QUEUE"), (4, "IN_PROGRESS")], 9, (4, 5)),
-        ([(1, "IN_QUEUE"), (4, "IN_PROGRESS"), (20, "COMPLETED")], 99, (4, 16)),
-        ([(1, "IN_QUEUE"), (4, "COMPLETED")], 99, (4, 0)),
-        ([(1, "IN_PROGRESS"), (5, RESET), (20, "FAILED: no")], 99, (1, 19)),
-        ([(0, "COMPLETED")], 0, (0, 0)),
+        ([], (None, None)),
+        ([(1, "IN_QUEUE")], (None, None)),
+        ([(1, "IN_QUEUE"), (4, "IN_PROGRESS")], (4, 0)),
+        ([(1, "IN_QUEUE"), (4, "IN_PROGRESS"), (9, "IN_PROGRESS"), (14, RESET)], (4, 5)),
+        ([(1, "IN_QUEUE"), (4, "IN_PROGRESS"), (20, "COMPLETED")], (4, 16)),
+        ([(1, "IN_QUEUE"), (4, "COMPLETED")], (None, None)),
+        ([(1, "IN_PROGRESS"), (5, RESET), (20, "FAILED: no")], (None, 19)),
+        ([(1, "IN_PROGRESS"), (6, "COMPLETED")], (None, 5)),
+        ([(0, "COMPLETED")], (None, None)),
+        ([(3, RESET), (8, "COMPLETED")], (None, None)),
+        ([(1, "IN_QUEUE"), (2, RESET), (600, "IN_PROGRESS"), (620, "COMPLETED")], (None, 20)),
+        ([(1, "IN_QUEUE"), (4, "IN_PROGRESS"), (9, RESET), (600, "COMPLETED")], (None, None)),
     ],
 )
-def test_times_in_queue_and_out_of_it_are_those_that_were_seen(events, now, times):
-    assert after(*events).times(at(now)) == times
+def test_times_in_queue_and_at_work_are_those_that_were_seen(events, times):
+    wait = after(*events)
+    assert (wait.seconds_in_queue, wait.seconds_running) == times
+
+
+@pytest.mark.parametrize(
+    ("seen", "answers", "times"),
+    [
+        ((0, "IN_QUEUE"), [(12, "IN_PROGRESS"), (30, "COMPLETED")], (12, 18)),
+        ((0, "IN_QUEUE"), [(12, "COMPLETED")], (None, None)),
+        ((0, "IN_PROGRESS"), [(12, "COMPLETED")], (None, 12)),
+        ((0, "IN_QUEUE"), [(600, "IN_PROGRESS"), (620, "COMPLETED")], (None, 20)),  # the triggerer was away
+        ((0, RESET), [(12, "COMPLETED")], (None, None)),
+    ],
+)
+def test_what_another_process_saw_counts(seen, answers, times):
+    kept = json.loads(json.dumps(after(seen).kept()))
+    wait = Wait.begin("id", deadline=at(HOUR), poll_interval=5, now=at(9)).taken_over(kept)
+    for seconds, status in answers:
+        wait = wait.answered(api.JobStatus("id", status), at(seconds))
+    assert (wait.seconds_in_queue, wait.seconds_running) == times
 
 
 def test_being_killed_says_what_goes_on_and_what_it_costs():

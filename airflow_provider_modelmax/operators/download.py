@@ -145,16 +145,18 @@ class LandsVideo(ModelMaxBaseOperator):
         job, interval = progress.job, self.poll_interval
         with _remembered(landing.record, progress):
             if not self.deferrable or deadline - now < edge.MIN_DEFERRAL:
-                self.hook.wait(job, deadline=deadline, poll_interval=interval, pause=landing.stop.pause)
+                seen = self.hook.wait(job, deadline=deadline, poll_interval=interval, pause=landing.stop.pause)
+                metrics.waited(job.model, queued=seen.seconds_in_queue, generating=seen.seconds_running)
                 return
             wait = polling.Wait.begin(job.request_id, deadline=deadline, poll_interval=interval, now=now)
-            step = self.hook.look(wait, job).next_step(edge.utcnow())
+            seen = self.hook.look(wait, job)
+            step = seen.next_step(edge.utcnow())
             if isinstance(step, polling.AskAgain):
-                self._defer_until(progress, deadline, step.at)
+                self._defer_until(progress, deadline, step.at, seen)
             elif step.error:
                 raise step.error
 
-    def _defer_until(self, progress: Progress, deadline: datetime, ask_from: datetime) -> None:
+    def _defer_until(self, progress: Progress, deadline: datetime, ask_from: datetime, seen: polling.Wait) -> None:
         from airflow_provider_modelmax.triggers.job import ModelMaxJobTrigger  # noqa: PLC0415 - not at DAG parse
 
         self.log.info("Waiting without a worker slot, until %s at most.", polling.shown(deadline))
@@ -167,6 +169,7 @@ class LandsVideo(ModelMaxBaseOperator):
                 poll_interval=self.poll_interval,
                 submitted=progress.submitted,
                 ask_from=ask_from,
+                seen=seen,
             ),
             method_name="execute_complete",
             timeout=edge.backstop(deadline),

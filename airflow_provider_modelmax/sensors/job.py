@@ -114,6 +114,8 @@ class ModelMaxVideoSensor(BaseSensorOperator):
             if isinstance(step, polling.Over) and step.error:
                 raise step.error
             self._keep(context, wait if wait.in_doubt else None)
+            if wait.is_over:
+                metrics.waited(job.model, queued=wait.seconds_in_queue, generating=wait.seconds_running)
             self._ask_from = step.at if isinstance(step, polling.AskAgain) else None
             return PokeReturnValue(isinstance(step, polling.Over), job.as_dict())
 
@@ -154,6 +156,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
                 deadline=deadline,
                 poll_interval=self.poll_interval,
                 ask_from=self._ask_from,
+                seen=self._wait,
             ),
             method_name="execute_complete",
             timeout=edge.backstop(deadline),

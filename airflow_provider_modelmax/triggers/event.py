@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
 from typing import Any
 
 from airflow_provider_modelmax import api, polling
@@ -19,25 +18,25 @@ class JobEvent:
     :param outcome: ``completed``, ``failed``, ``timed_out``, ``gave_up``, ``refused`` (asking again cannot help)
         or ``error``
     :param message: what went wrong; the service's reason when ``failed``
-    :param queued_seconds: how long it was seen IN_QUEUE
-    :param generating_seconds: how long it was seen IN_PROGRESS
+    :param queued_seconds: how long it was seen IN_QUEUE; None if nobody saw it there, or saw it leave
+    :param generating_seconds: how long it was seen IN_PROGRESS; None if nobody saw it so
     :param status: of the HTTP answer, when ``refused``; 0 when there was none
     """
 
     request_id: str
     outcome: str
     message: str = ""
-    queued_seconds: float = 0.0
-    generating_seconds: float = 0.0
+    queued_seconds: float | None = None
+    generating_seconds: float | None = None
     status: int = 0
 
     @classmethod
-    def of(cls, wait: polling.Wait, error: Exception | None, now: datetime) -> JobEvent:
+    def of(cls, wait: polling.Wait, error: Exception | None) -> JobEvent:
         """Return the event for the end of a wait."""
         outcome, message = _outcome(error)
-        queued, generating = wait.times(now)
+        queued, generating = _rounded(wait.seconds_in_queue), _rounded(wait.seconds_running)
         status = error.status if isinstance(error, api.ServiceError) else 0
-        return cls(wait.request_id, outcome, storable(message), round(queued, 1), round(generating, 1), status)
+        return cls(wait.request_id, outcome, storable(message), queued, generating, status)
 
     @classmethod
     def from_dict(cls, event: Mapping[str, Any] | None) -> JobEvent:
@@ -58,10 +57,10 @@ class JobEvent:
         return asdict(self)
 
     def __str__(self) -> str:
-        return (
-            f"Job {self.request_id} is {self.outcome.upper()}: seen {self.queued_seconds:.0f} s in queue, "
-            f"{self.generating_seconds:.0f} s generating."
-        )
+        queued = "" if self.queued_seconds is None else f"{self.queued_seconds:.0f} s in queue"
+        generating = "" if self.generating_seconds is None else f"{self.generating_seconds:.0f} s generating"
+        seen = ", ".join(filter(None, (queued, generating)))
+        return f"Job {self.request_id} is {self.outcome.upper()}{f': seen {seen}' if seen else ''}."
 
     def raise_for_outcome(self) -> None:
         """Raise what the wait ended in, unless the job is COMPLETED."""
@@ -76,6 +75,10 @@ class JobEvent:
         if self.outcome == "error":
             raise api.ModelMaxError(self.message)
         raise api.ModelMaxError(f"The wait for job {self.request_id} ended in {self.outcome!r}: {self.message}")
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 def _outcome(error: Exception | None) -> tuple[str, str]:

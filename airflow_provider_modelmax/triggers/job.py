@@ -42,6 +42,7 @@ class ModelMaxJobTrigger(BaseTrigger):
         this model that this triggerer saw, the job is unlikely to be over
     :param submitted: when the job was submitted (aware datetime), where that is known
     :param ask_from: when the next status call is due (aware datetime), where one was made already
+    :param seen: the status that the worker saw, and since when: what ``polling.Wait.kept()`` returned there
     """
 
     def __init__(  # noqa: PLR0917 - the triggerer passes all by name
@@ -54,6 +55,7 @@ class ModelMaxJobTrigger(BaseTrigger):
         poll_interval: float = polling.DEFAULT_POLL_INTERVAL,
         submitted: datetime | None = None,
         ask_from: datetime | None = None,
+        seen: dict[str, str | None] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.modelmax_conn_id = modelmax_conn_id
@@ -64,6 +66,7 @@ class ModelMaxJobTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.submitted = submitted
         self.ask_from = ask_from
+        self.seen = seen
 
     @classmethod
     def waiting_for(
@@ -75,9 +78,17 @@ class ModelMaxJobTrigger(BaseTrigger):
         poll_interval: float,
         submitted: datetime | None = None,
         ask_from: datetime | None = None,
+        seen: polling.Wait | None = None,
     ) -> ModelMaxJobTrigger:
-        """Return the trigger that waits for ``job``."""
-        return cls(conn_id, job.model, job.request_id, job.status_url, deadline, poll_interval, submitted, ask_from)
+        """Return the trigger that waits for ``job``.
+
+        :param seen: the wait that the worker began
+        """
+        # What is in doubt has a patience, which must not run on while a triggerer is away.
+        kept = seen.kept() if seen and not seen.in_doubt else None
+        return cls(
+            conn_id, job.model, job.request_id, job.status_url, deadline, poll_interval, submitted, ask_from, kept
+        )
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what the triggerer makes this trigger from."""
@@ -91,6 +102,7 @@ class ModelMaxJobTrigger(BaseTrigger):
             "poll_interval": self.poll_interval,
             "submitted": self.submitted and self.submitted.astimezone(timezone.utc),
             "ask_from": self.ask_from and self.ask_from.astimezone(timezone.utc),
+            "seen": self.seen,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -114,6 +126,8 @@ class ModelMaxJobTrigger(BaseTrigger):
             submitted=self.submitted,
         )
         try:
+            if self.seen:
+                wait = wait.taken_over(self.seen)
             job = api.Job.of({"model": self.model, "request_id": self.request_id, "status_url": self.status_url})
             due = self._first_call(wait)
             while True:
@@ -121,16 +135,17 @@ class ModelMaxJobTrigger(BaseTrigger):
                 seen = await self._look(hook, wait, job)
                 step, wait = self._judge(wait, seen, due), seen
                 if isinstance(step, polling.Over):
-                    return JobEvent.of(wait, step.error, _now())
+                    return JobEvent.of(wait, step.error)
                 due = step
         except Exception as error:  # an exception would reach the worker without its name
             self.log.exception("Waiting for job %s failed", self.request_id)
-            return JobEvent.of(wait, error, _now())
+            return JobEvent.of(wait, error)
 
     def _first_call(self, wait: polling.Wait) -> float:
         """Return when to ask first. It is spread, or a thousand mapped tasks would poll in step."""
-        spared = wait.pause(wait.started, _experience[self.model]) - self.poll_interval
-        due = wait.started.timestamp() + spared + random.uniform(0, min(self.poll_interval, 5))  # noqa: S311
+        now = _now()
+        spared = wait.pause(now, _experience[self.model]) - self.poll_interval
+        due = now.timestamp() + spared + random.uniform(0, min(self.poll_interval, 5))  # noqa: S311
         if self.ask_from:
             due = max(due, self.ask_from.timestamp())
         return min(due - due % (self.poll_interval / TURNS), self.deadline.timestamp())

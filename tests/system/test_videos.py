@@ -71,7 +71,7 @@ def test_the_log_of_a_video_reads_well(cases: Cases) -> None:
         r"Waiting without a worker slot, until [\d-]+ [\d:]+ UTC at most\.",
         rf"Job {job}( is|: IN_QUEUE ->) IN_PROGRESS",
         rf"Job {job}: IN_PROGRESS -> COMPLETED after \d+ s",
-        rf"Job {job} is COMPLETED: seen \d+ s in queue, \d+ s generating",
+        rf"Job {job} is COMPLETED: seen (\d+ s in queue, )?\d+ s generating\.",
         rf"Fetched the result of job {job}, and kept it. Billed: video_seconds=1, video_resolution=720p, video_has_",
         rf"Landed s3://store@videos/waiting/\S+.mp4: {size:,} bytes in [\d.]+ s \([\d.]+ MB/s\)",
     ]

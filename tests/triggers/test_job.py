@@ -89,7 +89,17 @@ def test_what_the_database_and_the_log_see_holds_ids_and_times_only(job, simulat
     assert simulator.key not in seen
     assert PROMPT not in seen
     assert set(waiting.serialize()[1]) == {
-        *("modelmax_conn_id", "model", "request_id", "status_url", "deadline", "poll_interval", "submitted", "ask_from")
+        *(
+            "modelmax_conn_id",
+            "model",
+            "request_id",
+            "status_url",
+            "deadline",
+            "poll_interval",
+            "submitted",
+            "ask_from",
+        ),
+        "seen",
     }
 
 
@@ -157,6 +167,50 @@ def test_the_times_in_queue_and_at_work_are_told(modelmax_conn, simulator):
     event = fire(waiting)
     assert event.queued_seconds == pytest.approx(0.3, abs=0.2)
     assert event.generating_seconds == pytest.approx(0.3, abs=0.2)
+
+
+def test_a_job_that_was_over_at_the_first_call_has_no_times_and_the_log_names_none(modelmax_conn, simulator):
+    simulator.settings.queue_seconds = simulator.settings.run_seconds = 0
+    event = fire(trigger(ModelMaxHook(modelmax_conn).submit_video("veo-3.1", PROMPT)))
+    assert (event.queued_seconds, event.generating_seconds) == (None, None)
+    assert str(event) == f"Job {event.request_id} is COMPLETED."
+
+
+def test_what_the_worker_saw_is_counted_by_the_trigger(modelmax_conn, simulator, log):
+    simulator.settings.queue_seconds, simulator.settings.run_seconds = 0.5, 0.6
+    hook = ModelMaxHook(modelmax_conn)
+    job, deadline = hook.submit_video("veo-3.1", PROMPT), datetime.now(timezone.utc) + timedelta(seconds=30)
+    now = datetime.now(timezone.utc)
+    seen = hook.look(polling.Wait.begin(job.request_id, deadline=deadline, poll_interval=0.05, now=now), job)
+    time.sleep(0.7)
+    _path, kwargs = ModelMaxJobTrigger.waiting_for(
+        job, conn_id=modelmax_conn, deadline=deadline, poll_interval=0.05, seen=seen
+    ).serialize()
+    assert kwargs["seen"]["status"] == "IN_QUEUE"
+    stored = json.loads(json.dumps(serialize(kwargs)))
+    event = fire(
+        ModelMaxJobTrigger(**{key: smart_decode_trigger_kwargs(each) for key, each in deserialize(stored).items()})
+    )
+    assert 0.6 < event.queued_seconds < 2
+    assert event.generating_seconds is not None
+    assert any("IN_QUEUE -> IN_PROGRESS" in line for line in log)
+
+
+def test_a_trigger_that_0_1_0_stored_is_carried_through(job):
+    stored = {key: each for key, each in trigger(job).serialize()[1].items() if key != "seen"}
+    assert fire(ModelMaxJobTrigger(**stored)).outcome == "completed"
+
+
+def test_the_times_of_an_event_of_0_1_0_are_read():
+    event = {
+        "request_id": "id",
+        "outcome": "completed",
+        "message": "",
+        "queued_seconds": 3.0,
+        "generating_seconds": 0.0,
+        "status": 0,
+    }
+    assert str(JobEvent.from_dict(event)) == "Job id is COMPLETED: seen 3 s in queue, 0 s generating."
 
 
 def test_a_failed_job_ends_in_its_reason(modelmax_conn, simulator):
@@ -361,7 +415,7 @@ def test_whatever_the_service_says_the_event_can_be_sent_and_stored(monkeypatch,
 def test_an_event_of_an_error_of_our_own_can_be_sent_and_stored():
     now = datetime.now(timezone.utc)
     wait = polling.Wait.begin("id", deadline=now, poll_interval=1, now=now)
-    assert JobEvent.of(wait, ValueError("\ud83d\0"), now).message == "ValueError: ??"
+    assert JobEvent.of(wait, ValueError("\ud83d\0")).message == "ValueError: ??"
 
 
 @pytest.mark.parametrize("event", [None, {}, [], {"request_id": "id"}, {"outcome": "completed"}])
