@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from numbers import Number
 from typing import Any
+from urllib.parse import unquote, unquote_to_bytes
 
 from typing_extensions import TypedDict
 
 from airflow_provider_modelmax.api import InvalidInputError
+from airflow_provider_modelmax.image import is_cut_off, is_image
 from airflow_provider_modelmax.texts import NOTHING, read_dict, type_name
 
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
@@ -32,7 +34,10 @@ _LONGEST_INTERVAL = 86_400
 _SHORTEST_BASE64 = 200
 """Characters. Smaller images are recognised; a path of so many has a dot somewhere."""
 
-_BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
+_BLANKS = " \t\r\n\f\v\ufeff\u200b"
+"""What may be before Base64: whitespace, and a byte order mark."""
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/_%\-\s]+={0,2}\s*")
 _FILE = re.compile(r"\S+\.(txt|md)", re.IGNORECASE)
 """What 0.1.0 read a prompt from."""
 
@@ -152,7 +157,7 @@ def encode_image(data: bytes, source: str) -> str:
 
     :param data: the image file
     :param source: where it came from, for the message
-    :raises InvalidInputError: when it is empty, too large, or no image
+    :raises InvalidInputError: when it is empty, too large, no image, or cut off
     """
     if not data:
         raise InvalidInputError(f"The image {source} is empty.")
@@ -164,6 +169,11 @@ def encode_image(data: bytes, source: str) -> str:
     if not is_image(data):
         raise InvalidInputError(
             f"{source} is not an image: it is neither PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF nor HEIC."
+        )
+    if is_cut_off(data):
+        raise InvalidInputError(
+            f"The image {source} is cut off: its end is missing after {len(data):,} bytes. Check how it was written or "
+            "copied, and give the whole file."
         )
     return base64.b64encode(data).decode()
 
@@ -184,10 +194,15 @@ def check_encoded_image(image: object) -> str:
 def decode_image(text: str) -> bytes | None:
     """Return the image that ``text`` holds as Base64 or as a ``data:`` URL, or None when it is something else.
 
-    Padding may be missing, and ``-_`` stand for ``+/``, as in URLs.
+    Padding may be missing, ``-_`` may be in the place of ``+/``, and characters may be percent-encoded, as in URLs.
     """
-    text = "".join((text.partition(",")[2] if text.startswith("data:") else text).split()).translate(_FROM_URLS)
-    text = text.rstrip("=")
+    text = text.lstrip(_BLANKS)
+    if is_data_url(text):
+        header, _, text = text.partition(",")
+        if not header.lower().rstrip().endswith(";base64"):
+            data = unquote_to_bytes(text)
+            return data if is_image(data) else None
+    text = "".join(unquote(text).split()).translate(_FROM_URLS).rstrip("=")
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
@@ -195,18 +210,15 @@ def decode_image(text: str) -> bytes | None:
     return data if is_image(data) else None
 
 
+def is_data_url(text: str) -> bool:
+    """Return whether ``text`` is a ``data:`` URL, also in capitals or after blanks."""
+    return text.lstrip(_BLANKS)[:5].lower() == "data:"
+
+
 def may_be_base64(text: str) -> bool:
-    """Tell by its looks whether ``text`` holds bytes rather than names a file: it is not to be shown then."""
-    return text.startswith("data:") or (len(text) >= _SHORTEST_BASE64 and _BASE64.fullmatch(text) is not None)
-
-
-def is_image(data: bytes) -> bool:
-    """Tell by the first bytes whether ``data`` is an image file."""
-    if data[:4] == b"RIFF":
-        return data[8:12] == b"WEBP"
-    if data[4:8] == b"ftyp":
-        return data[8:12] in {b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1"}
-    return data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*"))
+    """Return whether ``text`` looks like bytes and not like the name of a file: it must not be shown then."""
+    text = text.lstrip(_BLANKS)
+    return is_data_url(text) or (len(text) >= _SHORTEST_BASE64 and _BASE64.fullmatch(text) is not None)
 
 
 def check_deadline_argument(deadline: object) -> timedelta | datetime:

@@ -13,7 +13,7 @@ import numpy as np
 import pendulum
 import pytest
 
-from airflow_provider_modelmax import api, parameters
+from airflow_provider_modelmax import api, image, parameters
 from tests import samples
 
 PNG = base64.b64decode(samples.load("submit_all_parameters").request_json["parameters"]["image"])
@@ -294,12 +294,12 @@ NO_IMAGES = {
 
 @pytest.mark.parametrize("data", IMAGES.values(), ids=IMAGES)
 def test_an_image_is_known_by_its_first_bytes(data):
-    assert parameters.is_image(data)
+    assert image.is_image(data)
 
 
 @pytest.mark.parametrize("data", NO_IMAGES.values(), ids=NO_IMAGES)
 def test_another_file_is_no_image(data):
-    assert not parameters.is_image(data)
+    assert not image.is_image(data)
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def image_uri(image: object) -> str | None:
         from airflow_provider_modelmax.stores import as_text  # noqa: PLC0415 - not at DAG parse
 
         image = as_text(image)
-    if not isinstance(image, str) or not image.strip() or len(image) > LONGEST_URI or image.startswith("data:"):
+    if not isinstance(image, str) or not image.strip() or len(image) > LONGEST_URI or inputs.is_data_url(image):
         return None
     return image
 
