@@ -36,6 +36,9 @@ class Progress:
     :param result: what was paid for
     :param videos: what has landed
     :param reason: why the job failed, or what came instead of a result
+    :param generation: how often the lease on the manifest was taken over, see ``operators/asker.py``
+    :param reserved_until: until when an exact destination is reserved for the job, in seconds since the epoch; 0 if it
+        is not
     :param stored: the JSON that this was read from; fields that this release does not know are written back
     """
 
@@ -51,6 +54,8 @@ class Progress:
     result: Result | None = None
     videos: tuple[Saved, ...] = ()
     reason: str = ""
+    generation: int = field(default=0, compare=False)
+    reserved_until: float = field(default=0.0, compare=False)
     stored: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -66,6 +71,18 @@ class Progress:
     def is_failed(self) -> bool:
         """Whether the job FAILED."""
         return self.phase == FAILED
+
+    def has_lapsed(self, now: float) -> bool:
+        """Whether this is a reservation that no longer holds: it has expired, or the job FAILED."""
+        return self.is_failed or (self.phase == SUBMITTED and 0 < self.reserved_until <= now)
+
+    def knows_more_than(self, other: Progress) -> bool:
+        """Whether this is known of the same job after ``other``, so that ``other`` must not replace it."""
+        if not self.is_of(other.job.request_id):
+            return False
+        if other.result:
+            return self.phase == LANDED and other.phase != LANDED
+        return self.result is not None or (self.phase == UNUSABLE and other.phase != UNUSABLE)
 
     def ordered_as(self, mine: Progress) -> Progress:
         """Return what another task knows of a job, as knowledge of the one that ordered it."""
@@ -128,6 +145,8 @@ class Progress:
             "busy_until": self.busy_until,
             "videos": [{"uri": each.uri, "bytes": each.size, "sha256": each.sha256} for each in self.videos],
             "reason": self.reason,
+            "generation": self.generation,
+            "reserved_until": self.reserved_until,
             "provider_version": __version__,
         }
         return with_unknown_fields(known, self.stored)

@@ -172,6 +172,29 @@ def load_json(uri: str) -> dict[str, Any] | None:
     return document
 
 
+def remove(uri: str) -> None:
+    """Remove the object at ``uri``, if there is one.
+
+    :raises StorageError: if the store fails, or the connection may not delete
+    """
+    place = connect(uri)
+    with named(uri), contextlib.suppress(FileNotFoundError):
+        place.fs.rm_file(place.path)
+
+
+def sha256_of(uri: str) -> str | None:
+    """Return the SHA-256 of the object at ``uri`` in hex, or None if there is none. Reads the whole object."""
+    place, digest = connect(uri), hashlib.sha256()
+    with named(uri):
+        try:
+            with place.fs.open(place.path, "rb", block_size=BLOCK) as file:
+                while block := file.read(BLOCK):
+                    digest.update(block)
+        except FileNotFoundError:
+            return None
+    return digest.hexdigest()
+
+
 def size_of(uri: str) -> int | None:
     """Return the size of the object at ``uri`` in bytes, or None when there is none.
 

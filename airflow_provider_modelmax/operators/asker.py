@@ -1,4 +1,10 @@
-"""Who makes a billing call, so that another process can tell whether that one still lives."""
+"""The lease on a manifest: which process may make the billing call, or publish, until when, and whether it is alive.
+
+The first lease is the manifest itself: of several processes one creates it. A lease that nobody holds any more is
+taken over by creating an object of the next generation, ``{manifest}.claim-{n}``. The store decides both, as it creates
+an object only once. A generation whose process died before it could update the manifest is skipped by creating the one
+after it.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +14,20 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from airflow_provider_modelmax.progress import Progress
+from airflow_provider_modelmax.storage import create_json, load_json, remove, save_json
+from airflow_provider_modelmax.stores import StorageError
 
 _asking: set[str] = set()
-"""Those of this process that are at it."""
+"""Owners in this process."""
 
 
 @contextlib.contextmanager
 def asker() -> Iterator[str]:
-    """Yield a name for one who asks; it lives as long as the block does."""
+    """Yield the name of a new owner, who is alive as long as the block lasts."""
     name = f"{_place()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     _asking.add(name)
     try:
@@ -28,13 +37,70 @@ def asker() -> Iterator[str]:
 
 
 def is_asking(progress: Progress) -> bool:
-    """Say whether the billing call of ``progress`` may still be under way. Of other machines we know the time only."""
-    if not progress.asker or time.time() >= progress.busy_until:
+    """Whether the billing call of ``progress`` may still be under way."""
+    return is_alive(progress.asker, progress.busy_until)
+
+
+def is_alive(owner: str, expires: float) -> bool:
+    """Whether a lease is held. Of processes on other machines only the expiry is known.
+
+    :param owner: a name that :func:`asker` made, or empty
+    :param expires: seconds since the epoch
+    """
+    if not owner or time.time() >= expires:
         return False
-    place, pid, _ = progress.asker.rsplit(":", 2)
-    if place != _place():
+    place, _, process = owner.partition(f"{_place()}:")
+    pid, _, _ = process.partition(":")
+    if place or not pid.isdigit():
         return True
-    return progress.asker in _asking if int(pid) == os.getpid() else _lives(int(pid))
+    return owner in _asking if int(pid) == os.getpid() else _lives(int(pid))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One generation of a lease.
+
+    :param uri: where it is stored
+    :param owner: the process that created it
+    :param expires: when it is over at the latest, in seconds since the epoch
+    """
+
+    uri: str
+    owner: str
+    expires: float
+
+    def create(self) -> bool:
+        """Create it, and return whether no other process had done so."""
+        return create_json(self.uri, self._document(self.expires))
+
+    def expire(self) -> None:
+        """End it now. If that fails, it ends by itself."""
+        with contextlib.suppress(StorageError):
+            save_json(self.uri, self._document(0.0))
+
+    def remove(self) -> None:
+        """Remove it, if that is permitted."""
+        with contextlib.suppress(StorageError):
+            remove(self.uri)
+
+    def _document(self, expires: float) -> dict[str, object]:
+        return {"claim_version": 1, "owner": self.owner, "expires": expires}
+
+    @classmethod
+    def read(cls, uri: str) -> Claim | None:
+        """Return the claim at ``uri``, or None if there is none."""
+        stored = load_json(uri)
+        if stored is None:
+            return None
+        owner, expires = stored.get("owner"), stored.get("expires")
+        if not isinstance(owner, str) or not isinstance(expires, int | float):
+            return cls(uri, "", 0.0)
+        return cls(uri, owner, float(expires))
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its owner may still be at work."""
+        return is_alive(self.owner, self.expires)
 
 
 def _place() -> str:

@@ -36,6 +36,7 @@ class ModelMaxBaseOperator(BaseOperator):
         self.modelmax_conn_id = modelmax_conn_id
         self._progress: Progress | None = None
         self._stop: Stop | None = None
+        self._killed = False
 
     @cached_property
     def hook(self) -> ModelMaxHook:
@@ -56,6 +57,7 @@ class ModelMaxBaseOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """Stop, leaving nothing half-written, and say what goes on: ModelMax has no call to cancel a job."""
+        self._killed = True
         if self._stop:
             self._stop.set()
         self.log.warning("%s", self._message_on_kill(self._progress))
@@ -74,6 +76,8 @@ class ModelMaxBaseOperator(BaseOperator):
         from airflow_provider_modelmax.operators.stop import Stop  # noqa: PLC0415 - not at DAG parse
 
         self._stop = Stop()
+        if self._killed:  # before it began
+            self._stop.set()
         return self._stop
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:

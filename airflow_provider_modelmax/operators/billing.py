@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from airflow_provider_modelmax import api, metrics
 from airflow_provider_modelmax.operators import alarm
 from airflow_provider_modelmax.operators.asker import asker, is_asking
 from airflow_provider_modelmax.operators.record import Record
+from airflow_provider_modelmax.operators.stop import Stop
 from airflow_provider_modelmax.progress import UNUSABLE, Progress
 
 if TYPE_CHECKING:
@@ -38,13 +39,13 @@ class Billing:
     :param hook: the service
     :param record: what is kept
     :param log: the task's log
-    :param pause: waits for so many seconds; raises when the task is killed meanwhile
+    :param stop: set when the task is killed
     """
 
     hook: ModelMaxHook
     record: Record
     log: Logger
-    pause: Callable[[float], None]
+    stop: Stop
 
     def fetch(self, progress: Progress) -> Progress:
         """Return the progress with the result in it. THIS BILLS, unless it is there already."""
@@ -61,7 +62,7 @@ class Billing:
         if is_asking(progress):
             self.log.info("Another process (%s) is fetching the result; waiting for it.", progress.asker)
         while is_asking(progress):
-            self.pause(LOOK_AGAIN)
+            self.stop.pause(LOOK_AGAIN)
             progress = self.record.latest(progress)
         return progress
 
@@ -86,14 +87,23 @@ class Billing:
         return time.time() + self.hook.answer_seconds
 
     def _take_turn(self, progress: Progress, asking: Progress) -> Progress:
-        """Claim and ask, or return what came in between."""
+        """Get the lease and fetch the result, or return what another process has stored meanwhile."""
         with alarm.held_back() as let_alarm_through:
             claimed = self.record.claim(progress, asking)
-            if claimed != asking:
-                return claimed
-            attempts = _Attempts(self, asking, let_alarm_through)
-            result = attempts.result()
-            fetched = self.record.keep(attempts.asking.fetched(result))
+            if claimed and claimed.asker == asking.asker:
+                try:
+                    return self._fetch(claimed, let_alarm_through)
+                except _LeaseLostError:
+                    claimed = None
+        if claimed:
+            return claimed
+        self.stop.pause(LOOK_AGAIN)
+        return self.record.latest(progress)
+
+    def _fetch(self, asking: Progress, let_alarm_through: Callable[[], None]) -> Progress:
+        attempts = _Attempts(self, asking, let_alarm_through)
+        result = attempts.result()
+        fetched = self.record.keep(attempts.asking.fetched(result), killed=self.stop.is_set())
         self._tell(fetched, result)
         return fetched
 
@@ -103,6 +113,10 @@ class Billing:
         self.log.info("Fetched the result of job %s, and kept it. Billed: %s.", fetched.job.request_id, _usage(fetched))
         if self.record.samples not in {None, len(result.urls)}:
             self.log.warning("%s videos were asked for, and %s came.", self.record.samples, len(result.urls))
+
+
+class _LeaseLostError(Exception):
+    """Another process has taken over the lease: nothing is sent."""
 
 
 @dataclass
@@ -129,6 +143,9 @@ class _Attempts:
         hook, job = self.billing.hook, self.asking.job
         try:
             return hook.get_result(job, before_each=self._begin, after_each=self._end, pause=self._pause)
+        except _LeaseLostError:
+            self.billing.record.release(self._known)
+            raise
         except api.UnusableResultError as error:
             self.billing.record.release(self.asking.unusable(str(error)))
             error.args = (f"{error} {NOT_AGAIN}",)
@@ -142,9 +159,16 @@ class _Attempts:
         if self.failed:
             if self._known.asks >= MAX_ASKS:
                 raise self.failed
-            again = self._known.asking(self.asking.asker, self.billing.busy_until())
-            self.asking = self.billing.record.put(again)
+            self._renew(self._known.asking(self.asking.asker, self.billing.busy_until()))
+        elif self.asking.busy_until < self.billing.busy_until() - api.MAX_RETRY_AFTER:  # slow stores have used it up
+            self._renew(replace(self.asking, busy_until=self.billing.busy_until()))
         self.under_way = True
+
+    def _renew(self, asking: Progress) -> None:
+        renewed = self.billing.record.renew(asking, self.billing.stop.pause)
+        if not renewed:
+            raise _LeaseLostError
+        self.asking = renewed
 
     def _end(self, error: api.ModelMaxError) -> None:
         known = self._after(error)
@@ -156,12 +180,12 @@ class _Attempts:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self._heed_timeout_and_kill()
-            self.billing.pause(min(left, 1))
+            self.billing.stop.pause(min(left, 1))
 
     def _heed_timeout_and_kill(self) -> None:
         """Raise what has come meanwhile: nothing is at stake now."""
         self.let_alarm_through()
-        self.billing.pause(0)
+        self.billing.stop.pause(0)
 
     def _after(self, error: BaseException) -> Progress:
         """Return what is known when no attempt is under way any more."""

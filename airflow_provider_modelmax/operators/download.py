@@ -136,6 +136,7 @@ class LandsVideo(ModelMaxBaseOperator):
     def _go_on(self, context: Context, landing: Landing) -> list[str]:
         self._progress = progress = self._take_up(context, landing.record)
         if not progress.result:
+            landing.record.reserve(progress, edge.absolute(self.deadline, self.execution_timeout))
             self._wait(landing, progress)
         return self._finish(context, landing, progress)
 
@@ -284,7 +285,7 @@ def _remembered(record: Record, progress: Progress) -> Iterator[None]:
         yield
     except api.JobFailedError as error:
         try:
-            record.state.put(progress.failed(error.reason))
+            record.failed(progress.failed(error.reason))
         except Exception:
             record.log.exception("It could not be kept that job %s FAILED.", progress.job.request_id)
         raise

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_modelmax import api, edge, metrics
 from airflow_provider_modelmax.mp4 import BrokenVideoError
+from airflow_provider_modelmax.operators.asker import asker
 from airflow_provider_modelmax.operators.billing import NOT_AGAIN, Billing
 from airflow_provider_modelmax.operators.record import Record
 from airflow_provider_modelmax.operators.stop import Stop, Stopped
@@ -46,30 +47,47 @@ class Landing:
 
     def fetch(self, progress: Progress) -> Progress:
         """Return the progress with the result in it, fetching it at most once. THIS BILLS."""
-        return Billing(self.hook, self.record, self.log, self.stop.pause).fetch(progress)
+        return Billing(self.hook, self.record, self.log, self.stop).fetch(progress)
 
     def land(self, progress: Progress) -> Progress:
         """Return the progress with all videos at their URIs; what stands there already is not fetched again.
 
         :raises UnusableResultError: when the result has no URL for some of them; the others have landed then
         """
+        with asker() as owner:
+            return self._land(progress, owner)
+
+    def _land(self, progress: Progress, owner: str) -> Progress:
         urls = progress.result.urls if progress.result else ()
         places = list(zip(urls, self.record.destination.videos(len(urls)), strict=True))
         # Another job may have overwritten them since; equal sizes prove nothing.
-        there = {each.uri: each for each in progress.videos} if self.record.holds(progress) else {}
-        found = self._all([(url, uri, there.get(uri)) for url, uri in places if url])
-        videos = tuple(each for each in found if isinstance(each, Saved))
-        if errors := [each for each in found if isinstance(each, BaseException)]:
-            raise self._some_missing(replace(progress, videos=videos), errors)
-        landed = progress.landed(videos)
+        there = (
+            {each.uri: each for each in progress.videos} if self.record.own(progress, owner, self.stop.pause) else {}
+        )
+        landed = progress.landed(self._videos(progress, [(url, uri, there.get(uri)) for url, uri in places if url]))
         if not there or landed != progress:
-            self.record.put(landed)
+            for _ in range(DOWNLOAD_ATTEMPTS):
+                again = {each.uri for each in self.record.publish(landed, owner, self.stop.pause)}
+                if not again:
+                    break
+                self.log.warning("Another job overwrites the same videos: fetching %s again.", ", ".join(sorted(again)))
+                kept = {each.uri: each for each in landed.videos if each.uri not in again}
+                wanted = [(url, uri, kept.get(uri)) for url, uri in places if url]
+                landed = progress.landed(self._videos(progress, wanted))
         if missing := [uri for url, uri in places if not url]:
             raise api.UnusableResultError(
                 f"{len(landed.videos)} of {len(urls)} videos of job {progress.job.request_id} have landed. Its result "
                 f"has no usable URL for {', '.join(missing)}, paid for all the same. {NOT_AGAIN}"
             )
         return landed
+
+    def _videos(self, progress: Progress, wanted: list[tuple[str, str, Saved | None]]) -> tuple[Saved, ...]:
+        """Return the videos once all are at their URIs. If one fails, those that have landed are stored first."""
+        found = self._all(wanted)
+        videos = tuple(each for each in found if isinstance(each, Saved))
+        if errors := [each for each in found if isinstance(each, BaseException)]:
+            raise self._some_missing(replace(progress, videos=videos), errors)
+        return videos
 
     def _all(self, wanted: list[tuple[str, str, Saved | None]]) -> list[Saved | BaseException]:
         """Return what became of each: one that cannot be had does not keep the others, paid as well, from landing."""
@@ -106,6 +124,7 @@ class Landing:
         raise AssertionError("the loop ends by return or raise")
 
     def _download(self, url: str, uri: str) -> Saved:
+        self.stop.pause(0)  # nothing is begun after a kill
         started = time.monotonic()
         with self.hook.stream_content(url) as content:
             saved = save_video(

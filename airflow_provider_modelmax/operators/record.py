@@ -1,29 +1,41 @@
-"""What is kept of a task's job, in task state and manifest; and who of several may ask for its result."""
+"""The durable record of a task's job, in task state and manifest, and the lease that lets one process fetch its result.
+
+What is stored never gets less: a record is read again before it is replaced, and the manifest is replaced by the holder
+of the lease only.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_modelmax import api
 from airflow_provider_modelmax.manifest import Destination, Manifest
-from airflow_provider_modelmax.operators.asker import is_asking
+from airflow_provider_modelmax.operators.asker import Claim, asker, is_asking
 from airflow_provider_modelmax.operators.task_state import TaskState
 from airflow_provider_modelmax.parameters import MOST_SAMPLES
-from airflow_provider_modelmax.progress import Progress
-from airflow_provider_modelmax.storage import check_writable, size_of
+from airflow_provider_modelmax.progress import FAILED, SUBMITTED, Progress
+from airflow_provider_modelmax.storage import Saved, check_writable, sha256_of, size_of
 from airflow_provider_modelmax.stores import DestinationError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.types import Logger
 
-SETTLING = 1.0
-"""Seconds after which a claim that replaced another is read again: who wrote last has it."""
+PUBLISHING_SECONDS = 60.0
+"""How long the lease is held at most while the manifest is compared with the videos and replaced."""
+
+LOOK_AGAIN = 0.2
+"""Seconds between two looks at whether that lease is free."""
 
 KEEP_ATTEMPTS = 4
+
+Pause = Callable[[float], object]
+"""Waits for so many seconds; raises if the task is killed meanwhile."""
 
 
 class KeptNowhereError(api.RefusedError):
@@ -59,6 +71,10 @@ class Record:
     _orderers: Manifest | None = field(default=None, init=False)
     """The manifest of the task that ordered the job, where this one only lands it."""
 
+    _owner: str = field(default="", init=False)
+    """The name under which this process holds the lease, or held it last."""
+    _claims: dict[int, Claim] = field(default_factory=dict, init=False)
+    """Objects of the lease by generation, to be removed once the manifest is of that generation."""
     _seen: Manifest | None = field(default=None, init=False)
     """The manifest as it was read last."""
 
@@ -108,34 +124,90 @@ class Record:
         self._check_free(request_id)
         check_writable(self.destination.folder)
 
+    def reserve(self, progress: Progress, until: datetime) -> None:
+        """Reserve an exact destination while the job is waited for, so that other tasks are refused before they wait.
+
+        :param until: when the reservation ends
+        :raises DestinationError: if another task has it
+        """
+        if not self.destination.exact or self.overwrite:
+            return
+        reserved = replace(progress, reserved_until=until.timestamp())
+        if self._manifest(reserved).create(self.destination.manifest):
+            return
+        there = self._stored_manifest()
+        self._refuse_if_taken(there, progress.job.request_id)
+        if not there or there.progress.phase not in {SUBMITTED, FAILED}:
+            return
+        if there.progress.is_of(progress.job.request_id):
+            self._note_orderer(there)
+        with asker() as owner:
+            if generation := self._next_generation(there, owner, time.time() + PUBLISHING_SECONDS):
+                self._manifest(replace(reserved, generation=generation)).write(self.destination.manifest)
+                self._remove_claims(generation)
+
+    def failed(self, progress: Progress) -> None:
+        """Store that the job FAILED, so that the next try does not wait for it and its reservation ends."""
+        self.state.put(progress)
+        there = self._stored_manifest() if self.destination.exact else None
+        if there and there.progress.is_of(progress.job.request_id) and there.progress.phase == SUBMITTED:
+            self._manifest(replace(progress, generation=there.progress.generation)).write(self.destination.manifest)
+
     def put(self, progress: Progress) -> Progress:
-        """Keep how far the task got in manifest and task state, and return it."""
-        self._manifest(progress).write(self.destination.manifest)
+        """Store how far the task got in manifest and task state, unless more is stored by now. Return it."""
+        self._put_manifest(progress)
         self.last = progress
         return self.state.put(progress)
 
-    def claim(self, progress: Progress, asking: Progress) -> Progress:
-        """Become the one who asks for the result. Creating the manifest decides it, on every version of Airflow.
+    def claim(self, progress: Progress, asking: Progress) -> Progress | None:
+        """Try to get the lease for the billing call. The store decides who gets it, on every version of Airflow.
 
         :param progress: how far this task got
-        :param asking: the same, with this process asking
-        :returns: ``asking``, or what stands in manifest or task state when that is news
-        :raises DestinationError: when the destination belongs to another job by now, or something else stands there
+        :param asking: the same, with this process as the owner of the lease
+        :returns: ``asking`` if this process has the lease; what another process has stored meanwhile; or None if
+            another process is about to store something
+        :raises DestinationError: if the destination belongs to another job by now, or something else is there
         """
         self._check_free(progress.job.request_id)
+        self._owner = asking.asker
         if self._manifest(asking).create(self.destination.manifest):
             return self._begun_asking(asking, progress)
         there = self._stored_manifest()
-        if there and there.progress.is_of(progress.job.request_id):
+        if there is None:  # it was removed in this moment
+            return None
+        if there.progress.is_of(progress.job.request_id):
             self._note_orderer(there)
             found = self._as_ours(there, progress)
             if found not in (progress, asking):
                 return found
-        elif there:
-            if self._is_paid_for(there):  # who is still at it keeps it in the task state as well
+        else:
+            if self._is_paid_for(there):  # the process that fetches it stores it in the task state as well
                 return self.state.taken_up(there.progress) if there.progress.result else there.progress
             self._refuse_if_taken(there, progress.job.request_id)
-        return self._replace(asking, progress)
+        generation = self._next_generation(there, asking.asker, asking.busy_until)
+        if not generation:
+            return None
+        asking = replace(asking, generation=generation)
+        self._manifest(asking).write(self.destination.manifest)
+        return self._begun_asking(asking, progress)
+
+    def renew(self, asking: Progress, pause: Pause) -> Progress | None:
+        """Extend the lease for the next attempt of the billing call. Return None if another process has it.
+
+        :param asking: the attempt, and when it is over at the latest
+        :param pause: waits for so many seconds
+        """
+        while True:
+            there = self._stored_manifest()
+            if not there or not self._holds_lease(there.progress, asking):
+                return None
+            if generation := self._next_generation(there, asking.asker, asking.busy_until):
+                break
+            pause(LOOK_AGAIN)
+        asking = replace(asking, generation=generation)
+        self._manifest(asking).write(self.destination.manifest)
+        self.last = asking
+        return None if self.state.put(asking).result else asking
 
     def latest(self, progress: Progress) -> Progress:
         """Return what is known of the same job by now: its result, else a call for it that is under way."""
@@ -149,38 +221,51 @@ class Record:
         """Keep that a billing call is over without an answer."""
         try:
             self.put(over)
+            self._remove_claims(over.generation)
         except Exception:
             self.log.exception("It could not be kept that the result of job %s did not come.", over.job.request_id)
 
-    def keep(self, fetched: Progress) -> Progress:
-        """Keep a paid result in task state and manifest, and return it.
+    def keep(self, fetched: Progress, *, killed: bool = False) -> Progress:
+        """Store a paid result in task state and manifest, and return it.
 
-        :raises KeptNowhereError: when neither takes it; the log has it then
+        :param killed: whether the task is killed: Airflow ends its process within seconds, and may refuse its task
+            state, so the manifest comes first
+        :raises KeptNowhereError: if neither takes it; it is in the log then
         """
-        self.last, kept = fetched, self._put_state(fetched)
-        manifest = self._manifest(fetched)
-        if not kept:  # a store can take minutes to fail, and who is killed meanwhile finds it here
-            self.log.info("Paid for; until %s is written, it stands here: %s", self.destination.manifest, manifest.text)
+        self.last = fetched
+        if killed:
+            self._log_paid(fetched)
+        manifest_first = killed and self._has_manifest_of(fetched)
+        kept = not manifest_first and self._put_state(fetched)
+        if not kept and not killed:  # a store can take minutes to fail, and if the process is killed, this is left
+            self._log_paid(fetched)
         for attempt in range(1, KEEP_ATTEMPTS + 1):
             try:
-                manifest.write(self.destination.manifest)
+                known = self._put_manifest(fetched, leave_others=kept)
             except Exception as error:
+                if manifest_first:
+                    kept, manifest_first = self._put_state(fetched), False
                 if attempt < KEEP_ATTEMPTS:
                     self.log.warning("The manifest could not be written: %s Writing it again.", error)
                     time.sleep(attempt)
                 elif kept:
                     raise
                 else:
-                    raise self._kept_nowhere(manifest) from error
+                    raise self._kept_nowhere(self._manifest(fetched)) from error
             else:
-                return fetched
+                if manifest_first:
+                    self._put_state(known)
+                return known
         raise AssertionError("the loop ends by return or raise")
 
-    def holds(self, fetched: Progress) -> bool:
-        """Say whether the destination is that of a job already.
+    def own(self, fetched: Progress, owner: str, pause: Pause) -> bool:
+        """Make the manifest that of this job before its videos are published.
 
         :param fetched: how far the job got: its result is there
-        :raises DestinationError: when another job's video, or something else, is there and must stay so
+        :param owner: the process
+        :param pause: waits for so many seconds
+        :returns: whether it was that of this job already, so that its videos may be there
+        :raises DestinationError: if another job's video, or something else, is there and must stay so
         """
         job, manifest = fetched.job, self._stored_manifest()
         if manifest and manifest.progress.is_of(job.request_id):
@@ -189,7 +274,45 @@ class Record:
         names = self.destination.videos(len(fetched.result.urls)) if fetched.result and self.destination.exact else []
         taken = _standing({*names} - {each.uri for each in fetched.videos})
         self._refuse_if_taken(manifest, job.request_id, taken)
+        if self._manifest(replace(fetched, generation=0)).create(self.destination.manifest):
+            return False
+        with self._publishing(owner, pause) as (there, generation):
+            self._refuse_if_taken(there, job.request_id)
+            self._manifest(replace(fetched, generation=generation)).write(self.destination.manifest)
         return False
+
+    def publish(self, landed: Progress, owner: str, pause: Pause) -> list[Saved]:
+        """Store that all videos are there, so that manifest and videos are of one job.
+
+        Another job may have the destination by now (``overwrite``). If its videos are there, the manifest is left to
+        it.
+
+        :param landed: how far this job got: its videos were published
+        :returns: the videos to publish again, if only some of this job's are still there; nothing was stored then
+        """
+        with self._publishing(owner, pause) as (there, generation):
+            missing = self._overwritten(landed, there)
+            if missing and len(missing) < len(landed.videos):
+                return missing
+            if missing:
+                self.log.warning("%s was overwritten by another job meanwhile.", missing[0].uri)
+            newest = self._manifest(landed) if not missing or not there else there
+            if not is_asking(newest.progress):  # or that process would take its lease for lost
+                newest = replace(newest, progress=replace(newest.progress, generation=generation))
+                newest.write(self.destination.manifest)
+                self._remove_claims(generation)
+        self.last = landed
+        self.state.put(landed)
+        return []
+
+    def _overwritten(self, landed: Progress, there: Manifest | None) -> list[Saved]:
+        """Return those videos of this job that another one has overwritten.
+
+        A job makes the manifest its own before it publishes, so the contents are compared only if it is another's.
+        """
+        if not there or there.progress.is_of(landed.job.request_id):
+            return [each for each in landed.videos if self.overwrite and size_of(each.uri) != each.size]
+        return [each for each in landed.videos if not _is_there(each)]
 
     def _check_free(self, request_id: str | None) -> None:
         if not self.destination.exact:
@@ -215,18 +338,90 @@ class Record:
             f"the JSON of that line to {uri}, then clear the task: it lands the videos and asks for nothing."
         )
 
-    def _replace(self, asking: Progress, before: Progress) -> Progress:
-        """Take over a claim whose owner is gone; of all who try at once, the last one has it."""
-        self._manifest(asking).write(self.destination.manifest)
-        time.sleep(SETTLING)
+    def _log_paid(self, fetched: Progress) -> None:
+        manifest = self._manifest(fetched)
+        self.log.info("Paid for; until %s is written, it stands here: %s", self.destination.manifest, manifest.text)
+
+    def _has_manifest_of(self, progress: Progress) -> bool:
+        """Whether the manifest is not another job's by now, as far as is known."""
+        try:
+            there = self._stored_manifest()
+        except Exception:
+            return True
+        return not there or there.progress.is_of(progress.job.request_id)
+
+    def _put_manifest(self, progress: Progress, *, leave_others: bool = True) -> Progress:
+        """Write the manifest, unless more is stored there by now. Return what is known of the job then.
+
+        :param leave_others: whether a manifest that is another job's by now stays as it is
+        """
         there = self._stored_manifest()
-        if not there or there.progress.asker == asking.asker:
-            return self._begun_asking(asking, before)
-        if there.progress.is_of(asking.job.request_id):
-            return self._as_ours(there, before)
-        if self._is_paid_for(there):
-            return there.progress
-        raise _taken(self.destination.manifest, there)
+        if there and not there.progress.is_of(progress.job.request_id):
+            if leave_others:
+                return progress
+        elif there and there.progress.knows_more_than(progress):
+            return self._as_ours(there, progress)
+        elif there and not progress.result and not self._holds_lease(there.progress, progress):
+            return progress
+        generation = max(progress.generation, there.progress.generation if there else 0)
+        self._manifest(replace(progress, generation=generation)).write(self.destination.manifest)
+        return progress
+
+    def _holds_lease(self, there: Progress, mine: Progress) -> bool:
+        """Whether no other process has taken over the lease since."""
+        if not there.is_of(mine.job.request_id):
+            return False
+        return there.generation <= mine.generation and (not is_asking(there) or there.asker == self._owner)
+
+    def _next_generation(self, there: Manifest | None, owner: str, expires: float) -> int:
+        """Take over the lease on the manifest ``there``. Return its generation, or 0 to look again in a moment."""
+        generation = there.progress.generation if there else 0
+        if generation:
+            self._claims[generation] = self._claim(generation, owner, expires)
+        while True:
+            generation += 1
+            claim = self._claim(generation, owner, expires)
+            is_mine = claim.create()
+            if not is_mine:
+                other = Claim.read(claim.uri)
+                if other is None or other.is_alive:
+                    return 0
+            self._claims[generation] = claim
+            if self._has_changed(there):
+                if is_mine:
+                    claim.expire()
+                return 0
+            if is_mine:
+                return generation
+
+    def _claim(self, generation: int, owner: str, expires: float) -> Claim:
+        return Claim(f"{self.destination.manifest}.claim-{generation}", owner, expires)
+
+    def _has_changed(self, before: Manifest | None) -> bool:
+        """Whether another process has written the manifest since it was ``before``."""
+        now = self._stored_manifest()
+        if not now or not before:
+            return now is not before
+        return now != before or now.progress.generation != before.progress.generation
+
+    @contextlib.contextmanager
+    def _publishing(self, owner: str, pause: Pause) -> Iterator[tuple[Manifest | None, int]]:
+        """Hold the lease while the manifest is replaced. Yield the manifest as it is, and the lease's generation."""
+        expires = time.time() + PUBLISHING_SECONDS
+        while not (generation := self._next_generation(self._stored_manifest(), owner, expires)):
+            pause(LOOK_AGAIN)
+            expires = time.time() + PUBLISHING_SECONDS
+        try:
+            yield self._seen, generation
+        finally:
+            if generation in self._claims:
+                self._claims[generation].expire()
+
+    def _remove_claims(self, generation: int) -> None:
+        """Remove the objects of the lease up to ``generation``, which the manifest has: nobody creates them again."""
+        for each in sorted(self._claims):
+            if each <= generation:
+                self._claims.pop(each).remove()
 
     def _begun_asking(self, asking: Progress, before: Progress) -> Progress:
         """Keep that this process asks, unless the task state knows better than the manifest."""
@@ -234,11 +429,11 @@ class Record:
             other = self._another_asks(asking)
             if not other:
                 self.last = asking
-                return self.state.put(asking)
+                return self.state.put(asking, reread=False)
         except BaseException:  # nothing was asked, and nobody shall take it for a call whose answer is lost
-            self.release(before)
+            self.release(replace(before, generation=asking.generation))
             raise
-        self._manifest(other).write(self.destination.manifest)
+        self._manifest(replace(other, generation=asking.generation)).write(self.destination.manifest)
         return other
 
     def _another_asks(self, asking: Progress) -> Progress | None:
@@ -284,6 +479,10 @@ class Record:
             return
         if manifest and (manifest.progress.is_of(request_id) or self._is_this_task(manifest)):
             return
+        if manifest and manifest.progress.has_lapsed(time.time()):
+            manifest = None
+            if not taken:
+                return
         raise _taken(next(iter(taken), self.destination.manifest), manifest)
 
     def _stored_manifest(self) -> Manifest | None:
@@ -297,11 +496,26 @@ class Record:
 
 
 def _taken(uri: str, manifest: Manifest | None) -> DestinationError:
-    whose = f"job {manifest.progress.job.request_id} of {dict(manifest.task)}" if manifest else "something else"
+    whose = f"job {manifest.progress.job.request_id} of {_name(manifest.task)}" if manifest else "something else"
+    until = manifest.progress.reserved_until if manifest and manifest.progress.phase == SUBMITTED else 0
+    is_taken = (
+        f"reserved until {datetime.fromtimestamp(until, timezone.utc):%Y-%m-%d %H:%M:%S} UTC" if until else "taken"
+    )
     return DestinationError(
-        f"{uri} is taken by {whose}, and was left as it is. Put {{{{ dag_run.run_id }}}} into the destination, "
+        f"{uri} is {is_taken} by {whose}, and was left as it is. Put {{{{ dag_run.run_id }}}} into the destination, "
         "name a folder instead of an .mp4, or set overwrite=True."
     )
+
+
+def _name(task: Mapping[str, Any]) -> str:
+    """Return the name of a task instance, as Airflow's UI shows it."""
+    index = task.get("map_index", -1)
+    mapped = "" if index == -1 else f" [{index}]"
+    return f"task {task.get('task_id')}{mapped} of DAG {task.get('dag_id')}, run {task.get('run_id')}"
+
+
+def _is_there(video: Saved) -> bool:
+    return size_of(video.uri) == video.size and sha256_of(video.uri) == video.sha256
 
 
 def _standing(uris: set[str]) -> list[str]:

@@ -89,6 +89,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
         return fingerprint(self._request())
 
     def _submit(self, context: Context, state: TaskState, order: Order) -> Progress:
+        self._pause(0)  # nothing is submitted after a kill
         job = self.hook.submit_video(
             order.model,
             order.prompt,

@@ -58,16 +58,29 @@ class TaskState:
             ) from error
         return self._read
 
-    def put(self, progress: Progress) -> Progress:
-        """Store ``progress`` for ever, and return it."""
-        if self._store is not None:
-            from airflow.sdk.execution_time.context import NEVER_EXPIRE  # noqa: PLC0415 - Airflow 3.3 and later
+    def put(self, progress: Progress, *, reread: bool = True) -> Progress:
+        """Store ``progress`` for ever, unless more is stored by now, and return what is known then.
 
-            document = {_VERSION: VERSION, **progress.as_dict()}
-            if self._read and self._read.is_of(progress.job.request_id):
-                document = with_unknown_fields(document, self._read.stored)
-            self._store.set(KEY, document, retention=NEVER_EXPIRE)
+        A record of another job that a later execution of this task has stored is left as it is.
+
+        :param reread: whether to look at what is stored by now; False if that was just done
+        """
+        if self._store is None:
+            return progress
+        now = self.get() if reread else None
+        if now and now.knows_more_than(progress):
+            return now
+        if not now or now.is_of(progress.job.request_id) or now.try_number <= self.try_number:
+            self._write(progress)
         return progress
+
+    def _write(self, progress: Progress) -> None:
+        from airflow.sdk.execution_time.context import NEVER_EXPIRE  # noqa: PLC0415 - Airflow 3.3 and later
+
+        document = {_VERSION: VERSION, **progress.as_dict()}
+        if self._read and self._read.is_of(progress.job.request_id):
+            document = with_unknown_fields(document, self._read.stored)
+        self._store.set(KEY, document, retention=NEVER_EXPIRE)
 
     def begun(self, job: Job, order: str, *, submitted_at: float = 0.0) -> Progress:
         """Return the progress with a job of which nothing is known yet.
@@ -78,7 +91,13 @@ class TaskState:
         return self._stamped(Progress(job, order=order, submitted_at=round(submitted_at, 1)))
 
     def taken_up(self, kept: Progress) -> Progress:
-        """Keep that this execution goes on with what an earlier one has kept: its retries are no clears."""
+        """Store that this execution goes on with ``kept``, or with what was stored of its job meanwhile.
+
+        Its retries are no clears then.
+        """
+        now = self.get()
+        if now and now.is_of(kept.job.request_id) and not kept.knows_more_than(now):
+            kept = now
         stamped = self._stamped(kept)
         return kept if stamped == kept else self.put(stamped)
 
