@@ -299,6 +299,22 @@ class Result:
     urls: tuple[str, ...]
     usage: Mapping[str, Any]
 
+    @classmethod
+    def of(cls, result: object) -> Result:
+        """Read a result, or the dict of one.
+
+        :param result: what ``get_result`` returned, or what its ``as_dict()`` returned
+        :raises InvalidInputError: if it is neither
+        """
+        if isinstance(result, cls):
+            return result
+        try:
+            if isinstance(result, Mapping):
+                return cls.from_dict(result)
+        except (KeyError, TypeError, ValueError):
+            pass
+        raise InvalidInputError(f"result is {_shown(result)}, but must be what get_result returned, or its as_dict().")
+
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form that is kept in task state and manifest."""
         return {

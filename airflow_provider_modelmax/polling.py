@@ -28,6 +28,9 @@ from airflow_provider_modelmax.pace import MOST
 if TYPE_CHECKING:
     from airflow_provider_modelmax.pace import Experience
 
+DEFAULT_DEADLINE = timedelta(hours=1)
+"""How long a job is waited for."""
+
 DEFAULT_POLL_INTERVAL = 5.0
 """Seconds, as the service recommends."""
 

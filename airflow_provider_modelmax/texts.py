@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import math
 import re
@@ -146,3 +147,9 @@ def _storable(held: Any) -> Any:
     if isinstance(held, dict):
         return {storable(name): _storable(each) for name, each in held.items()}
     return held
+
+
+def stem_of(name: str, *more: str) -> str:
+    """Return a file name for an id: readable, safe in every store, and different for different ids."""
+    digest = hashlib.sha256("\0".join((name, *more)).encode()).hexdigest()[:10]
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)[:60].strip('-')}-{digest}"

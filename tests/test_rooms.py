@@ -64,7 +64,11 @@ ROOMS: dict[str, set[str]] = {
         *(COMPAT, "airflow.sdk", "airflow.sdk.log", "airflow.sdk.execution_time", "asgiref"),
         *(".api", ".hooks.endpoint"),
     },
-    "hooks/modelmax.py": {COMPAT, ".api", ".polling", ".parameters", ".get_provider_info", ".hooks"},
+    "hooks/modelmax.py": {
+        *(COMPAT, ".api", ".polling", ".parameters", ".get_provider_info", ".hooks"),
+        *(".manifest", ".mp4", ".storage", ".stores", ".texts"),
+    },
+    "hooks/video.py": {".api", ".hooks.modelmax", ".metrics", ".mp4", ".storage"},
     "triggers/__init__.py": set(),
     "triggers/event.py": {".api", ".polling", ".texts"},
     "triggers/turns.py": set(),

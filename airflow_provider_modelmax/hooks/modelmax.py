@@ -7,19 +7,21 @@ import importlib
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_modelmax import api, polling
 from airflow_provider_modelmax import parameters as inputs
+from airflow_provider_modelmax.api import InvalidInputError
 from airflow_provider_modelmax.get_provider_info import CONNECTION_FORM
 from airflow_provider_modelmax.hooks import shared_transport
 from airflow_provider_modelmax.hooks.look_up import alook_up, look_up
 from airflow_provider_modelmax.hooks.shared_transport import SharedTransport
+from airflow_provider_modelmax.texts import stem_of
 
 if TYPE_CHECKING:
     import requests
@@ -54,6 +56,34 @@ class _Around:
     before_each: Callable[[], object] = _nothing
     after_each: Callable[[api.ModelMaxError], object] = _nothing
     pause: Pause = _sleep
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            _check_callable(name, value)
+
+
+class ContentStream(AbstractContextManager["Content"]):
+    """A video that is requested when it is entered, or iterated over.
+
+    ``with`` gives the :class:`~airflow_provider_modelmax.hooks.sync_transport.Content`, which has size and bytes.
+    ``for`` gives the bytes.
+
+    :param request: sends the call
+    """
+
+    def __init__(self, request: Callable[[], AbstractContextManager[Content]]) -> None:
+        self._request = request
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Content:
+        return self._opened.enter_context(self._request())
+
+    def __exit__(self, *exception: Any) -> bool | None:
+        return self._opened.__exit__(*exception)
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self as content:
+            yield from content.chunks
 
 
 class ModelMaxHook(BaseHook):
@@ -139,13 +169,85 @@ class ModelMaxHook(BaseHook):
         """
         return self._send(api.result(api.Job.of(job)), _Around(before_each, after_each, pause))
 
-    @contextmanager
-    def stream_content(self, url: str) -> Iterator[Content]:
-        """Open a video of a result. Free of charge, not sent again on failure: the caller knows what it wrote.
+    def download_videos(
+        self,
+        result: api.Result | Mapping[str, Any],
+        destination: str,
+        *,
+        overwrite: bool = False,
+        pause: Pause = _sleep,
+    ) -> list[str]:
+        """Download the videos of a result to object storage, and return their URIs. Free of charge.
+
+        At each URI is a whole, checked MP4 afterwards, or what was there before. A video whose bytes are cut or damaged
+        is downloaded again, up to four times in all. No manifest is written.
+
+        :param result: what :meth:`get_result` returned, or its dict (:meth:`.Result.as_dict`)
+        :param destination: folder URI such as ``s3://conn_id@bucket/videos/``, or the exact object if it ends in
+            ``.mp4``. In a folder the name is that of the job, as with ``ModelMaxDownloadVideoOperator``. With several
+            videos, ``-0``, ``-1`` … go before the suffix
+        :param overwrite: whether to replace a file at an exact object; in a folder, the job's own videos are replaced
+        :param pause: waits for so many seconds between two attempts; may raise to end them
+        :raises InvalidInputError: if an argument is wrong; nothing was downloaded
+        :raises DestinationError: if the destination cannot be used, or something is there already
+        :raises UnusableResultError: if the result has no URL for some of the videos; the others were stored
+        :raises ModelMaxError: if the service did not give a video
+        :raises BrokenVideoError: if the bytes of all attempts were no whole MP4
+        :raises StorageError: if the store failed
+        """
+        from airflow_provider_modelmax.hooks import video  # noqa: PLC0415 - the libraries of the stores
+        from airflow_provider_modelmax.mp4 import BrokenVideoError  # noqa: PLC0415
+
+        result = api.Result.of(result)
+        _check_callable("pause", pause)
+        places = self._places(result, destination, overwrite=inputs.check_flag("overwrite", overwrite))
+        errors: list[Exception] = []
+        for url, uri in places:
+            try:
+                if url:
+                    video.download(self, url, uri, log=self.log, pause=pause)
+            except (api.ModelMaxError, BrokenVideoError) as error:  # does not keep the others from being stored
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        if missing := [uri for url, uri in places if not url]:
+            raise api.UnusableResultError(
+                f"The result of job {result.request_id} has no usable URL for {', '.join(missing)}, and is paid for. "
+                "Report it to ModelMax; asking for the result again may be billed again."
+            )
+        return [uri for _, uri in places]
+
+    @staticmethod
+    def _places(result: api.Result, destination: object, *, overwrite: bool) -> list[tuple[str, str]]:
+        """Return URL and URI of each video."""
+        from airflow_provider_modelmax.manifest import Destination  # noqa: PLC0415 - the libraries of the stores
+        from airflow_provider_modelmax.storage import size_of  # noqa: PLC0415
+        from airflow_provider_modelmax.stores import DestinationError  # noqa: PLC0415
+
+        to = Destination.parse(destination, stem_of(result.request_id))
+        uris = to.videos(len(result.urls))
+        taken = [uri for uri in uris if size_of(uri) is not None] if to.exact and not overwrite else []
+        if taken:
+            raise DestinationError(
+                f"{', '.join(taken)} exists already, and was left as it is. Name another object, or set overwrite=True."
+            )
+        return list(zip(result.urls, uris, strict=True))
+
+    def stream_content(self, url: str) -> ContentStream:
+        """Return a video of a result as it comes over the wire. Free of charge.
+
+        ``with`` gives size and bytes, ``for`` gives the bytes. The video is not requested again on failure, and its
+        bytes are not checked: :meth:`download_videos` does both.
 
         :param url: one of ``Result.urls``, as it came
+        :raises InvalidInputError: if it is no text, or empty
         """
-        call = api.content(url)
+        if not isinstance(url, str) or not url.strip():
+            raise InvalidInputError(f"url is {url!r}, but must be one of the result's urls, such as result.urls[0].")
+        return ContentStream(lambda: self._stream(api.content(url)))
+
+    @contextmanager
+    def _stream(self, call: api.Call[None]) -> Iterator[Content]:
         with ExitStack() as stack:
             yield self._with_its_key(self._transport, lambda transport: stack.enter_context(transport.stream(call)))
 
@@ -153,22 +255,30 @@ class ModelMaxHook(BaseHook):
         self,
         job: api.Job | Mapping[str, str],
         *,
-        deadline: datetime,
-        poll_interval: float = polling.DEFAULT_POLL_INTERVAL,
+        deadline: timedelta | datetime = polling.DEFAULT_DEADLINE,
+        poll_interval: float | timedelta = polling.DEFAULT_POLL_INTERVAL,
         pause: Pause = _sleep,
     ) -> polling.Wait:
-        """Wait in line until a job is COMPLETED. Holds the process; operators and sensor defer instead.
+        """Wait until a job is COMPLETED. Holds the process; operators and sensor defer instead.
 
         :param job: the job, or its dict
-        :param deadline: when to stop waiting (aware datetime); the job is asked for once also after it
+        :param deadline: how long to wait (default one hour), or until when (aware datetime); the last status call is
+            made at the deadline
         :param poll_interval: seconds between two status calls
         :param pause: waits for so many seconds between two status calls; may raise to end the wait
-        :raises JobFailedError: when the job FAILED
-        :raises JobNotOverError: at the deadline, or when the service could not be understood for too long
+        :raises InvalidInputError: if an argument is wrong; nothing was sent
+        :raises JobFailedError: if the job FAILED
+        :raises JobNotOverError: at the deadline, or if the service gave no usable answer for 15 minutes
         """
         job, interval = api.Job.of(job), inputs.check_poll_interval(poll_interval)
+        until = inputs.check_deadline_argument(deadline)
+        _check_callable("pause", pause)
+        now = _now()
         wait = polling.Wait.begin(
-            job.request_id, deadline=inputs.with_zone(deadline), poll_interval=interval, now=_now()
+            job.request_id,
+            deadline=now + until if isinstance(until, timedelta) else until,
+            poll_interval=interval,
+            now=now,
         )
         while True:
             wait = self.look(wait, job)
@@ -179,11 +289,12 @@ class ModelMaxHook(BaseHook):
                 return wait
             pause(max((step.at - _now()).total_seconds(), 0))
 
-    def look(self, wait: polling.Wait, job: api.Job) -> polling.Wait:
+    def look(self, wait: polling.Wait, job: api.Job | Mapping[str, str]) -> polling.Wait:
         """Ask for the status once, log what changed, and return what is known then.
 
         :raises ConnectionSetupError: if no status was seen before; other errors are for the wait to judge
         """
+        job = api.Job.of(job)
         try:
             known = wait.answered(self._send_once(self._transport, api.status(job)), _now())
         except api.InvalidInputError:
@@ -323,6 +434,11 @@ async def _open_async(endpoint: Endpoint) -> AsyncTransport:
     module = await asyncio.to_thread(importlib.import_module, f"{_TRANSPORTS}.async_transport")
     transport: AsyncTransport = await module.AsyncTransport.open(endpoint)
     return transport
+
+
+def _check_callable(name: str, value: object) -> None:
+    if not callable(value):
+        raise InvalidInputError(f"{name} is {value!r}, but must be a function.")
 
 
 def _now() -> datetime:

@@ -29,7 +29,7 @@ CHUNK = 1024 * 1024
 
 @dataclass(frozen=True)
 class Content:
-    """A video on its way.
+    """A video on its way. Iterating over it gives its bytes.
 
     :param size: bytes as announced, None when the service did not say
     :param chunks: the bytes; raises :class:`~airflow_provider_modelmax.api.TransportError` when they stop before the
@@ -38,6 +38,9 @@ class Content:
 
     size: int | None
     chunks: Iterator[bytes]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.chunks
 
 
 class _Bearer(AuthBase):

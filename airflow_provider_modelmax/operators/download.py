@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -15,6 +13,7 @@ from airflow_provider_modelmax import api, edge, metrics, polling
 from airflow_provider_modelmax.links import ManifestLink, ModelMaxDashboardLink, console_page
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
 from airflow_provider_modelmax.parameters import check_deadline_argument, check_flag, check_poll_interval
+from airflow_provider_modelmax.texts import stem_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_modelmax.operators.record import Record
     from airflow_provider_modelmax.progress import Progress
 
-DEFAULT_DEADLINE = timedelta(hours=1)
+DEFAULT_DEADLINE = polling.DEFAULT_DEADLINE
 
 
 class LandsVideo(ModelMaxBaseOperator):
@@ -289,9 +288,3 @@ def _remembered(record: Record, progress: Progress) -> Iterator[None]:
         except Exception:
             record.log.exception("It could not be kept that job %s FAILED.", progress.job.request_id)
         raise
-
-
-def stem_of(name: str, *more: str) -> str:
-    """Return a file name for an id: readable, safe in every store, and different for different ids."""
-    digest = hashlib.sha256("\0".join((name, *more)).encode()).hexdigest()[:10]
-    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)[:60].strip('-')}-{digest}"

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_modelmax import api, edge
-from airflow_provider_modelmax.operators.download import DEFAULT_DEADLINE, LandsVideo, stem_of
+from airflow_provider_modelmax.operators.download import DEFAULT_DEADLINE, LandsVideo
 from airflow_provider_modelmax.operators.submit import SubmitsVideo
 from airflow_provider_modelmax.parameters import check_future, sample_count
 from airflow_provider_modelmax.polling import DEFAULT_POLL_INTERVAL
+from airflow_provider_modelmax.texts import stem_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from airflow_provider_modelmax import api, edge, metrics
+from airflow_provider_modelmax import api, edge
+from airflow_provider_modelmax.hooks.video import DOWNLOAD_ATTEMPTS, download
 from airflow_provider_modelmax.mp4 import BrokenVideoError
 from airflow_provider_modelmax.operators.asker import asker
 from airflow_provider_modelmax.operators.billing import NOT_AGAIN, Billing
@@ -17,17 +16,12 @@ from airflow_provider_modelmax.operators.record import Record
 from airflow_provider_modelmax.operators.stop import Stop, Stopped
 from airflow_provider_modelmax.parameters import MOST_SAMPLES
 from airflow_provider_modelmax.progress import Progress
-from airflow_provider_modelmax.storage import Saved, save_video, size_of
+from airflow_provider_modelmax.storage import Saved, size_of
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
     from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-
-DOWNLOAD_ATTEMPTS = 4
-
-_LOG_EVERY = 10.0
-"""Seconds between two progress lines of a download."""
 
 
 @dataclass
@@ -112,57 +106,24 @@ class Landing:
         if there and size_of(uri) == there.size:
             self.log.info("%s is there already (%s bytes).", uri, f"{there.size:,}")
             return there
-        for attempt in range(1, DOWNLOAD_ATTEMPTS + 1):
-            try:
-                return self._download(url, uri)
-            except (api.ModelMaxError, BrokenVideoError) as error:
-                pause = api.backoff(attempt, getattr(error, "retry_after", None))
-                if attempt == DOWNLOAD_ATTEMPTS or pause is None or not _may_come_later(url, error):
-                    raise _not_landed(uri, error, with_store=self.record.state.has_store) from None
-                self.log.warning("%s: %s Nothing was written. Fetching it again in %.1f s.", uri, error, pause)
-                self.stop.pause(pause)
-        raise AssertionError("the loop ends by return or raise")
-
-    def _download(self, url: str, uri: str) -> Saved:
         self.stop.pause(0)  # nothing is begun after a kill
-        started = time.monotonic()
-        with self.hook.stream_content(url) as content:
-            saved = save_video(
+        try:
+            return download(
+                self.hook,
+                url,
                 uri,
-                self._until_stopped(content.chunks, uri),
-                size=content.size,
-                on_progress=self._reporter(uri, content.size),
+                log=self.log,
+                pause=self.stop.pause,
+                through=lambda chunks: self._until_stopped(chunks, uri),
             )
-        seconds = max(time.monotonic() - started, 0.001)
-        rate = saved.size / seconds / 1e6
-        metrics.landed(saved.size, timedelta(seconds=seconds))
-        self.log.info("Landed %s: %s bytes in %.1f s (%.1f MB/s).", uri, f"{saved.size:,}", seconds, rate)
-        return saved
+        except (api.ModelMaxError, BrokenVideoError) as error:
+            raise _not_landed(uri, error, with_store=self.record.state.has_store) from None
 
     def _until_stopped(self, chunks: Iterator[bytes], uri: str) -> Iterator[bytes]:
         for chunk in chunks:
             if self.stop.is_set():
                 raise Stopped(uri)
             yield chunk
-
-    def _reporter(self, uri: str, size: int | None) -> Callable[[int], None]:
-        due = time.monotonic() + _LOG_EVERY
-
-        def report(written: int) -> None:
-            nonlocal due
-            if time.monotonic() >= due:
-                due += _LOG_EVERY
-                of = f" of {size / 1e6:.0f}" if size else ""
-                self.log.info("%s: %.0f%s MB so far.", uri, written / 1e6, of)
-
-        return report
-
-
-def _may_come_later(url: str, error: api.ModelMaxError | BrokenVideoError) -> bool:
-    """Say whether another attempt may end otherwise: a video can come to be there a little later than its result."""
-    if isinstance(error, api.NotFoundError | BrokenVideoError):
-        return True
-    return api.can_pass(api.content(url), error)
 
 
 def _not_landed(uri: str, error: Exception, *, with_store: bool) -> Exception:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_modelmax import storage
+from airflow_provider_modelmax.hooks import video
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.manifest import Manifest
-from airflow_provider_modelmax.operators import landing
 from airflow_provider_modelmax.operators.download import LandsVideo
 from airflow_provider_modelmax.operators.record import Record
 from airflow_provider_modelmax.operators.submit import SubmitsVideo
@@ -35,7 +35,7 @@ def install(number: Callable[[], int | None], folder: Callable[[], Path]) -> Non
     _around(ModelMaxHook, "get_result", here, after=WINDOW)
     _around(TaskState, "put", here, after=STATE_ONLY, when=lambda result: result.phase == FETCHED)
     _around(Record, "keep", here, after="result kept")
-    _around(landing, "save_video", here, after="published")
+    _around(video, "save_video", here, after="published")
     _around(Manifest, "write", here, after="landed, manifest only", of=lambda self: self.progress.phase == LANDED)
     _around(Record, "put", here, after="landed", when=lambda result: result.phase == LANDED)
     _around_download(here)

@@ -83,7 +83,7 @@ def _record(module: Any) -> None:
 
 
 def _landing(module: Any) -> None:
-    _methods(module.Landing, "landing", "fetch", "land", "_download")
+    _methods(module.Landing, "landing", "fetch", "land", "_one")
 
 
 def _submit(module: Any) -> None:

@@ -1,0 +1,95 @@
+"""A video of a result, stored whole at its URI; downloaded again if its bytes are cut or damaged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_modelmax import api, metrics
+from airflow_provider_modelmax.mp4 import BrokenVideoError
+from airflow_provider_modelmax.storage import Saved, save_video
+
+if TYPE_CHECKING:
+    from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook, Pause
+
+DOWNLOAD_ATTEMPTS = 4
+
+LOG_EVERY = 10.0
+"""Seconds between two progress lines of a download."""
+
+
+def download(
+    hook: ModelMaxHook,
+    url: str,
+    uri: str,
+    *,
+    log: Any,
+    pause: Pause,
+    through: Callable[[Iterator[bytes]], Iterator[bytes]] = iter,
+) -> Saved:
+    """Download the video at ``url`` and store it at ``uri``, all or nothing.
+
+    :param hook: the service
+    :param url: one of ``Result.urls``
+    :param uri: the object
+    :param log: gets a line for each attempt that failed, for progress, and at the end
+    :param pause: waits for so many seconds between two attempts; may raise to end them
+    :param through: what the bytes go through; may raise to end the download
+    :raises ModelMaxError: if the service did not give the video
+    :raises BrokenVideoError: if the bytes of all attempts were no whole MP4
+    :raises StorageError: if the store failed
+    """
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return _download(hook, url, uri, log, through)
+        except (api.ModelMaxError, BrokenVideoError) as error:
+            delay = api.backoff(attempt, getattr(error, "retry_after", None))
+            if attempt >= DOWNLOAD_ATTEMPTS or delay is None or not _may_come_later(url, error):
+                raise
+            log.warning(
+                "Attempt %s of %s to download %s failed: %s Nothing was stored. The next attempt is in %.1f s.",
+                attempt,
+                DOWNLOAD_ATTEMPTS,
+                uri,
+                f"{str(error).rstrip('.')}.",
+                delay,
+            )
+            pause(delay)
+
+
+def _download(
+    hook: ModelMaxHook, url: str, uri: str, log: Any, through: Callable[[Iterator[bytes]], Iterator[bytes]]
+) -> Saved:
+    started = time.monotonic()
+    with hook.stream_content(url) as content:
+        progress = _reporter(log, uri, content.size)
+        saved = save_video(uri, through(content.chunks), size=content.size, on_progress=progress)
+    seconds = max(time.monotonic() - started, 0.001)
+    metrics.landed(saved.size, timedelta(seconds=seconds))
+    rate = saved.size / seconds / 1e6
+    log.info("Landed %s: %s bytes in %.1f s (%.1f MB/s).", uri, f"{saved.size:,}", seconds, rate)
+    return saved
+
+
+def _may_come_later(url: str, error: api.ModelMaxError | BrokenVideoError) -> bool:
+    """Return whether another attempt may succeed: a video can be there a little later than its result."""
+    if isinstance(error, api.NotFoundError | BrokenVideoError):
+        return True
+    return api.can_pass(api.content(url), error)
+
+
+def _reporter(log: Any, uri: str, size: int | None) -> Callable[[int], None]:
+    due = time.monotonic() + LOG_EVERY
+
+    def report(written: int) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due += LOG_EVERY
+            of = f" of {size / 1e6:.0f}" if size else ""
+            log.info("%s: %.0f%s MB so far.", uri, written / 1e6, of)
+
+    return report
