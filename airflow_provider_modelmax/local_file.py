@@ -6,13 +6,31 @@ Whoever dies in between leaves a sibling that is not locked; the next writer of 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from airflow_provider_modelmax import throwaway
+
+_NOT_SUPPORTED = {errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+_ATTEMPTS_TO_LOCK = 5
+_REFUSED = {*_NOT_SUPPORTED, errno.EPERM, errno.EXDEV, errno.EBUSY}
+
+
+class UnsupportedError(OSError):
+    """The file system cannot do what every write needs.
+
+    :param what: what it cannot do, as in "it cannot rename files"
+    """
+
+    def __init__(self, what: str, error: OSError) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.what = what
 
 
 class _Unpublished(Exception):  # noqa: N818 - a signal, not an error
@@ -22,17 +40,20 @@ class _Unpublished(Exception):  # noqa: N818 - a signal, not an error
 @contextlib.contextmanager
 def writing(final: Path) -> Iterator[BinaryIO]:
     """Yield a file that becomes ``final`` when the block ends well, and leaves it untouched otherwise."""
-    final.parent.mkdir(parents=True, exist_ok=True)
+    with _needed("create folders"):
+        final.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(final)
-    part = final.with_name(f".{short_name(final)}.{uuid.uuid4().hex[:8]}.part")
+    part = final.with_name(f"{_family(final)}.{uuid.uuid4().hex[:8]}.part")
     try:
         with _locked(part) as file:
             yield file
             _flushed(file)
-            part.replace(final)
+            with _needed("rename files", _REFUSED):
+                part.replace(final)
             _flush_name(final)
     except BaseException:
-        part.unlink(missing_ok=True)
+        with _needed("delete files", _REFUSED):
+            part.unlink(missing_ok=True)
         raise
 
 
@@ -66,7 +87,12 @@ def _create_openly(final: Path, data: bytes) -> None:
 
 def _flushed(file: BinaryIO) -> None:
     file.flush()
-    os.fsync(file.fileno())
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:  # without fsync a file is no less whole, only a power cut may lose it
+            raise
+    os.close(os.dup(file.fileno()))  # some network file systems report a full disk at a close only
 
 
 def _flush_name(final: Path) -> None:
@@ -79,31 +105,94 @@ def _flush_name(final: Path) -> None:
             os.close(folder)
 
 
-def try_out(final: Path) -> None:
-    """Make sure that ``final`` could be written, leaving nothing behind, not even a folder."""
-    folder = next(folder for folder in final.parents if os.path.lexists(folder))
-    with contextlib.suppress(_Unpublished), writing(folder / final.name) as file:
-        file.write(b".")
-        file.flush()
-        raise _Unpublished
+def try_out(probe: Path, longest: Path | None = None) -> None:
+    """Do all that writes do in a folder, or in its nearest parent that exists, leaving nothing behind.
+
+    :param probe: a throw-away name in the folder
+    :param longest: the longest name that will be written there
+    """
+    with contextlib.suppress(FileNotFoundError):
+        (longest or probe).lstat()  # where the whole path is too long
+    there = next(each for each in probe.parents if os.path.lexists(each))
+    missing = probe.parts[len(there.parts) : -1]
+    final = there / probe.name.ljust(max((len(os.fsencode(part)) for part in missing), default=0), "x")
+    try:
+        if missing:
+            with _needed("create folders"):
+                final.mkdir()
+            final.rmdir()
+        create(final, b".")
+        _remove_abandoned(final)
+        _try_to_create_twice(final)
+        with writing(final) as file:
+            file.write(b"written")
+        if final.read_bytes() != b"written":
+            raise UnsupportedError("give back what was written", OSError(errno.EIO, "other bytes were read"))
+        with _needed("delete files", _REFUSED):
+            final.unlink()
+    finally:
+        for left in there.glob(f"{throwaway.stem(final.name)}*"):
+            _remove(left)
+
+
+def _try_to_create_twice(final: Path) -> None:
+    try:
+        create(final, b".")
+    except FileExistsError:
+        return
+    raise UnsupportedError("create a file only if it does not exist", OSError(errno.EEXIST, "it was created twice"))
+
+
+def _remove_abandoned(final: Path) -> None:
+    """Remove what checks left that were killed. Ages are by the clock of the file system, on which `final` is new."""
+    now = final.stat().st_mtime
+    for path in final.parent.glob(f"{throwaway.PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if throwaway.is_abandoned(path.name, now - path.lstat().st_mtime):
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _needed(what: str, refused: Collection[int] = _NOT_SUPPORTED) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in refused and not isinstance(error, UnsupportedError):
+            raise UnsupportedError(what, error) from error
+        raise
 
 
 def _locked(part: Path) -> BinaryIO:
     """Create and lock a file; again when someone took it for a leftover before it was locked."""
-    while True:
-        file = part.open("xb")
+    for _ in range(_ATTEMPTS_TO_LOCK):
+        with _needed("create a file only if it does not exist"):
+            file = part.open("xb")
         with contextlib.suppress(OSError):  # where there are no locks, leftovers stay
             fcntl.flock(file, fcntl.LOCK_EX)
-        if os.fstat(file.fileno()).st_nlink:
+        if os.path.lexists(part):
             return file
         file.close()
+    raise UnsupportedError("show a file that is being written", OSError(errno.ENOENT, "it vanished"))
 
 
 def _remove_leftovers(final: Path) -> None:
-    for part in final.parent.glob(f".{short_name(final)}.????????.part"):
+    for part in final.parent.glob(f"{_family(final)}.????????.part"):
         with contextlib.suppress(OSError), part.open("r+b") as file:  # NFS locks only what is open for writing
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             part.unlink(missing_ok=True)
+
+
+def _family(final: Path) -> str:
+    """Return what the parts of a file begin with. Those of a check are recognised by the next one."""
+    return throwaway.stem(final.name) or f".{short_name(final)}"
 
 
 def short_name(final: Path) -> str:

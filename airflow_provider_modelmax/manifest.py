@@ -92,6 +92,11 @@ class Destination:
             return [self._uri(self.stem + self.suffix)]
         return [self._uri(f"{self.stem}-{index}{self.suffix}") for index in range(count)]
 
+    @property
+    def longest(self) -> str:
+        """The longest URI that is written: the last claim beside the manifest."""
+        return f"{self.manifest}.claim-99"
+
     def _uri(self, name: str) -> str:
         return f"{self.folder.rstrip('/')}/{name}"
 

@@ -61,6 +61,12 @@ class S3Upload:
                 self._send()
         return len(data)
 
+    def flush(self) -> None:
+        """Send what was written as a part, and wait until all parts have arrived. Only the last may be a small one."""
+        self._send()
+        wait(self._sent)
+        self._reap()
+
     def close(self) -> None:
         """Publish what was written."""
         if self._upload_id is None:

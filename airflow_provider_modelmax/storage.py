@@ -7,17 +7,18 @@ file is handled here: ``close()`` is the one call that publishes, and everything
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
+import os
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from airflow_provider_modelmax import local_file
+from airflow_provider_modelmax import local_file, throwaway
 from airflow_provider_modelmax.mp4 import BrokenVideoError, Mp4Check
 from airflow_provider_modelmax.read_ahead import read_ahead
 from airflow_provider_modelmax.s3_upload import PART, S3Upload
@@ -41,6 +42,11 @@ _JSON = "application/json"
 _TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 """What stores answer when something is there already, or is being written at this moment."""
 
+_UNCONDITIONAL = {"NotImplemented", "501"}
+
+SETTLING = 1.0
+"""Seconds after which a document is read back where the store does not decide: who wrote last has it."""
+
 BLOCK = 8 * 1024 * 1024
 """Bytes of one part of an upload to GCS and Azure. Measured: memory is 3 to 4 times this."""
 
@@ -62,20 +68,27 @@ class Saved:
     sha256: str
 
 
-def check_writable(uri: str) -> None:
+def check_writable(uri: str, longest: str | None = None) -> None:
     """Make sure that objects can be written below the folder ``uri``, leaving nothing behind.
 
-    Nothing is ever visible, and no right to delete is needed.
+    All that writes do is done on throw-away names. In stores nothing is ever visible, and no right to delete is needed.
+    What an earlier check left that was killed is removed.
 
-    :raises DestinationError: when the bucket is not there or the connection may not write
-    :raises StorageError: when the store cannot be reached
+    :param longest: URI of the object with the longest name that will be written there
+    :raises DestinationError: when the bucket is not there, the connection may not write, the file system cannot do what
+        a safe write needs, or the name is too long
+    :raises StorageError: when the store cannot be reached, or is full
     """
-    probe = connect(f"{uri.rstrip('/')}/.write-check-{uuid.uuid4().hex}")
-    with named(uri):
+    path = connect(longest).path if longest else ""
+    length = len(os.fsencode(path.rpartition("/")[2]))
+    probe = connect(f"{uri.rstrip('/')}/{throwaway.new_name(length)}")
+    with named(longest or uri):
         if probe.store == LOCAL:
-            local_file.try_out(Path(probe.path))
+            local_file.try_out(Path(probe.path), Path(path) if path else None)
         elif probe.store == AZURE:
             _try_out_azure(probe)
+        elif probe.store == S3:
+            _try_out_s3(probe)
         else:
             _try_out(probe)
 
@@ -127,12 +140,13 @@ def save_json(uri: str, document: Mapping[str, Any]) -> None:
 
 
 def create_json(uri: str, document: Mapping[str, Any]) -> bool:
-    """Write a JSON document where nothing stands: of all who try at once, one gets True.
+    """Write a JSON document where nothing exists: of all who try at once, one gets True.
 
-    S3, GCS and Azure decide it themselves (``If-None-Match: *`` and its likes). A store that does not know that header
-    (seen: rclone's) gives True to everybody.
+    S3, GCS and Azure decide it themselves (``If-None-Match: *`` and its likes). A store that ignores that header (seen:
+    rclone's) gives True to everybody. On one that refuses it (501) who wrote last gets True, so that documents must
+    differ.
 
-    :returns: False when something is there already
+    :returns: False when something exists already
     """
     place, data = connect(uri), _encoded(document)
     with named(uri):
@@ -146,8 +160,11 @@ def create_json(uri: str, document: Mapping[str, Any]) -> bool:
         except Exception as error:
             if answered(error) & _TAKEN:
                 return False
-            raise
-    return True
+            if place.store != S3 or not answered(error) & _UNCONDITIONAL:
+                raise
+        else:
+            return True
+    return _create_unconditionally(place, uri, data)
 
 
 def load_json(uri: str) -> dict[str, Any] | None:
@@ -265,6 +282,68 @@ def _object(place: Place, kind: str) -> Iterator[BinaryIO | S3Upload]:
     except BaseException:
         _discard(file)
         raise
+
+
+def _try_out_s3(place: Place) -> None:
+    """Begin an upload, send a part and abort it; then ask for a conditional write that must be refused."""
+    upload = S3Upload(place.fs, place.path, content_type(place, "video/mp4"))
+    try:
+        upload.write(b".")
+        upload.flush()
+        _abort_abandoned_checks(place)
+    finally:
+        _discard(upload)
+    bucket, _, key = place.path.partition("/")
+    request = {"Bucket": bucket, "Key": key, "Body": b".", **content_type(place, _JSON)}
+    try:  # with a checksum that is none: whoever may write is told so, and nothing is written
+        place.fs.call_s3("put_object", **request, IfNoneMatch="*", ContentMD5="0")
+    except Exception as error:
+        answer = answered(error)
+        if answer & _UNCONDITIONAL:
+            _warn_that_claims_may_collide(bucket)
+        elif "400" not in answer and not answer & _TAKEN:
+            raise
+    else:  # this store compares no checksums
+        with contextlib.suppress(Exception):
+            place.fs.call_s3("delete_object", Bucket=bucket, Key=key)
+
+
+def _abort_abandoned_checks(place: Place) -> None:
+    """Abort the uploads of checks that were killed. Ages are by the clock of the store: our own upload is new."""
+    bucket, _, key = place.path.partition("/")
+    folder = key[: -len(key.rpartition("/")[2])]
+    try:
+        found = place.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{folder}{throwaway.PREFIX}")
+        uploads = found.get("Uploads", [])
+        now = max((upload["Initiated"] for upload in uploads), default=None)
+        for upload in uploads:
+            name, age = upload["Key"].removeprefix(folder), (now - upload["Initiated"]).total_seconds()
+            if throwaway.is_abandoned(name, age):
+                place.fs.abort_mpu(bucket, upload["Key"], upload["UploadId"])
+    except Exception as error:
+        log.info("Unfinished uploads of %s could not be looked for: %s: %s", place.path, type(error).__name__, error)
+
+
+@functools.cache
+def _warn_that_claims_may_collide(bucket: str) -> None:
+    log.warning(
+        "The store of the bucket %s refuses conditional writes (If-None-Match). Two executions of one task that begin "
+        "at the same moment cannot be told apart there, and both may be billed.",
+        bucket,
+    )
+
+
+def _create_unconditionally(place: Place, uri: str, data: bytes) -> bool:
+    """Write if nothing exists, wait for others that do the same, and read who was last."""
+    _warn_that_claims_may_collide(place.path.partition("/")[0])
+    if _size_at(place, uri) is not None:
+        return False
+    with _published(place, uri, _JSON) as write:
+        write(data)
+    time.sleep(SETTLING)
+    with named(uri):
+        place.fs.invalidate_cache()
+        return bool(place.fs.cat_file(place.path) == data)
 
 
 def _try_out(place: Place) -> None:

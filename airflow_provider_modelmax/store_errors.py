@@ -59,6 +59,12 @@ _CHECKSUMS: Final = (
 )
 
 _FAULTS: Final = (
+    _fault(
+        "this file system cannot {lacks}",
+        "If a bucket is mounted there, as by Mountpoint for S3, write to the bucket itself, as "
+        "s3://conn_id@bucket/folder/. Otherwise choose a folder on another file system.",
+        types="UnsupportedError",
+    ),
     _fault("a name is too long", "Choose a shorter one.{limit}", "KeyTooLongError", errno.ENAMETOOLONG),
     _fault("the file system is mounted read-only", "Mount it writable, or choose another destination.", errno.EROFS),
     _fault(
@@ -156,7 +162,9 @@ def meaning(uri: str, error: Exception) -> StorageError:
     fault = _find(error, answer)
     do = fault.do.format(limit=_limit(error))
     if fault.what:
-        return DestinationError(f"{uri}: {fault.what} ({error}). {do}")
+        what = fault.what.format(lacks=getattr(error, "what", ""))
+        shown = os.strerror(error.errno) if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG else error
+        return DestinationError(f"{uri}: {what} ({shown}). {do}")
     return StorageError(f"{uri}: the store failed ({type(error).__name__}: {error}). {do}")
 
 

@@ -122,7 +122,7 @@ class Record:
         :raises DestinationError: when the destination is taken, or cannot be written
         """
         self._check_free(request_id)
-        check_writable(self.destination.folder)
+        check_writable(self.destination.folder, self.destination.longest)
 
     def reserve(self, progress: Progress, until: datetime) -> None:
         """Reserve an exact destination while the job is waited for, so that other tasks are refused before they wait.

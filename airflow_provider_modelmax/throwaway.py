@@ -1,0 +1,65 @@
+"""Throw-away names of the write check: from a name, the next check sees whether the one that made it is over."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import socket
+import uuid
+from functools import lru_cache
+from pathlib import Path
+
+PREFIX = ".modelmax-check-"
+
+ABANDONED_AFTER = 3600.0
+"""Seconds. Of a process on another machine nothing tells whether it still runs, and a check takes seconds."""
+
+_NAME = re.compile(rf"{re.escape(PREFIX)}([0-9a-f]{{8}})-([0-9]+)-[0-9a-f]{{8}}")
+
+
+def new_name(length: int = 0) -> str:
+    """Return a name that nobody else uses.
+
+    :param length: how long it is at least, in bytes: a file system may refuse long names
+    """
+    return f"{PREFIX}{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}".ljust(length, "x")
+
+
+def stem(name: str) -> str:
+    """Return what all names of one check begin with, or an empty text if this is no name of a check."""
+    found = _NAME.match(name)
+    return found[0] if found else ""
+
+
+def is_abandoned(name: str, age: float) -> bool:
+    """Return whether the check that made this name has ended without removing it.
+
+    :param age: seconds since the name was made, by the clock of the store
+    """
+    found = _NAME.match(name)
+    if not found:
+        return False
+    return age > ABANDONED_AFTER or (found[1] == _machine() and not _is_running(int(found[2])))
+
+
+@lru_cache
+def _machine() -> str:
+    """Return a short name for this machine and container: in another one, the same process id is another process."""
+    boot = container = ""
+    with contextlib.suppress(OSError):  # not Linux
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    with contextlib.suppress(OSError):
+        container = str(Path("/proc/self/ns/pid").readlink())
+    return hashlib.sha256(" ".join((socket.gethostname(), boot, container)).encode()).hexdigest()[:8]
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

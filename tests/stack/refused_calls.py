@@ -1,0 +1,72 @@
+"""Has the kernel refuse some system calls of this process, as a file system that lacks them does (seccomp).
+
+Run as a program: ``python -m tests.stack.refused_calls rename=ENOSYS link=EPERM -- FOLDER`` checks whether the folder
+can be written, and prints what came.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import platform
+import struct
+import sys
+
+_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_NUMBERS = {
+    "x86_64": {
+        "rename": (82, 264, 316),
+        "link": (86, 265),
+        "flock": (73,),
+        "fsync": (74,),
+        "unlink": (87, 263),
+        "mkdir": (83, 258),
+    },
+    "aarch64": {
+        "rename": (38, 276),
+        "link": (37,),
+        "flock": (32,),
+        "fsync": (82,),
+        "unlink": (35,),
+        "mkdir": (34,),
+    },
+}
+KNOWN = platform.machine() in _NUMBERS and sys.platform == "linux"
+
+_LOAD, _IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
+_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def refuse(calls: dict[str, int]) -> None:
+    """Have these calls end in these error numbers, for the rest of this process."""
+    machine = platform.machine()
+    steps = [(_LOAD, 0, 0, 4), (_IF_EQUAL, 1, 0, _ARCHITECTURES[machine]), (_RETURN, 0, 0, _ALLOW), (_LOAD, 0, 0, 0)]
+    for name, number in calls.items():
+        for each in _NUMBERS[machine][name]:
+            steps += [(_IF_EQUAL, 0, 1, each), (_RETURN, 0, 0, _ERRNO | number)]
+    code = b"".join(struct.pack("HBBI", *step) for step in [*steps, (_RETURN, 0, 0, _ALLOW)])
+    libc = ctypes.CDLL(None, use_errno=True)
+    program = _Program(len(code) // 8, code)
+    if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.byref(program), 0, 0):  # no new privileges; a filter
+        raise OSError(ctypes.get_errno(), "seccomp")
+
+
+def main() -> None:
+    from airflow_provider_modelmax.storage import check_writable
+
+    *refusals, _, folder = sys.argv[1:]
+    refuse({name: getattr(errno, number) for name, number in (each.split("=") for each in refusals)})
+    try:
+        check_writable(folder)
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}")
+    else:
+        print("writable")
+
+
+if __name__ == "__main__":
+    main()
