@@ -55,6 +55,9 @@ ATTEMPTS_WHEN_IT_MAY_BILL = 3
 
 _ATTEMPTS = 5
 
+_REASONS = ("error", "message", "reason", "detail", "finish_reason", "warning")
+"""Fields in which services give a reason. Only ``error`` is in the contract."""
+
 _MAX_NAME, _MAX_REASON, _MAX_PAID = 100, 1000, 10_000
 """Characters of a word, a sentence and a paid answer that are shown."""
 
@@ -137,7 +140,16 @@ class TooEarlyError(AnswerError):
 
 
 class UnusableResultError(AnswerError):
-    """The result came, was paid for and cannot be used. Asking again may bill again; the message holds what came."""
+    """The result came, was paid for and cannot be used. Asking again may bill again; the message holds what came.
+
+    :param message: what came, and what to do
+    :param said: the service's reason; the message begins with it
+    :param usage: what was billed, as the service said it; the message goes on with it
+    """
+
+    def __init__(self, message: str, *, said: str = "", usage: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.said, self.usage = said, usage or {}
 
 
 class ServiceError(ModelMaxError):
@@ -292,12 +304,14 @@ class Result:
     """An answer to *result* for a COMPLETED job: what was paid for.
 
     :param urls: one for each video; empty where the service gave none that can be used
+    :param said: what the service said about videos without a URL
     """
 
     request_id: str
     model: str
     urls: tuple[str, ...]
     usage: Mapping[str, Any]
+    said: str = ""
 
     @classmethod
     def of(cls, result: object) -> Result:
@@ -322,13 +336,14 @@ class Result:
             "model": self.model,
             "data": [{"url": url} for url in self.urls],
             "usage": dict(self.usage),
+            **({"said": self.said} if self.said else {}),
         }
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Result:
         """Read what :meth:`as_dict` wrote."""
         urls = tuple(entry["url"] for entry in kept["data"])
-        return cls(kept["request_id"], kept["model"], urls, dict(kept["usage"]))
+        return cls(kept["request_id"], kept["model"], urls, dict(kept["usage"]), str(kept.get("said") or ""))
 
 
 @dataclass(frozen=True)
@@ -392,7 +407,8 @@ def result(job: Job) -> Call[Result]:
             raise AnswerError(f"neither with {COMPLETED} nor with videos: {excerpt(answer)}", garbled=True)
         if not any(urls):
             raise _unusable("without a usable 'data'", answer)
-        return Result(job.request_id, job.model, urls, usage if isinstance(usage, dict) else {})
+        said = "" if all(urls) else _said(answer)
+        return Result(job.request_id, job.model, urls, usage if isinstance(usage, dict) else {}, said)
 
     return Call("GET", job.response_url, read, replayable=False)
 
@@ -419,7 +435,8 @@ def read_response(call: Call[T], status_code: int, headers: Mapping[str, str], b
     try:
         return call.read(answer)
     except AnswerError as error:
-        error.args = (f"{call} answered {status_code}, but {error}",)
+        begin = f"{said_and_billed(error.said, error.usage)} " if isinstance(error, UnusableResultError) else ""
+        error.args = (f"{begin}{call} answered {status_code}, but {error}",)
         raise
 
 
@@ -630,10 +647,41 @@ def _video_urls(answer: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _unusable(why: str, answer: Mapping[str, Any]) -> UnusableResultError:
+    usage = answer.get("usage")
     return UnusableResultError(
         f"{why}. The result came, was paid for and cannot be used; asking again may bill again. "
-        f"What came: {excerpt(answer, _MAX_PAID)}"
+        f"What came: {excerpt(answer, _MAX_PAID)}",
+        said=_said(answer),
+        usage=usage if isinstance(usage, dict) else {},
     )
+
+
+def said_and_billed(said: str, usage: Mapping[str, Any]) -> str:
+    """Return the two sentences with which the error of a paid result begins.
+
+    :param said: the service's reason; may be empty
+    """
+    reason = f"ModelMax said: {said.rstrip('.')}." if said else "ModelMax gave no reason."
+    return f"{reason} Billed: {usage_text(usage)}."
+
+
+def usage_text(usage: Mapping[str, Any]) -> str:
+    """Return what was billed, for a message."""
+    return cut(", ".join(f"{name}={value}" for name, value in usage.items()), 200) or "the service did not say"
+
+
+def _said(answer: Mapping[str, Any]) -> str:
+    """Return the service's words about videos that did not come: of the answer, then of each entry of ``data``."""
+    data = answer.get("data")
+    words: list[str] = []
+    for source in (answer, *(data if isinstance(data, list) else ())):
+        if isinstance(source, dict):
+            for name in _REASONS:
+                held = source.get(name)
+                held = held.get("message") if isinstance(held, dict) else held
+                if isinstance(held, str) and held.strip():
+                    words.append(" ".join(held.split()))
+    return cut("; ".join(dict.fromkeys(words)), _MAX_REASON)
 
 
 def _reason(answer: Mapping[str, Any]) -> str | None:

@@ -34,6 +34,7 @@ class Progress:
     :param asker: who began the last one, empty when that call is over
     :param busy_until: when that call is over at the latest, in seconds since the epoch
     :param result: what was paid for
+    :param billed: the service's ``usage`` of a result that cannot be used
     :param videos: what has landed
     :param reason: why the job failed, or what came instead of a result
     :param generation: how often the lease on the manifest was taken over, see ``operators/asker.py``
@@ -52,6 +53,7 @@ class Progress:
     asker: str = ""
     busy_until: float = 0.0
     result: Result | None = None
+    billed: Mapping[str, Any] = field(default_factory=dict)
     videos: tuple[Saved, ...] = ()
     reason: str = ""
     generation: int = field(default=0, compare=False)
@@ -115,9 +117,9 @@ class Progress:
         """Return the progress once the result is there."""
         return replace(self._call_over(), phase=FETCHED, result=result)
 
-    def unusable(self, came: str) -> Progress:
+    def unusable(self, came: str, billed: Mapping[str, Any]) -> Progress:
         """Return the progress once a result came that cannot be used."""
-        return replace(self._call_over(), phase=UNUSABLE, reason=came)
+        return replace(self._call_over(), phase=UNUSABLE, reason=came, billed=billed)
 
     def landed(self, videos: tuple[Saved, ...]) -> Progress:
         """Return the progress once all videos stand at their URIs."""
@@ -133,7 +135,7 @@ class Progress:
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
         known = {
-            **(self.result.as_dict() if self.result else {"data": None, "usage": None}),
+            **(self.result.as_dict() if self.result else {"data": None, "usage": dict(self.billed) or None}),
             **self.job.as_dict(),
             "phase": self.phase,
             "order": self.order,
@@ -168,7 +170,8 @@ class Progress:
             Saved(each["uri"], each.get("bytes", 0), each.get("sha256", "")) for each in stored.get("videos") or ()
         )
         plain = {each.name: _plain(stored, each.name, each.default) for each in fields(cls) if each.name in _PLAIN}
-        return cls(job, phase, result=result, videos=videos, stored=stored, **plain)
+        billed = {} if result else dict(paid["usage"])
+        return cls(job, phase, result=result, billed=billed, videos=videos, stored=stored, **plain)
 
 
 _PLAIN = frozenset(

@@ -273,6 +273,43 @@ def test_a_result_without_usable_urls_was_paid_for_in_vain(data, status):
     assert not caught.value.garbled
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"error": "filtered: violence"}, "ModelMax said: filtered: violence."),
+        ({"error": {"type": "safety", "message": "filtered: 暴力."}}, "ModelMax said: filtered: 暴力."),
+        ({"message": "  no video\ncame "}, "ModelMax said: no video came."),
+        ({"data": [{"reason": "too dark"}, {"reason": "too dark"}]}, "ModelMax said: too dark."),
+        ({"error": "x" * 5000}, f"ModelMax said: {'x' * 1000}…."),
+        ({"error": {"code": 7}, "message": 8}, "ModelMax gave no reason."),
+    ],
+)
+def test_the_error_of_a_paid_result_begins_with_what_the_service_said_and_then_billed(more, said):
+    usage = GOOD["result"][1]["usage"]
+    with pytest.raises(api.UnusableResultError) as caught:
+        read(RESULT, {**GOOD["result"][1], "data": [], **more})
+    billed = ", ".join(f"{name}={value}" for name, value in usage.items())
+    assert str(caught.value).startswith(f"{said} Billed: {billed}. {RESULT} answered 200, but without")
+    assert caught.value.usage == usage
+
+
+@pytest.mark.parametrize("usage", [..., None, "8 s", 7])
+def test_the_error_of_a_paid_result_says_so_if_the_service_did_not_say_what_it_billed(usage):
+    answer = {
+        key: value for key, value in {**GOOD["result"][1], "data": [], "usage": usage}.items() if value is not ...
+    }
+    with pytest.raises(api.UnusableResultError, match=r"Billed: the service did not say\.") as caught:
+        read(RESULT, answer)
+    assert caught.value.usage == {}
+
+
+def test_what_the_service_says_of_a_video_that_did_not_come_is_kept():
+    data = [{"url": "/v1/0"}, {"url": None, "error": "filtered"}]
+    result = read(RESULT, {**GOOD["result"][1], "data": data})
+    assert (result.urls, result.said) == (("/v1/0", ""), "filtered")
+    assert api.Result.from_dict(result.as_dict()) == result
+
+
 def test_a_result_that_cannot_be_used_is_told_at_length():
     with pytest.raises(api.UnusableResultError) as caught:
         read(RESULT, {"status": "COMPLETED", "videos": ["/v1/x" * 1900], "more": "y" * 10_000})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,10 +27,14 @@ MAX_ASKS = 6
 LOOK_AGAIN = 2.0
 """Seconds between two looks at what another process is doing."""
 
-NOT_AGAIN = (
-    "The result is not asked for again. Look at the ModelMax console; to ask nevertheless, give the job to a "
-    "ModelMaxDownloadVideoOperator with another destination."
-)
+
+def not_again(job: api.Job) -> str:
+    """Return the end of an error after which the result is not asked for again: how to do so nevertheless."""
+    copyable = json.dumps({"model": job.model, "request_id": job.request_id}, ensure_ascii=False)
+    return (
+        "The result is not asked for again. Look at the ModelMax console. To ask nevertheless, which may be billed "
+        f"again, run a ModelMaxDownloadVideoOperator with another destination and job={copyable}"
+    )
 
 
 @dataclass
@@ -68,11 +73,11 @@ class Billing:
 
     def _asking(self, progress: Progress, name: str) -> Progress:
         if progress.phase == UNUSABLE:
-            raise api.UnusableResultError(f"{progress.reason} {NOT_AGAIN}")
+            raise api.UnusableResultError(f"{progress.reason} {not_again(progress.job)}", usage=progress.billed)
         if progress.asks >= MAX_ASKS:
             raise api.RefusedError(
                 f"The result of job {progress.job.request_id} was asked for {progress.asks} times and never arrived. "
-                f"Each time may have been billed. {NOT_AGAIN}"
+                f"Each time may have been billed. {not_again(progress.job)}"
             )
         if progress.asks:
             self.log.warning(
@@ -110,7 +115,11 @@ class Billing:
     def _tell(self, fetched: Progress, result: api.Result) -> None:
         waited = timedelta(seconds=time.time() - fetched.submitted_at) if fetched.submitted_at else None
         metrics.completed(fetched.job.model, result, waited)
-        self.log.info("Fetched the result of job %s, and kept it. Billed: %s.", fetched.job.request_id, _usage(fetched))
+        self.log.info(
+            "Fetched the result of job %s, and kept it. Billed: %s.",
+            fetched.job.request_id,
+            api.usage_text(result.usage),
+        )
         if self.record.samples not in {None, len(result.urls)}:
             self.log.warning("%s videos were asked for, and %s came.", self.record.samples, len(result.urls))
 
@@ -147,8 +156,8 @@ class _Attempts:
             self.billing.record.release(self._known)
             raise
         except api.UnusableResultError as error:
-            self.billing.record.release(self.asking.unusable(str(error)))
-            error.args = (f"{error} {NOT_AGAIN}",)
+            self.billing.record.release(self.asking.unusable(str(error), error.usage))
+            error.args = (f"{error} {not_again(job)}",)
             raise
         except BaseException as error:
             self.billing.record.release(self._after(error))
@@ -195,8 +204,3 @@ class _Attempts:
             api.result(self.asking.job), error
         )
         return self.asking.lost() if may_have_billed else self.asking.not_asked()
-
-
-def _usage(progress: Progress) -> str:
-    usage = progress.result.usage if progress.result else {}
-    return ", ".join(f"{name}={value}" for name, value in usage.items()) or "the service did not say"

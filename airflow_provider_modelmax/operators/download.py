@@ -181,7 +181,11 @@ class LandsVideo(ModelMaxBaseOperator):
 
     def _finish(self, context: Context, landing: Landing, progress: Progress) -> list[str]:
         with _remembered(landing.record, progress):
-            self._progress = fetched = landing.fetch(progress)
+            try:
+                self._progress = fetched = landing.fetch(progress)
+            except api.UnusableResultError as error:
+                self._push(context, {"usage": dict(error.usage), "manifest": landing.record.destination.manifest})
+                raise
             bill = {
                 "usage": dict(fetched.result.usage) if fetched.result else {},
                 "manifest": landing.record.destination.manifest,

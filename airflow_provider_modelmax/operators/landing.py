@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_modelmax import api, edge
+from airflow_provider_modelmax.api import Result
 from airflow_provider_modelmax.hooks.video import DOWNLOAD_ATTEMPTS, download
 from airflow_provider_modelmax.mp4 import BrokenVideoError
 from airflow_provider_modelmax.operators.asker import asker
-from airflow_provider_modelmax.operators.billing import NOT_AGAIN, Billing
+from airflow_provider_modelmax.operators.billing import Billing, not_again
 from airflow_provider_modelmax.operators.record import Record
 from airflow_provider_modelmax.operators.stop import Stop, Stopped
 from airflow_provider_modelmax.parameters import MOST_SAMPLES
@@ -52,7 +53,8 @@ class Landing:
             return self._land(progress, owner)
 
     def _land(self, progress: Progress, owner: str) -> Progress:
-        urls = progress.result.urls if progress.result else ()
+        result = progress.result or Result(progress.job.request_id, progress.job.model, (), {})
+        urls = result.urls
         places = list(zip(urls, self.record.destination.videos(len(urls)), strict=True))
         # Another job may have overwritten them since; equal sizes prove nothing.
         there = (
@@ -70,8 +72,10 @@ class Landing:
                 landed = progress.landed(self._videos(progress, wanted))
         if missing := [uri for url, uri in places if not url]:
             raise api.UnusableResultError(
-                f"{len(landed.videos)} of {len(urls)} videos of job {progress.job.request_id} have landed. Its result "
-                f"has no usable URL for {', '.join(missing)}, paid for all the same. {NOT_AGAIN}"
+                f"{api.said_and_billed(result.said, result.usage)} {len(landed.videos)} of {len(urls)} videos of job "
+                f"{progress.job.request_id} have landed. Its result has no usable URL for {', '.join(missing)}, which "
+                f"was paid for all the same. {not_again(progress.job)}",
+                usage=result.usage,
             )
         return landed
 

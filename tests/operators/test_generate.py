@@ -92,6 +92,17 @@ def test_a_task_that_has_paid_and_cannot_land_tells_the_bill(way, run, simulator
     assert json.loads(Path(done.xcom("generate", "manifest")).read_text())["phase"] == "fetched"
 
 
+def test_a_result_that_cannot_be_used_tells_the_bill(way, run, clear, simulator, tmp_path):
+    simulator.fault("result", "set_field", field="data", value=[{"error": "filtered"}])
+    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
+    for each in (done, clear(done)):
+        assert each.state == "failed"
+        assert each.xcom("generate", "usage")["video_seconds"] == 1
+        assert each.xcom("generate", "manifest")
+        assert "ModelMax said: filtered. Billed: video_seconds=1" in each.output
+    assert counts(simulator) == [1, 1, 0]
+
+
 def test_an_xcom_that_airflow_does_not_take_keeps_no_paid_video_from_landing(
     way, run, simulator, tmp_path, monkeypatch
 ):

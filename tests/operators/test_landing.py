@@ -536,25 +536,31 @@ def test_a_claim_that_the_task_state_does_not_take_is_no_call_whose_answer_is_lo
 def test_a_result_that_cannot_be_used_is_kept_and_not_asked_for_again(simulator, completed, tmp_path, kept, fault):
     kept = kept()
     simulator.fault("result", "set_field", **fault)
-    with pytest.raises(UnusableResultError, match=r"What came: .* The result is not asked for again"):
+    copyable = json.dumps({"model": completed.model, "request_id": completed.request_id})
+    with pytest.raises(UnusableResultError, match=r"What came: .* The result is not asked for again") as caught:
         landing(tmp_path, kept).fetch(Progress(completed))
+    assert str(caught.value).endswith(f"job={copyable}")
     simulator.clear_faults()
     assert manifest(tmp_path).phase == UNUSABLE
     assert "What came: " in manifest(tmp_path).reason
 
     for known in (landing(tmp_path, kept).record.recall(), Progress(completed)):
-        with pytest.raises(UnusableResultError, match="The result is not asked for again"):
+        with pytest.raises(UnusableResultError, match="The result is not asked for again") as again:
             landing(tmp_path, kept).fetch(known)
+        assert str(again.value) == str(caught.value)
+        assert again.value.usage == caught.value.usage == manifest(tmp_path).billed
+        assert again.value.usage["video_seconds"] == 1
     assert simulator.ledger.count("result") == 1
 
 
 def test_of_a_result_with_a_bad_url_the_other_videos_land_and_the_lost_one_is_named(simulator, tmp_path, modelmax_conn):
     simulator.settings.run_seconds = 0
     job = ModelMaxHook(modelmax_conn).submit_video("veo-3.1-fast", "a boat", {"duration_seconds": 1, "sample_count": 3})
-    simulator.fault("result", "set_field", field="data.1.url", value=None)
+    simulator.fault("result", "set_field", field="data.1", value={"url": None, "error": "filtered: 暴力"})
     for _ in range(2):  # a clear finds it so
         here = landing(tmp_path, None)
-        with pytest.raises(UnusableResultError, match=r"2 of 3 videos .* no usable URL for .*/clip-1\.mp4"):
+        begin = r"^ModelMax said: filtered: 暴力\. Billed: video_seconds=3, .*\. "
+        with pytest.raises(UnusableResultError, match=begin + r"2 of 3 videos .* no usable URL for .*/clip-1\.mp4"):
             here.land(here.fetch(here.record.recall(job) or Progress(job)))
     assert {path.name for path in tmp_path.glob("*.mp4")} == {"clip-0.mp4", "clip-2.mp4"}
     assert (simulator.ledger.count("result"), simulator.ledger.count("content")) == (1, 2)
