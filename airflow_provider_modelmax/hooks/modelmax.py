@@ -212,8 +212,11 @@ class ModelMaxHook(BaseHook):
             raise errors[0]
         if missing := [uri for url, uri in places if not url]:
             raise api.UnusableResultError(
-                f"The result of job {result.request_id} has no usable URL for {', '.join(missing)}, and is paid for. "
-                "Report it to ModelMax; asking for the result again may be billed again."
+                f"{api.said_and_billed(result.said, result.usage)} The result of job {result.request_id} has no usable "
+                f"URL for {', '.join(missing)}, and is paid for. Report it to ModelMax. Asking for it again may be "
+                "billed again.",
+                said=result.said,
+                usage=result.usage,
             )
         return [uri for _, uri in places]
 
@@ -393,14 +396,21 @@ class ModelMaxHook(BaseHook):
                 continue
             around.before_each()
             try:
-                return self._send_once(transport, call)
+                return self._send_once(transport, call, around.before_each)
             except api.ModelMaxError as error:
                 self._pause_or_raise(call, error, attempt, around)
 
-    def _send_once(self, transport: SyncTransport, call: api.Call[T]) -> T:
-        return self._with_its_key(transport, lambda transport: transport.send(call))
+    def _send_once(
+        self, transport: SyncTransport, call: api.Call[T], before_again: Callable[[], object] = _nothing
+    ) -> T:
+        return self._with_its_key(transport, lambda transport: transport.send(call), before_again)
 
-    def _with_its_key(self, transport: SyncTransport, send: Callable[[SyncTransport], T]) -> T:
+    def _with_its_key(
+        self,
+        transport: SyncTransport,
+        send: Callable[[SyncTransport], T],
+        before_again: Callable[[], object] = _nothing,
+    ) -> T:
         """Send; when the key is refused and the connection holds another by now, once more."""
         try:
             return send(transport)
@@ -408,6 +418,7 @@ class ModelMaxHook(BaseHook):
             current = self._opened(but=transport)
             if current.endpoint == transport.endpoint:
                 raise
+            before_again()
             self.log.info("The connection leads elsewhere, or holds another key, by now: sending it anew.")
             return send(current)
 
