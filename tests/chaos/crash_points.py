@@ -31,13 +31,13 @@ def install(number: Callable[[], int | None], folder: Callable[[], Path]) -> Non
     _around(SubmitsVideo, "_announce", here, after="submission kept")
     _around(LandsVideo, "execute_complete", here, before="resumed")
     _around(LandsVideo, "_hand_over", here, after="handed over")
-    _around(Record, "claim", here, after=CLAIMED, when=lambda result: result.phase == FETCHING)
+    _around(Record, "claim", here, after=CLAIMED, when=lambda result: result and result.phase == FETCHING)
     _around(ModelMaxHook, "get_result", here, after=WINDOW)
     _around(TaskState, "put", here, after=STATE_ONLY, when=lambda result: result.phase == FETCHED)
     _around(Record, "keep", here, after="result kept")
     _around(video, "save_video", here, after="published")
     _around(Manifest, "write", here, after="landed, manifest only", of=lambda self: self.progress.phase == LANDED)
-    _around(Record, "put", here, after="landed", when=lambda result: result.phase == LANDED)
+    _around(Record, "publish", here, after="landed", when=lambda to_publish_again: not to_publish_again)
     _around_download(here)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ from airflow_provider_modelmax.storage import (
     create_json,
     load_json,
     read_bytes,
+    remove,
     save_json,
+    sha256_of,
     size_of,
 )
 from airflow_provider_modelmax.stores import DestinationError, StorageError
@@ -45,6 +48,22 @@ def test_a_foreign_file_in_the_place_of_a_json_document_is_named(store: Store, t
     store.put("x.json", text)
     with pytest.raises(DestinationError, match=r"x\.json is in the way: it should be a JSON object\. Move it"):
         load_json(store.uri("x.json"))
+
+
+def test_an_object_is_removed_and_one_that_is_not_there_is_no_error(store: Store) -> None:
+    save_json(store.uri("狐 x.json.claim-1"), {"a": 1})
+    save_json(store.uri("狐 x.json.claim-10"), {"a": 1})
+    for _ in range(2):
+        remove(store.uri("狐 x.json.claim-1"))
+    assert load_json(store.uri("狐 x.json.claim-1")) is None
+    assert load_json(store.uri("狐 x.json.claim-10")) == {"a": 1}
+    assert create_json(store.uri("狐 x.json.claim-1"), {})
+
+
+def test_the_hash_of_an_object_is_that_of_its_bytes(store: Store) -> None:
+    store.put("x.mp4", SMALL * 3)
+    assert sha256_of(store.uri("x.mp4")) == hashlib.sha256(SMALL * 3).hexdigest()
+    assert sha256_of(store.uri("no.mp4")) is None
 
 
 def test_what_is_not_there_is_none(store: Store) -> None:

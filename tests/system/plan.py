@@ -73,6 +73,7 @@ def plan(stranger: str) -> dict[str, Case]:
             "retried", (fault("slow_body", "content", pause_after=HALF_A_SMALL_ONE, pause_seconds=60, times=1),)
         ),
         "killed_triggerer": Case("retried", (takes(1, 20),)),
+        "reported_late": Case("retried", (takes(0, 14), fault("slow_answer", "result", seconds=6, times=1))),
         # which proves that a search finds something
         "marker": Case("marker", conf={"marker": MARKER}),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,3 +56,31 @@ def test_a_download_that_is_killed_is_taken_up_by_the_retry(
     (name,) = run.videos()
     assert run.objects()[name] == run.only_job()["videos"][0]["bytes"]
     assert seaweedfs.list_multipart_uploads("killed_download/") == []
+
+
+def test_an_answer_that_comes_after_airflow_has_killed_a_healthy_task_is_kept(
+    stack: AirflowStack, start: Start
+) -> None:
+    """The executor reports the end of the first segment while the second is in its billing call (apache/airflow#72716).
+
+    Airflow takes the report for one of the second segment, calls the try failed, and kills its process.
+    """
+    (run,) = start(["reported_late"]).values()
+    stack.wait_for_task_state(run.dag_id, run.run_id, "generate", "running")
+    supervisor, *_ = stack.worker_processes(run.dag_id, run.run_id, "generate")
+    state = "SELECT state FROM task_instance WHERE run_id = :run"
+    give_up = time.monotonic() + 60
+    while stack.rows(state, run=run.run_id) != [{"state": "deferred"}]:
+        assert time.monotonic() < give_up, run.log()
+        time.sleep(0.005)
+    supervisor.send_signal(signal.SIGSTOP)
+    try:
+        wait_until(lambda: run.only_job()["calls"]["result"], 90, "the billing call is under way", stack.tails)
+    finally:
+        supervisor.send_signal(signal.SIGCONT)
+
+    run.succeeded()
+    assert run.task()["try_number"] == 2
+    first = stack.task_log(run.dag_id, run.run_id, "generate", try_number=1)
+    assert f"Killed. The result of job {run.only_job()['request_id']} was asked for" in first
+    assert run.spent() == [(1, 1, 1)]
