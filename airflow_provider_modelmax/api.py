@@ -504,11 +504,19 @@ def retry_delay(call: Call[Any], error: ModelMaxError, attempt: int) -> float | 
     :param error: what the last attempt ended in
     :param attempt: how many attempts were made, from 1
     """
-    if not can_pass(call, error):
-        return None
-    if attempt >= (ATTEMPTS_WHEN_IT_MAY_BILL if may_have_billed(call, error) else _ATTEMPTS):
+    if not can_pass(call, error) or attempt >= max_attempts(call, error):
         return None
     return backoff(attempt, error.retry_after)
+
+
+def max_attempts(call: Call[Any], error: ModelMaxError) -> int:
+    """Return how often ``call`` is sent at most, if its last attempt ended in ``error``."""
+    return ATTEMPTS_WHEN_IT_MAY_BILL if may_have_billed(call, error) else _ATTEMPTS
+
+
+def is_of_modelmax(error: ServiceError) -> bool:
+    """Return whether an error answer has the form and a type of ModelMax: other services use the same form."""
+    return error.documented or (error.status in {404, 410} and error.type == "not_found")
 
 
 def backoff(attempt: int, asked: float | None) -> float | None:
@@ -522,13 +530,26 @@ def backoff(attempt: int, asked: float | None) -> float | None:
     return 2.0 ** (attempt - 1) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, keeps no secret
 
 
+TIMED_OUT = "timed out"
+CLOSED = "the connection was closed"
+CUT_OFF = "the answer was cut off"
+NO_HTTP = "not an HTTP answer"
+"""Why no whole answer came, in the words of both transports."""
+
+
+def os_words(error: BaseException) -> str:
+    """Return what an error of the operating system says, without its number and address."""
+    text = error.strerror if isinstance(error, OSError) else ""
+    return text or str(error) or type(error).__name__
+
+
 def no_answer(call: Call[Any], said: str, *, reached: bool = True) -> TransportError:
     """Return the error of a call that got no whole answer.
 
     :param said: why, without secrets
     :param reached: whether it may have reached the service
     """
-    advice = "" if reached else " Look at the connection's host, at the proxy, and at the way there."
+    advice = "" if reached else " Check the host and the proxy of the ModelMax connection, and the network."
     return TransportError(f"{call}: no whole answer ({said}).{advice}", reached=reached)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from functools import lru_cache
 from pathlib import Path
@@ -124,11 +125,28 @@ class AsyncTransport:
         return self.endpoint.without_key(response.status, body)
 
 
+_WORDS: dict[type[Exception], str] = {
+    asyncio.TimeoutError: api.TIMED_OUT,
+    aiohttp.ServerDisconnectedError: api.CLOSED,
+    aiohttp.ClientPayloadError: api.CUT_OFF,
+    aiohttp.ClientResponseError: api.NO_HTTP,
+}
+
+
 def _lost(call: api.Call[Any], error: Exception) -> api.TransportError:
-    """Say why no whole answer came. Other errors of ``aiohttp`` may hold URLs, and with them a proxy's password."""
+    """Say why no whole answer came. The texts of ``aiohttp`` may hold URLs, and with them a proxy's password."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        return api.no_answer(call, str(error.os_error), reached=False)
-    return api.no_answer(call, type(error).__name__)
+        return api.no_answer(call, _connect_words(error.os_error), reached=False)
+    if isinstance(error, aiohttp.ClientOSError) and error.strerror:
+        return api.no_answer(call, error.strerror)
+    words = next((words for kind, words in _WORDS.items() if isinstance(error, kind)), type(error).__name__)
+    return api.no_answer(call, words)
+
+
+def _connect_words(error: OSError) -> str:
+    """Return what the system says of an attempt to connect; the text of ``asyncio`` is "Connect call failed"."""
+    is_asyncios = error.errno and error.errno > 0 and not isinstance(error, socket.gaierror)
+    return os.strerror(error.errno) if is_asyncios and error.errno else api.os_words(error)
 
 
 def _ssl_context(endpoint: Endpoint) -> ssl.SSLContext | bool:

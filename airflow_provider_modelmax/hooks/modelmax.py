@@ -37,6 +37,8 @@ _TRANSPORTS = "airflow_provider_modelmax.hooks"
 _LOOKING_UP = threading.Lock()
 """Several videos are fetched at once, and Airflow 3.1 has one unlocked socket to ask for connections."""
 
+_GOOD_CONNECTION = "ModelMax answered and accepted the API key."
+
 Pause = Callable[[float], object]
 """Waits for so many seconds; what it raises ends what it is a pause of."""
 
@@ -311,19 +313,20 @@ class ModelMaxHook(BaseHook):
         return known
 
     def test_connection(self) -> tuple[bool, str]:
-        """Tell whether the connection works. Free of charge: asks once for the status of a job that cannot exist."""
+        """Return whether the connection works, and why not. Free of charge: one status call for an impossible job."""
         try:
-            self._transport.send(api.status(api.Job.of({"model": "veo-3.1", "request_id": "connection-test"})))
-        except api.UnauthorizedError as error:
-            return False, str(error)
+            # Airflow's test button looks the connection up under an id that it has made up.
+            transport = self._opened(name="this connection")
+            transport.send(api.status(api.Job.of({"model": "veo-3.1", "request_id": "connection-test"})))
         except api.ServiceError as error:
-            # Only the service itself, past its key check, says in its own form that it knows no such job.
-            if error.type and not isinstance(error, api.TemporaryError):
-                return True, "ModelMax answered and accepted the API key."
-            return False, str(error)
+            if api.is_of_modelmax(error) and not isinstance(error, api.UnauthorizedError | api.TemporaryError):
+                return True, _GOOD_CONNECTION  # past its key check, it knows no such job
+            return False, _wrong_host(error, transport) or str(error)
+        except api.AnswerError as error:
+            return False, _wrong_host(error, transport) or str(error)
         except Exception as error:
             return False, str(error)
-        return True, "ModelMax answered and accepted the API key."
+        return True, _GOOD_CONNECTION
 
     def get_conn(self) -> requests.Session:
         """Return the session that calls are sent with; it holds the key."""
@@ -376,13 +379,16 @@ class ModelMaxHook(BaseHook):
     def _transport(self) -> SyncTransport:
         return self._opened()
 
-    def _opened(self, *, but: SyncTransport | None = None) -> SyncTransport:
-        """Return the transport; after ``but`` one of what the connection is by now."""
+    def _opened(self, *, but: SyncTransport | None = None, name: str = "") -> SyncTransport:
+        """Return the transport; after ``but`` one of what the connection is by now.
+
+        :param name: what error messages call the connection
+        """
         from airflow_provider_modelmax.hooks.sync_transport import SyncTransport  # noqa: PLC0415 - not at DAG parse
 
         with _LOOKING_UP:
             if self._sync is None or self._sync is but:
-                self._sync = SyncTransport(look_up(self, self.modelmax_conn_id, conn_type=self.conn_type))
+                self._sync = SyncTransport(look_up(self, self.modelmax_conn_id, conn_type=self.conn_type, name=name))
             return self._sync
 
     def _send(self, call: api.Call[T], around: _Around) -> T:
@@ -427,11 +433,12 @@ class ModelMaxHook(BaseHook):
         if delay is None:
             raise error
         around.after_each(error)
-        self._tell_retry(call, error, delay)
+        self._log_retry(call, error, attempt, delay)
         around.pause(delay)
 
-    def _tell_retry(self, call: api.Call[Any], error: api.ModelMaxError, delay: float) -> None:
-        self.log.warning("%s Asking again in %.1f s.", error, delay)
+    def _log_retry(self, call: api.Call[Any], error: api.ModelMaxError, attempt: int, delay: float) -> None:
+        attempts = api.max_attempts(call, error)
+        self.log.warning("%s Attempt %s of %s; the next one is in %.1f s.", error, attempt, attempts, delay)
         if api.may_have_billed(call, error):
             self.log.warning(
                 "%s bills, and its answer was lost: asking again may be billed a second time. If it is, "
@@ -445,6 +452,16 @@ async def _open_async(endpoint: Endpoint) -> AsyncTransport:
     module = await asyncio.to_thread(importlib.import_module, f"{_TRANSPORTS}.async_transport")
     transport: AsyncTransport = await module.AsyncTransport.open(endpoint)
     return transport
+
+
+def _wrong_host(error: api.ServiceError | api.AnswerError, transport: SyncTransport) -> str:
+    """Return what to say if an answer does not look like one of ModelMax, else an empty text."""
+    may_be_modelmax = isinstance(error, api.ServiceError) and (
+        api.is_of_modelmax(error) or error.status in {401, 403, 407, 408, 425, 429} or error.status >= 500
+    )
+    if may_be_modelmax:
+        return ""
+    return f"{transport.endpoint.base_url} does not look like ModelMax. Check the host of this connection. {error}"
 
 
 def _check_callable(name: str, value: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import ssl
@@ -179,7 +180,7 @@ def _translated(call: api.Call[Any]) -> Iterator[None]:
 
 def _ours(call: api.Call[Any], error: Exception) -> api.ModelMaxError:
     cause = _innermost(error)
-    said = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+    said = _words(cause)
     if isinstance(cause, ssl.SSLError) and cause.library in {"X509", "PEM"}:
         return api.ConnectionSetupError(
             f"{call}: no certificates ({said}). Correct the extra 'verify' of the connection."
@@ -192,11 +193,27 @@ def _ours(call: api.Call[Any], error: Exception) -> api.ModelMaxError:
     return api.no_answer(call, said, reached=not _is_before_sending(error, cause))
 
 
+def _words(cause: BaseException) -> str:
+    """Return what happened in the user's words: the texts of ``urllib3`` begin with the repr of an object."""
+    if isinstance(cause, urllib3.exceptions.NewConnectionError):
+        return api.os_words(cause.__cause__ or cause)
+    if isinstance(cause, urllib3.exceptions.TimeoutError | TimeoutError):
+        return api.TIMED_OUT
+    if isinstance(cause, http.client.RemoteDisconnected):
+        return api.CLOSED
+    if isinstance(cause, http.client.IncompleteRead | urllib3.exceptions.IncompleteRead):
+        return api.CUT_OFF
+    if isinstance(cause, http.client.BadStatusLine | http.client.UnknownProtocol):
+        return api.NO_HTTP
+    return api.os_words(cause)
+
+
 def _innermost(error: BaseException) -> BaseException:
     """Unwrap requests -> urllib3's MaxRetryError -> the reason -> what a ProxyError is about."""
     while True:
-        inner = getattr(error, "reason", None) or getattr(error, "original_error", None) or next(iter(error.args), None)
-        if not isinstance(inner, BaseException):
+        candidates = (getattr(error, "reason", None), getattr(error, "original_error", None), *error.args)
+        inner = next((each for each in candidates if isinstance(each, BaseException)), None)
+        if inner is None:
             return error
         error = inner
 

@@ -137,13 +137,20 @@ def _not_landed(uri: str, error: Exception, *, with_store: bool) -> Exception:
     """
     if isinstance(error, api.BadRequestError | api.NotFoundError):
         return api.RefusedError(
-            f"ModelMax does not have the video for {uri} (any more): {error} It was paid for. Clear this task later to "
-            "look once more, free of charge. To have another one made, paid for anew, clear the generate or submit "
-            "task with regenerate_on_clear=True."
+            f"ModelMax does not have the video for {uri}, or no longer: {error} It was paid for. Clear this task later "
+            "to try again, free of charge. To make another video, which is paid for again, clear the generate or "
+            "submit task with regenerate_on_clear=True."
         )
     where = "" if with_store else ", with the same destination,"
     again = f": a retry or clear of this task{where} fetches it, free of charge"
-    if isinstance(error, api.ForeignUrlError):
-        again = ". The host of the ModelMax connection must be the service's own: correct it, then clear this task"
+    if isinstance(error, api.ServiceError) and error.status == 403:
+        again = (
+            ". If the URL has expired, no retry helps. A new URL may come with the result, but asking for that again "
+            "may be billed again: to do so, give the job to a ModelMaxDownloadVideoOperator with another destination"
+        )
+    elif isinstance(error, api.ForeignUrlError) and error.reached:
+        again = f". A retry or clear of this task{where} tries again, free of charge"
+    elif isinstance(error, api.ForeignUrlError):
+        again = ". If that host is ModelMax's own, put it into the host of the ModelMax connection, and clear this task"
     error.args = (f"{uri}: {str(error).rstrip('.')}. The video is paid for, and its URL kept{again}.",)
     return error

@@ -173,7 +173,10 @@ def test_a_wrong_key_is_told(connect, simulator):
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ({"kind": "error", "status": 404, "html": True}, "check the host of the ModelMax connection"),
+        (
+            {"kind": "error", "status": 404, "html": True},
+            "does not look like ModelMax. Check the host of this connection.",
+        ),
         ({"kind": "error", "status": 503, "html": True}, "answered 503"),
         ({"kind": "error", "status": 500}, "answered 500"),
         ({"kind": "html_200"}, "not with a JSON object"),
@@ -204,7 +207,35 @@ def test_a_host_where_nobody_listens_is_no_good_connection(connect, slept, free_
 def test_a_connection_that_cannot_be_used_is_no_good_one(connect, host, password):
     good, message = connect(host, password).test_connection()
     assert not good
-    assert "modelmax_default" in message
+    assert "of this connection" in message
+    assert "modelmax_default" not in message
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        ("404 Not Found", b"404:Not Found"),
+        ("404 Not Found", b'{"detail": "Not Found"}'),
+        ("404 Not Found", b'{"error": {"message": "Invalid URL", "type": "invalid_request_error"}}'),
+        ("400 Bad Request", b'{"error": {"message": "no", "type": "invalid_request_error"}}'),
+        ("405 Method Not Allowed", b""),
+        ("200 OK", b"<html>Welcome</html>"),
+        ("200 OK", b'{"hello": "world"}'),
+        ("204 No Content", b""),
+    ],
+)
+def test_a_host_of_another_service_does_not_look_like_modelmax(connect, listener, status, body):
+    listener.answer = answer(body, status)
+    good, message = connect(listener.url).test_connection()
+    assert not good
+    assert message.startswith(f"{listener.url} does not look like ModelMax. Check the host of this connection.")
+
+
+def test_a_connection_without_balance_is_a_good_one(connect, listener):
+    listener.answer = answer(
+        b'{"error": {"message": "top up", "type": "insufficient_balance"}}', "402 Payment Required"
+    )
+    assert connect(listener.url).test_connection()[0]
 
 
 def test_a_missing_connection_is_no_good_one():

@@ -123,7 +123,7 @@ def test_what_is_free_is_asked_for_again(hook, job, simulator, log, fault):
     for call in FREE:
         simulator.fault(call, times=2, **fault)
         CALLS[call](hook, job)
-    assert sum("Asking again in" in line for line in log) == 2 * len(FREE)
+    assert sum("; the next one is in" in line for line in log) == 2 * len(FREE)
     assert not any(BILL in line for line in log)
 
 

@@ -338,3 +338,39 @@ def test_nobody_listening_is_known_to_have_reached_nobody(connect, slept, free_p
         connect(f"http://127.0.0.1:{free_port}").get_status(NONE)
     assert not caught.value.reached
     assert len(slept) == 4
+
+
+@pytest.mark.parametrize(
+    ("what", "closes", "words"),
+    [
+        (b"", True, "the connection was closed"),
+        (b"garbage\r\n\r\n", True, "not an HTTP answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc", True, "the answer was cut off"),
+        (b"", False, "timed out"),
+    ],
+)
+def test_an_answer_that_does_not_come_is_told_in_words_and_not_as_objects(connect, listener, ask, what, closes, words):
+    listener.answer, listener.closes = what, closes
+    with pytest.raises(api.TransportError) as caught:
+        ask(connect(listener.url, timeout=0.3))
+    assert f"no whole answer ({words})." in str(caught.value)
+
+
+@pytest.mark.parametrize("proxy", [True, False])
+def test_a_host_where_nobody_listens_is_told_in_words(connect, ask, free_port, proxy):
+    hook = connect("http://gw.example" if proxy else f"http://127.0.0.1:{free_port}")
+    if proxy:
+        hook = connect("http://gw.example", proxy=f"http://127.0.0.1:{free_port}")
+    with pytest.raises(
+        api.TransportError, match=r"no whole answer \(Connection refused\)\. Check the host and the proxy"
+    ):
+        ask(hook)
+
+
+def test_attempts_carry_their_number(hook, simulator, log):
+    simulator.fault("submit", "error", status=500, times=2)
+    hook.submit_video("veo-3.1", "a boat")
+    assert [line.partition("; ")[0][-14:] for line in log if "; the next one is in" in line] == [
+        "Attempt 1 of 5",
+        "Attempt 2 of 5",
+    ]

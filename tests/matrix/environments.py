@@ -32,7 +32,7 @@ class Row:
 
     :param until: packages of later days are not seen; without it, versions are those of constraints.txt
     :param tests: the marker expression of what is run
-    :param lowest: whether the lowest versions that pyproject.toml declares are installed, instead of the highest
+    :param lowest: whether the provider's own requirements are installed in the lowest versions that it declares
     """
 
     name: str
@@ -68,9 +68,9 @@ ROWS = (
         for python in ("3.10", "3.11", "3.12", "3.13")
         if python != HERE
     ),
-    Row("lowest", "3.1.0", until="2026-03-13", tests=WITHOUT_AIRFLOW_PROCESSES, lowest=True),
+    Row("lowest", "3.1.8", until="2026-03-13", tests=WITHOUT_AIRFLOW_PROCESSES, lowest=True),
 )
-# Named, because the resolver chooses the newest boto3 first, and with it a newer s3fs than the lowest.
+# s3fs is named because the resolver chooses the newest boto3 first, and with it a newer s3fs than the lowest.
 LOWEST = ("--resolution", "lowest-direct", "s3fs==2024.12.0")
 
 
@@ -84,25 +84,29 @@ def make(row: Row) -> None:
     if mark.exists() and mark.read_text() == wanted:
         return
     _uv(row, f"no Python {row.python} here", "venv", "--clear", "--no-python-downloads", "--python", row.python)
-    _uv(row, "its packages cannot be installed", *_install(row))
+    for command in _install(row):
+        _uv(row, "its packages cannot be installed", *command)
     (row.folder / AZURITE.name).symlink_to(AZURITE)
     mark.write_text(wanted)
 
 
 def _wanted(row: Row) -> str:
     files = (PROJECT / "pyproject.toml", *(() if row.until else (PROJECT / "constraints.txt",)))
-    return "\n".join([row.python, *_install(row), *(file.read_text() for file in files)])
+    commands = (" ".join(command) for command in _install(row))
+    return "\n".join([row.python, *commands, *(file.read_text() for file in files)])
 
 
-def _install(row: Row) -> list[str]:
+def _install(row: Row) -> list[list[str]]:
+    """Return the commands that install a row; each leaves what the one before it has installed."""
     group, extras = ("test", "s3,simulator") if row.tests else ("stores", "s3,gcs,azure,simulator")
-    command = ["pip", "install", "--compile-bytecode", "--python", str(row.interpreter), "--group", group]
+    command = ["pip", "install", "--compile-bytecode", "--python", str(row.interpreter)]
     command += ["--editable", f".[{extras}]", f"apache-airflow=={row.airflow}"]
-    if not row.until:
-        return [*command, "--constraint", "constraints.txt"]
-    older = [f"--exclude-newer-package={package}=false" for package in OF_ANY_AGE]
-    command += LOWEST if row.lowest else ()
-    return [*command, "--exclude-newer", row.until, *older]
+    if row.until:
+        older = [f"--exclude-newer-package={package}=false" for package in OF_ANY_AGE]
+        command += ["--exclude-newer", row.until, *older]
+    else:
+        command += ["--constraint", "constraints.txt"]
+    return [*([[*command, *LOWEST]] if row.lowest else []), [*command, "--group", group]]
 
 
 def _uv(row: Row, otherwise: str, *command: str) -> None:

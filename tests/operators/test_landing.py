@@ -608,6 +608,10 @@ def test_a_sample_that_is_gone_does_not_keep_the_others_from_landing(simulator, 
         ({"kind": "error", "status": 402, "type": "insufficient_balance"}, "This call was not charged"),
         ({"kind": "not_a_video", "times": 4}, "this is no MP4"),
         ({"kind": "redirect", "to": "https://evil.example/"}, "redirects to evil.example"),
+        (
+            {"kind": "error", "status": 403, "html": True},
+            "If the URL has expired, no retry helps. A new URL may come with",
+        ),
     ],
     ids=lambda value: value["kind"] if isinstance(value, dict) else "",
 )
@@ -624,7 +628,7 @@ def test_what_keeps_a_paid_video_from_landing_names_it_and_what_it_costs(
     assert ". The video is paid for, and its URL kept" in str(caught.value)
     where = "" if here.record.state.has_store else ", with the same destination,"
     free = str(caught.value).endswith(f": a retry or clear of this task{where} fetches it, free of charge.")
-    assert free is (fault["kind"] != "redirect")
+    assert free is (fault["kind"] != "redirect" and fault.get("status") != 403)
     assert caught.value.__cause__ is None
 
 

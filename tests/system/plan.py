@@ -65,7 +65,7 @@ def plan(stranger: str) -> dict[str, Case]:
         "foreign_status": Case("retried", (fault("foreign_url", "submit", to=stranger),)),
         "foreign_content": Case("retried", (AT_ONCE, fault("foreign_url", "result", to=stranger))),
         "redirected_submit": Case("retried", (fault("redirect", "submit", to=f"{stranger}/x", status=307),)),
-        "redirected_status": Case("retried", (fault("redirect", "status", to=f"{stranger}/x", after=1),)),
+        "redirected_status": Case("retried", (fault("redirect", "status", to=f"{stranger}/x", after=1, times=2),)),
         "redirected_result": Case("retried", (AT_ONCE, fault("redirect", "result", to=f"{stranger}/x"))),
         "redirected_content": Case("retried", (AT_ONCE, fault("redirect", "content", to=f"{stranger}/x"))),
         # which are killed, when all others are over

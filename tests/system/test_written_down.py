@@ -22,14 +22,9 @@ if TYPE_CHECKING:
     from tests.stack.simulator import SimulatorProcess
     from tests.system.cases import Run
 
-FOREIGN = (
-    "foreign_status",
-    "foreign_content",
-    "redirected_submit",
-    "redirected_status",
-    "redirected_result",
-    "redirected_content",
-)
+ELSEWHERE = ("foreign_status", "foreign_content")
+REDIRECTED = ("redirected_submit", "redirected_result", "redirected_content")
+FOREIGN = (*ELSEWHERE, *REDIRECTED, "redirected_status")
 CONNECTIONS = {"connection", "connection_test_request"}
 """Tables in which Airflow keeps connections, encrypted: the second those that a worker is to test (3.3)."""
 
@@ -77,18 +72,32 @@ def test_the_key_is_written_down_nowhere(rows: list[evidence.Row], logs: Mapping
     assert {row.columns["conn_id"] for row in rows if row.table == "connection"} <= {"modelmax_saved"}
 
 
-@pytest.mark.cases(*FOREIGN)
-@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.cases(*ELSEWHERE)
+@pytest.mark.parametrize("name", ELSEWHERE)
 def test_another_host_is_refused_at_once(cases: Mapping[str, Run], name: str) -> None:
     run = cases[name].failed()
     assert run.task()["try_number"] == 1, run.log()
-    assert re.search(r"on another host|redirects to 127\.0\.0\.1", run.log()), run.log()
+    assert "on another host" in run.log()
+
+
+@pytest.mark.cases(*REDIRECTED)
+@pytest.mark.parametrize("name", REDIRECTED)
+def test_a_redirect_is_left_to_airflows_retries(cases: Mapping[str, Run], name: str) -> None:
+    run = cases[name].failed()
+    assert run.task()["try_number"] == 3, run.log()
+    assert re.search(r"redirects to 127\.0\.0\.1", run.log()), run.log()
+
+
+@pytest.mark.cases("redirected_status")
+def test_a_wait_goes_on_after_a_redirect(cases: Mapping[str, Run]) -> None:
+    run = cases["redirected_status"].succeeded()
+    assert run.task()["try_number"] == 1, run.log()
 
 
 @pytest.mark.cases(*FOREIGN)
 def test_another_host_never_sees_the_key(cases: Mapping[str, Run], stranger: SimulatorProcess) -> None:
     for name in FOREIGN:
-        cases[name].failed()
+        cases[name].state()
     calls = stranger.ledger()["calls"]
     assert [call for call in calls if call["authorization"] != "missing" or call["key_seen"]] == []
     assert calls == []  # it is not even called
