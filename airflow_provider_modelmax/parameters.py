@@ -178,6 +178,25 @@ def encode_image(data: bytes, source: str) -> str:
     return base64.b64encode(data).decode()
 
 
+def check_image_kind(image: object) -> None:
+    """Check whether an image can be read, before it is.
+
+    :raises InvalidInputError: when it is no path, URI, Base64 or bytes, or on the web
+    """
+    if isinstance(image, str):
+        scheme, _, rest = image.strip().partition("://")
+        if scheme.lower() in {"http", "https"}:
+            host = rest.partition("/")[0].rpartition("@")[2]  # of the rest, a part may be a password or a signature
+            raise InvalidInputError(
+                f"The image is on the web, at {host}. Give a path that workers can read, a URI such as "
+                "s3://conn_id@bucket/key.png, or its bytes as Base64."
+            )
+    if isinstance(image, int | float | list | tuple | set | Mapping) or (isinstance(image, str) and not image.strip()):
+        raise InvalidInputError(
+            f"parameters['image'] is {type(image).__name__} {str(image)[:60]!r}, but must be a path, a URI or Base64."
+        )
+
+
 def check_encoded_image(image: object) -> str:
     """Return ``image`` as the service takes it, where it must be Base64: a hook reads no files.
 

@@ -81,7 +81,12 @@ def test_each_video_is_an_output_with_its_size_checksum_and_the_bill():
 
 def test_an_order_that_is_wrong_is_left_for_the_task_to_tell():
     task = ModelMaxGenerateVideoOperator(
-        task_id="generate", model="veo-3.1", prompt="", parameters={"duration_seconds": 99}, destination="/tmp/v"
+        task_id="generate",
+        model="veo-3.1",
+        prompt="{{ params.prompt }}",
+        parameters={"duration_seconds": "{{ params.seconds }}"},
+        destination="/tmp/v",
     )
+    task.prompt, task.parameters = "", {"duration_seconds": "99"}  # as rendered
     (facet,) = task.get_openlineage_facets_on_start().run_facets.values()
     assert (facet.model, facet.promptSha256, facet.requestId) == (None, None, None)

@@ -12,6 +12,7 @@ from airflow_provider_modelmax import polling
 from airflow_provider_modelmax.api import InvalidInputError
 from airflow_provider_modelmax.edge import DEFAULT_CONN_ID
 from airflow_provider_modelmax.links import ModelMaxDashboardLink
+from airflow_provider_modelmax.literals import check_connection_id
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -34,6 +35,7 @@ class ModelMaxBaseOperator(BaseOperator):
     def __init__(self, *, modelmax_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.modelmax_conn_id = modelmax_conn_id
+        check_connection_id(self, modelmax_conn_id)
         self._progress: Progress | None = None
         self._stop: Stop | None = None
         self._killed = False

@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import BaseOperatorLink
 
 from airflow_provider_modelmax import api, edge, metrics, polling
 from airflow_provider_modelmax.links import ManifestLink, ModelMaxDashboardLink, console_page
+from airflow_provider_modelmax.literals import check_destination, check_job
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
 from airflow_provider_modelmax.parameters import check_deadline_argument, check_flag, check_poll_interval
 from airflow_provider_modelmax.texts import stem_of
@@ -55,6 +56,7 @@ class LandsVideo(ModelMaxBaseOperator):
         self.poll_interval = check_poll_interval(poll_interval)
         self.deferrable = edge.default_deferrable() if deferrable is None else check_flag("deferrable", deferrable)
         self._landing: Landing | None = None
+        check_destination(self, destination)
 
     def execute(self, context: Context) -> list[str]:
         """Do what is not done yet; defer while the job runs."""
@@ -263,6 +265,7 @@ class ModelMaxDownloadVideoOperator(LandsVideo):
             **kwargs,
         )
         self.job = job
+        check_job(self, job)
 
     def _stem(self, context: Context) -> str:
         return stem_of(api.Job.of(self.job).request_id)

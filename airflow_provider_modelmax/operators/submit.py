@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_modelmax import api, edge, metrics, polling
+from airflow_provider_modelmax.literals import check_request
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
 from airflow_provider_modelmax.operators.order import Order, describe, fingerprint, hide_image, image_uri
 from airflow_provider_modelmax.parameters import check_flag
@@ -51,6 +52,9 @@ class SubmitsVideo(ModelMaxBaseOperator):
         self.parameters = parameters
         self.allow_unknown_parameters = check_flag("allow_unknown_parameters", allow_unknown_parameters)
         self.regenerate_on_clear = check_flag("regenerate_on_clear", regenerate_on_clear)
+        check_request(
+            self, model=model, prompt=prompt, parameters=parameters, allow_unknown=self.allow_unknown_parameters
+        )
 
     @property
     def parameters(self) -> Any:

@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_modelmax import api, edge, metrics, polling
 from airflow_provider_modelmax.links import ModelMaxDashboardLink
+from airflow_provider_modelmax.literals import check_connection_id, check_job
 from airflow_provider_modelmax.parameters import LONGEST_WAIT, check_flag, check_poll_interval
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         self._wait: polling.Wait | None = None
         self._ask_from: datetime | None = None
         self._keeps = False
+        check_connection_id(self, modelmax_conn_id)
+        check_job(self, job)
 
     @cached_property
     def hook(self) -> ModelMaxHook:
