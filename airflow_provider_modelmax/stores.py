@@ -30,6 +30,9 @@ EXTRAS = {"s3": S3, "s3a": S3, "gs": GCS, "gcs": GCS, "abfs": AZURE, "abfss": AZ
 LONGEST_KEY = 1024
 """Bytes of UTF-8 in S3 and Google Cloud Storage, characters in Azure."""
 
+_VERSION = {S3: "?versionId=", AZURE: "?versionid="}
+"""What s3fs and adlfs take for the begin of a version's id, wherever it is in a name."""
+
 _BUCKET = re.compile(r"arn:.+|[A-Za-z0-9$._-]+")
 
 _WINDOWS_PATH = re.compile(r"(file:/*)?[A-Za-z]:(?!//)|\\\\")
@@ -164,8 +167,8 @@ def _check_key(uri: str, store: str) -> None:
         why = "it has a folder named . or .., which stores refuse, or remove from the name"
     elif "\\" in key:
         why = "it has a backslash, of which some stores make a slash"
-    elif store == S3 and "?versionId=" in key:
-        why = "s3fs takes ?versionId= for a version of an object, and removes it from the name"
+    elif _VERSION.get(store, "\0") in key:
+        why = f"its library takes {_VERSION[store]} for a version of an object, and removes it from the name"
     elif store == AZURE and any(segment.endswith(".") for segment in segments):
         why = "a part of it ends in a dot, which Azure may remove"
     else:

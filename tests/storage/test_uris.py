@@ -48,7 +48,7 @@ NAMES = [
     '{a}<b>|^`"',
     "e\u0301 \ufeff",
     "a@b:c",
-    "?versionid=3",
+    "?versionid3",
 ]
 
 
@@ -219,6 +219,22 @@ def test_a_bucket_whose_name_cannot_be_one_is_refused(scheme: str, bucket: str) 
     for uri in (f"{scheme}://{bucket}/x.mp4", f"{scheme}://{bucket}"):
         with pytest.raises(DestinationError, match="the bucket's name may have letters"):
             connect(uri)
+
+
+@on("azure")
+@pytest.mark.parametrize("name", ["take?versionid=3", "a/take?versionid="])
+def test_a_name_that_azures_library_reads_as_a_version_is_refused(store: Store, name: str) -> None:
+    for call in (lambda: check_writable(store.uri(name)), lambda: save_video(store.uri(f"{name}/x.mp4"), [SMALL])):
+        with pytest.raises(DestinationError, match=r"takes \?versionid= for a version"):
+            call()
+    assert store.names() == []
+
+
+@on("s3")
+def test_a_name_like_a_version_of_another_store_is_a_name(store: Store) -> None:
+    for name in ("?versionid=3", "?generation=3", "#1234567890123456"):
+        save_video(store.uri(f"{name}.mp4"), [SMALL])
+        assert store.read(f"{name}.mp4") == SMALL
 
 
 @on("azure")
