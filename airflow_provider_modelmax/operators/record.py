@@ -141,6 +141,8 @@ class Record:
             return
         if there.progress.is_of(progress.job.request_id):
             self._note_orderer(there)
+            if self._orderers:
+                reserved = replace(there.progress, reserved_until=max(until.timestamp(), there.progress.reserved_until))
         with asker() as owner:
             if generation := self._next_generation(there, owner, time.time() + PUBLISHING_SECONDS):
                 self._manifest(replace(reserved, generation=generation)).write(self.destination.manifest)
@@ -151,7 +153,8 @@ class Record:
         self.state.put(progress)
         there = self._stored_manifest() if self.destination.exact else None
         if there and there.progress.is_of(progress.job.request_id) and there.progress.phase == SUBMITTED:
-            self._manifest(replace(progress, generation=there.progress.generation)).write(self.destination.manifest)
+            failed = there.progress.failed(progress.reason)
+            replace(there, progress=failed).write(self.destination.manifest)
 
     def put(self, progress: Progress) -> Progress:
         """Store how far the task got in manifest and task state, unless more is stored by now. Return it."""

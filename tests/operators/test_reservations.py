@@ -142,6 +142,24 @@ def test_a_task_with_overwrite_is_not_refused_by_a_reservation_and_the_other_pay
     assert len(simulator.ledger.bills) == 1
 
 
+@pytest.mark.parametrize("prompt", ["a boat", "a duel [fail]"])
+def test_a_download_of_the_same_job_leaves_the_reservation_to_the_task_that_submitted_it(simulator, tmp_path, prompt):
+    simulator.settings.run_seconds = 600 if prompt == "a boat" else 0.5
+    assert Task("generate", f"{tmp_path}/clip.mp4", "first", prompt=prompt).defers()
+    before = record(tmp_path)
+    rescue = Task("download", f"{tmp_path}/clip.mp4", "second", deadline=timedelta(hours=3))
+    rescue.job = {"model": "veo-3.1-fast", "request_id": before["request_id"]}
+    with pytest.raises((TaskDeferred, AirflowFailException)):
+        rescue.run(deferrable=prompt == "a boat")
+    after = record(tmp_path)
+    same = ("task", "request", "order", "submitted_at", "max_tries", "try_number", "request_id")
+    assert {name: after[name] for name in same} == {name: before[name] for name in same}
+    if prompt == "a boat":
+        assert after["reserved_until"] > before["reserved_until"]
+    else:
+        assert (after["phase"], after["reason"]) == ("failed", "content policy violation")
+
+
 @STORES
 def test_a_retry_extends_the_reservation(simulator, tmp_path, store):
     simulator.settings.run_seconds = 600
