@@ -211,9 +211,9 @@ class JobFailedError(ModelMaxError):
 
     def __init__(self, request_id: str, reason: str) -> None:
         super().__init__(
-            f"ModelMax job {request_id} FAILED: {reason}. Nothing is billed for it. "
-            "Submit it anew with another prompt or other parameters: "
-            "generate and submit do so when their task is cleared."
+            f"The job FAILED: {reason.rstrip('.')}. Nothing is billed for it. "
+            "Change the prompt or the parameters, then clear the task that submitted it. "
+            f"Job {request_id}."
         )
         self.request_id = request_id
         self.reason = reason
@@ -229,9 +229,9 @@ class JobNotOverError(ModelMaxError):
 
     def __init__(self, request_id: str, why: str, *, timed_out: bool) -> None:
         super().__init__(
-            f"{why} The job may still be running; nothing is billed until its result is fetched. To take it up again, "
-            f"clear or retry this task (Airflow 3.3 and later), or give the job {request_id!r} to "
-            "ModelMaxDownloadVideoOperator(job=…)."
+            f"{why} The job may still be running; nothing is billed until its result is fetched. "
+            "To go on, clear or retry this task (Airflow 3.3 and later), or use a ModelMaxDownloadVideoOperator. "
+            f"Job {request_id}."
         )
         self.request_id = request_id
         self.why = why
@@ -255,6 +255,10 @@ class Job:
             "status_url": self.status_url,
             "response_url": self.response_url,
         }
+
+    def as_argument(self) -> str:
+        """Return what a person copies into a DAG to take up this job: the argument ``job`` of download and sensor."""
+        return f"job={json_text({'model': self.model, 'request_id': self.request_id})}"
 
     @classmethod
     def of(cls, job: object) -> Job:

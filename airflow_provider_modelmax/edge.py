@@ -1,17 +1,33 @@
-"""Where our words become Airflow's: its exceptions, its configuration, its clock. Shared by operators and sensor."""
+"""Where our words become Airflow's: its exceptions, log, labels, configuration, clock. For operators and sensor."""
 
 from __future__ import annotations
 
+import _thread
+import contextvars
+import functools
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow.providers.common.compat.sdk import AirflowFailException, conf
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    conf,
+)
 
-from airflow_provider_modelmax import api, metrics, polling
+from airflow_provider_modelmax import api, metrics, polling, texts
 from airflow_provider_modelmax.parameters import check_deadline_argument
+
+if TYPE_CHECKING:
+    import jinja2
+    from airflow.sdk import Context
+    from airflow.sdk.types import Logger
+
+Run = TypeVar("Run", bound=Callable[..., Any])
 
 HOPELESS = (*polling.HOPELESS, api.InvalidInputError, api.JobFailedError, api.RefusedError, api.UnusableResultError)
 """The classes of what no retry can change; :func:`is_hopeless` decides."""
@@ -25,6 +41,121 @@ MIN_DEFERRAL = timedelta(seconds=15)
 def is_hopeless(error: BaseException) -> bool:
     """Return whether no retry can change the error."""
     return isinstance(error, HOPELESS) and (not isinstance(error, polling.HOPELESS) or polling.is_hopeless(error))
+
+
+def log_when_killed(log: Logger, message: Callable[[], str]) -> None:
+    """Log a warning from a signal handler.
+
+    The thread that the handler interrupts may be writing a log line, and hold the lock of its file: the warning is
+    written by another thread, which is waited for, but not for long.
+
+    :param message: returns the message
+    """
+    written = False
+
+    def write() -> None:
+        nonlocal written
+        try:
+            texts.tell(log.warning, message())
+        finally:
+            written = True
+
+    _thread.start_new_thread(contextvars.copy_context().run, (write,))  # `Thread.start` takes locks, too
+    end = time.monotonic() + 1
+    while not written and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+MAX_LABEL = 250
+"""Characters of a mapped task's label (``map_index_template``): PostgreSQL and MySQL refuse a longer one, and the
+api-server then the task's success."""
+
+_LABEL = "{{ modelmax_label() }}"
+
+
+def reporting_errors(run: Run) -> Run:
+    """Decorate a method that Airflow calls: expected errors are logged in short lines, and without their traceback.
+
+    Airflow logs the exception as well, on one line, which its log page cuts off. The frames of this package would add
+    nothing to what the message says; with the log level DEBUG they are logged. Other errors are left as they are.
+    """
+
+    @functools.wraps(run)
+    def reported(task: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return run(task, *args, **kwargs)
+        except Exception as error:
+            if _is_expected(error):
+                _report(task, error)
+                _drop_tracebacks(error)
+            raise  # as it is by now: a `raise error` would add this frame
+
+    return reported  # type: ignore[return-value]
+
+
+def _is_expected(error: Exception) -> bool:
+    """Return whether ``error`` is one of this package, or one of Airflow's that was raised for it."""
+    if metrics.is_ours(error):
+        return True
+    if not isinstance(error, AirflowFailException | AirflowSensorTimeout | AirflowSkipException):
+        return False
+    return any(metrics.is_ours(each) for each in _causes(error))
+
+
+def _report(task: Any, error: Exception) -> None:
+    ours = next(each for each in (error, *_causes(error)) if metrics.is_ours(each))
+    task.log.debug("Where it was raised:", exc_info=error)
+    if getattr(ours, "is_reported", False):
+        return
+    write = task.log.warning if isinstance(error, AirflowSkipException) else task.log.error
+    job: api.Job | None = task.known_job
+    for line in texts.lines(str(ours)):
+        if not (job and line == f"Job {job.request_id}."):
+            write("%s", line)
+    if job:
+        write("%s", job.as_argument())
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    while cause := error.__cause__:
+        yield cause
+        error = cause
+
+
+def _drop_tracebacks(error: BaseException) -> None:
+    for each in (error, *_causes(error)):
+        each.__traceback__ = each.__context__ = None
+
+
+def keep_label_storable(context: Context) -> None:
+    """Make what ``map_index_template`` renders to fit into Airflow's database, whatever the template.
+
+    Airflow renders it before the task runs, and once more when it is over, to store it together with the task's state.
+
+    :param context: the task's, while its template fields are rendered
+    """
+    template = context.get("map_index_template")
+    if template is None or template == _LABEL:
+        return
+    from jinja2 import pass_context  # noqa: PLC0415 - not at DAG parse
+    from jinja2.nativetypes import NativeEnvironment  # noqa: PLC0415
+
+    ti: Any = context["ti"]
+
+    @pass_context
+    def label(variables: jinja2.runtime.Context) -> str:
+        try:
+            parts = variables.environment.from_string(template).generate(variables.get_all())
+            rendered = "".join(map(str, parts))  # `render` would read it as a Python literal, with native types
+        except Exception as error:
+            context["task"].log.warning("map_index_template cannot be rendered: %s", error)
+            rendered = ti.map_index
+        text = texts.storable(texts.cut(str(rendered), MAX_LABEL - 1))
+        # With render_template_as_native_obj, what this returns is read as a Python literal.
+        return repr(text) if isinstance(variables.environment, NativeEnvironment) else text
+
+    variables_of_templates: dict[str, Any] = context  # type: ignore[assignment]
+    variables_of_templates |= {"map_index_template": _LABEL, "modelmax_label": label}
 
 
 @contextmanager

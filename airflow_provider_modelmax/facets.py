@@ -77,7 +77,7 @@ def _run_facet(request: Mapping[str, Any], progress: Progress | None) -> ModelMa
     prompt = request.get("prompt")
     return ModelMaxRunFacet(
         model=request.get("model") or (progress.job.model if progress else None),
-        promptSha256=hashlib.sha256(prompt.encode()).hexdigest() if prompt else None,
+        promptSha256=hashlib.sha256(prompt.encode(errors="replace")).hexdigest() if prompt else None,
         parameters=dict(request.get("parameters") or {}),
         requestId=progress.job.request_id if progress else None,
     )

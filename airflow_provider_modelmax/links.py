@@ -23,9 +23,15 @@ class ModelMaxDashboardLink(BaseOperatorLink):
     name = "ModelMax dashboard"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the link, empty when the connection cannot be read: the task's log says so already."""
+        """Return the link, empty if the connection cannot be read (the task's log says why) or there is no task.
+
+        Of a mapped task whose arguments are refused Airflow has no operator, and passes the ``MappedOperator``.
+        """
+        hook = getattr(operator, "hook", None)
+        if hook is None:
+            return ""
         try:
-            base_url: str = operator.hook.base_url  # type: ignore[attr-defined]
+            base_url: str = hook.base_url
         except api.ModelMaxError:
             return ""
         return SITE if base_url == api.DEFAULT_BASE_URL else f"{base_url}/"
@@ -38,7 +44,7 @@ class ManifestLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the link."""
-        uri: str = operator.manifest_uri  # type: ignore[attr-defined]
+        uri: str = getattr(operator, "manifest_uri", "")  # a MappedOperator has none
         return console_page(uri) if uri else ""
 
 

@@ -39,7 +39,7 @@ def completed(model: str, result: Result, waited: timedelta | None) -> None:
     tags = {"model": model}
     Stats.incr("modelmax.completed", tags=tags)
     seconds = result.usage.get("video_seconds")
-    if isinstance(seconds, int | float):
+    if isinstance(seconds, int | float) and seconds > 0:  # Airflow's OpenTelemetry logger raises for less than 0
         # The service may bill parts of a second; statsd and OpenTelemetry count them.
         Stats.incr("modelmax.video_seconds_billed", seconds, tags=tags)  # type: ignore[arg-type]
     if waited is not None:
@@ -55,6 +55,11 @@ def landed(size: int, took: timedelta) -> None:
     Stats.incr("modelmax.landed")
     Stats.incr("modelmax.landed_bytes", size)
     Stats.timing("modelmax.download", took)
+
+
+def is_ours(error: BaseException) -> bool:
+    """Return whether an error is one of this package, or of a subclass of one."""
+    return any(cls.__module__.partition(".")[0] == _OURS for cls in type(error).__mro__)
 
 
 def failed(error: Exception) -> None:

@@ -16,6 +16,7 @@ from airflow_provider_modelmax.api import (
     BadRequestError,
     ForeignUrlError,
     InsufficientBalanceError,
+    Job,
     JobFailedError,
     JobNotOverError,
     JobStatus,
@@ -246,18 +247,18 @@ class Wait:
         last = f"its last status was {self.status}" if self.status else "no status was seen"
         if now >= self.deadline:
             trouble = f" ({self.trouble})" if self.trouble else ""
-            return f"The deadline of job {self.request_id}, {shown(self.deadline)}, has passed; {last}{trouble}."
+            return f"The deadline, {shown(self.deadline)}, has passed; {last}{trouble}."
         # Whoever says when to come back, and is asked sooner than that, is given until then.
         patient = self._asked_to_wait > MAX_RETRY_AFTER
         if self.silent_since and now - self.silent_since >= SILENCE_LIMIT and not patient:
             silence = (now - self.silent_since) // timedelta(minutes=1)
             return (
-                f"Gave up waiting for job {self.request_id}: ModelMax gave no usable answer for {silence} minutes; "
+                f"Gave up waiting: ModelMax gave no usable answer for {silence} minutes; "
                 f"{last}. The last error: {self.trouble}"
             )
         if self._is_unknown and now - self.since >= UNKNOWN_STATUS_LIMIT:
             return (
-                f"Gave up waiting for job {self.request_id}: its status has been unknown for "
+                f"Gave up waiting: its status has been unknown for "
                 f"{UNKNOWN_STATUS_LIMIT // timedelta(minutes=1)} minutes. It is {self.status!r}, which is none of "
                 f"{', '.join(sorted(STATUSES))}."
             )
@@ -285,27 +286,27 @@ def shown(time: datetime) -> str:
     return f"{time.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def on_kill_message(request_id: str | None, *, asked: bool = False, paid: bool = False) -> str:
-    """Return what operator, sensor and trigger say when they are killed: ModelMax has no call to cancel a job.
+def on_kill_message(job: Job | None, *, asked: bool = False, paid: bool = False) -> str:
+    """Return what operator, sensor and trigger log when they are killed: ModelMax has no call to cancel a job.
 
-    :param request_id: the job, None when there is none yet
+    :param job: the job, None when there is none yet
     :param asked: whether its result was asked for, so that it may be billed
     :param paid: whether its result is there already
     """
-    if request_id is None:
+    if job is None:
         return "Killed before a job was known. Nothing is billed until a result is fetched."
     if paid:
         return (
-            f"Killed: downloading stops here. The result of job {request_id} is paid for and kept; "
-            "a retry or clear of this task goes on from there."
+            "Killed while downloading. The result is paid for and stored: a retry or clear of this task continues from "
+            f"there. Job {job.request_id}."
         )
     if asked:
         return (
-            f"Killed. The result of job {request_id} was asked for and may be billed: retry or clear this task, which "
-            "knows of it, rather than fetch it in another way."
+            "Killed during the call that bills: the result may be billed. Retry or clear this task, which knows of the "
+            f"call, rather than fetch the result in another way. Job {job.request_id}."
         )
     return (
-        f"Killed: polling stops here. Job {request_id} goes on at ModelMax, which has no call to cancel it; it costs "
-        "nothing as long as nobody fetches its result. To take it up again, retry or clear this task (Airflow 3.3 and "
-        "later), or give the job to ModelMaxDownloadVideoOperator(job=…)."
+        "Killed while waiting. The job goes on at ModelMax, which has no call to cancel it. It costs nothing unless "
+        "its result is fetched. To go on, retry or clear this task (Airflow 3.3 and later), or use a "
+        f"ModelMaxDownloadVideoOperator. {job.as_argument()}"
     )

@@ -7,12 +7,21 @@ import hashlib
 import json
 import math
 import re
+import textwrap
 from codecs import BOM_UTF8
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 NOTHING = frozenset({"", "None"})
 """What a template that finds nothing renders to."""
+
+LINE_WIDTH = 100
+"""Characters of a log line: Airflow's log page does not wrap, and shows 104 after WARNING at 1,440 px (3.3.2)."""
+
+_MAX_LINES = 4
+"""Of a sentence that is wrapped."""
+
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 
 MAX_DEPTH = 100
 """Levels of nested JSON that are read. Deeper ones are null: no field of the service needs them, and Python's parser,
@@ -90,6 +99,29 @@ def type_name(value: object) -> str:
         return "None"
     name = type(value).__name__
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def lines(message: str) -> list[str]:
+    """Return a message in lines that Airflow's log page shows whole: one for each sentence, wrapped where it is long.
+
+    What stands in braces is to be copied and stays on one line. So does a sentence of many lines: it is data.
+    """
+    found: list[str] = []
+    for sentence in re.split(r"(?<=[.!?])\s+", message.strip()):
+        unbroken = re.sub(r"\{[^{}]*\}", lambda braces: braces[0].replace(" ", _NO_BREAK), sentence)
+        wrapped = textwrap.wrap(unbroken, LINE_WIDTH, break_long_words=False, break_on_hyphens=False)
+        fits = len(wrapped) <= _MAX_LINES
+        found += [line.replace(_NO_BREAK, " ") for line in wrapped] if fits else [" ".join(sentence.split())]
+    return found
+
+
+def tell(write: Callable[[str, str], object], message: str) -> None:
+    """Log a message in lines that the log page shows whole.
+
+    :param write: a method of a logger, such as ``log.warning``
+    """
+    for line in lines(message):
+        write("%s", line)
 
 
 def _read(text: str) -> Any:

@@ -16,7 +16,7 @@ with DAG(
         "image": Param(LIGHTHOUSE, type="string", description="A path that workers can read, or s3://conn_id@bucket/…"),
         "prompt": Param("The waves begin to roll, the light turns", type="string"),
     },
-):
+) as dag:
     ModelMaxGenerateVideoOperator(
         task_id="generate",
         model="veo-3.1-fast",

@@ -30,12 +30,12 @@ with DAG(
     schedule=None,
     tags=["modelmax"],
     params={"prompts": Param(PROMPTS, type="array", items={"type": "string"}, description="One video for each line")},
-):
+) as dag:
     generate = ModelMaxGenerateVideoOperator.partial(
         task_id="generate",
         model="veo-3-fast",
         parameters={"duration_seconds": 4, "generate_audio": False},
         destination="{{ var.value.get('videos', '/tmp/videos') }}/{{ dag_run.run_id }}/",
-        map_index_template="{{ task.prompt }}",
+        map_index_template="{{ task.prompt | truncate(100) }}",
     ).expand(prompt=read_prompts())
     collect(generate.output)

@@ -23,7 +23,7 @@ with DAG(
     schedule=None,
     tags=["modelmax"],
     params={"prompts": Param(PROMPTS, type="array", items={"type": "string"}, description="One video for each line")},
-):
+) as dag:
     ModelMaxDownloadVideoOperator.partial(
         task_id="download",
         destination="{{ var.value.get('videos', '/tmp/videos') }}/{{ dag_run.run_id }}/",

@@ -21,7 +21,7 @@ with DAG(
     schedule=None,
     tags=["modelmax"],
     params={"prompt": Param("A paper boat on a rainy street, close-up", type="string")},
-):
+) as dag:
     submit = ModelMaxSubmitVideoOperator(
         task_id="submit",
         model="veo-3.1",

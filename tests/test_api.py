@@ -406,8 +406,8 @@ def test_a_failed_result_without_a_reason_says_so():
 
 def test_what_to_do_about_a_failed_job_is_true_wherever_it_is_said():
     assert str(api.JobFailedError("id", "too dark")) == (
-        "ModelMax job id FAILED: too dark. Nothing is billed for it. Submit it anew with another prompt or other "
-        "parameters: generate and submit do so when their task is cleared."
+        "The job FAILED: too dark. Nothing is billed for it. Change the prompt or the parameters, then clear the task "
+        "that submitted it. Job id."
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_modelmax import links
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
 
 
 def dashboard(monkeypatch: pytest.MonkeyPatch, host: str | None) -> str:
@@ -65,3 +66,10 @@ def test_a_manifest_on_another_s3_server_has_no_page(monkeypatch):
         "AIRFLOW_CONN_MINIO", json.dumps({"conn_type": "aws", "login": "k", "password": "s", "extra": extra})
     )
     assert links.console_page("s3://minio@videos/x.json") == ""
+
+
+def test_a_mapped_task_that_cannot_be_made_has_empty_links():
+    mapped = ModelMaxGenerateVideoOperator.partial(task_id="t", model="veo-3", destination="/tmp/videos").expand(
+        prompt=["a boat"], deadline=[5]
+    )
+    assert [link.get_link(mapped, ti_key=None) for link in mapped.operator_extra_links] == ["", ""]

@@ -59,7 +59,10 @@ def statsd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Statsd]:
         yield server
 
 
-@pytest.mark.parametrize(("usage", "billed"), [({"video_seconds": 7.5}, [7.5]), ({}, []), ({"video_seconds": "x"}, [])])
+@pytest.mark.parametrize(
+    ("usage", "billed"),
+    [({"video_seconds": 7.5}, [7.5]), ({}, []), ({"video_seconds": -1}, []), ({"video_seconds": "x"}, [])],
+)
 def test_what_was_billed_is_counted_in_the_services_own_figure(statsd, usage, billed):
     metrics.completed("veo-3.1", api.Result("id", "veo-3.1", ("/content",), usage), timedelta(seconds=80))
     wait_until(lambda: statsd.values("modelmax.wait"), 5, "the metrics arrive")

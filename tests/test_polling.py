@@ -17,6 +17,7 @@ HOUR = 3600
 BUSY = api.TemporaryError("busy.", status=503)
 AWAY = api.TemporaryError("503.", status=503, retry_after=3000)
 RESET = api.TransportError("reset.")
+JOB = api.Job.of({"model": "veo-3", "request_id": "id"})
 
 
 def at(seconds: float) -> datetime:
@@ -142,7 +143,8 @@ def test_a_wait_without_hope_of_an_end_is_given_up(wait, now, timed_out, words):
     assert error.timed_out is timed_out
     assert words in error.why
     assert "The job may still be running" in str(error)
-    assert "clear or retry this task (Airflow 3.3 and later), or give the job 'id' to ModelMaxDownload" in str(error)
+    assert "clear or retry this task (Airflow 3.3 and later), or use a ModelMaxDownloadVideoOperator" in str(error)
+    assert str(error).endswith(" Job id.")
 
 
 def test_a_wait_is_not_given_up_before_the_time_at_which_the_service_asks_to_be_called_again():
@@ -285,17 +287,19 @@ def test_what_another_process_saw_counts(seen, answers, times):
 
 
 def test_being_killed_says_what_goes_on_and_what_it_costs():
-    running, paid = polling.on_kill_message("id"), polling.on_kill_message("id", paid=True)
-    assert "Job id goes on at ModelMax, which has no call to cancel it; it costs nothing" in running
-    assert "retry or clear this task (Airflow 3.3 and later), or give the job to ModelMaxDownload" in running
-    assert "downloading stops here. The result of job id is paid for and kept" in paid
+    running, paid = polling.on_kill_message(JOB), polling.on_kill_message(JOB, paid=True)
+    assert "The job goes on at ModelMax, which has no call to cancel it. It costs nothing" in running
+    assert "retry or clear this task (Airflow 3.3 and later), or use a ModelMaxDownloadVideoOperator" in running
+    assert running.endswith(' job={"model": "veo-3", "request_id": "id"}')
+    assert "while downloading. The result is paid for and stored" in paid
     assert "costs nothing" not in paid
     assert "Nothing is billed" in polling.on_kill_message(None)
 
 
 def test_being_killed_once_the_result_was_asked_for_says_that_it_may_be_billed_and_names_no_other_way_to_it():
-    asked = polling.on_kill_message("id", asked=True)
-    assert "The result of job id was asked for and may be billed: retry or clear this task" in asked
+    asked = polling.on_kill_message(JOB, asked=True)
+    assert "the result may be billed. Retry or clear this task" in asked
+    assert asked.endswith(" Job id.")
     assert "costs nothing" not in asked
     assert "ModelMaxDownload" not in asked
-    assert polling.on_kill_message("id", asked=True, paid=True) == polling.on_kill_message("id", paid=True)
+    assert polling.on_kill_message(JOB, asked=True, paid=True) == polling.on_kill_message(JOB, paid=True)

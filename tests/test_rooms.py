@@ -42,7 +42,7 @@ ROOMS: dict[str, set[str]] = {
     "storage.py": {".throwaway", ".local_file", ".mp4", ".read_ahead", ".s3_upload", ".store_errors", ".stores"},
     "progress.py": {"", ".api", ".storage"},
     "manifest.py": {".api", ".progress", ".storage", ".stores", ".texts"},
-    "edge.py": {"airflow", ".api", ".metrics", ".parameters", ".polling"},
+    "edge.py": {"airflow", "jinja2", ".api", ".metrics", ".parameters", ".polling", ".texts"},
     "metrics.py": {COMPAT, ".api"},
     "retry_policy.py": {"airflow.sdk", ".api", ".edge"},
     "links.py": {COMPAT, "airflow.sdk.types", ".api", ".stores"},
@@ -70,11 +70,11 @@ ROOMS: dict[str, set[str]] = {
         *(COMPAT, ".api", ".polling", ".parameters", ".get_provider_info", ".hooks"),
         *(".manifest", ".mp4", ".storage", ".stores", ".texts"),
     },
-    "hooks/video.py": {".api", ".hooks.modelmax", ".metrics", ".mp4", ".storage"},
+    "hooks/video.py": {".api", ".hooks.modelmax", ".metrics", ".mp4", ".storage", ".texts"},
     "triggers/__init__.py": set(),
     "triggers/event.py": {".api", ".polling", ".texts"},
     "triggers/turns.py": set(),
-    "triggers/job.py": {"airflow.triggers.base", ".api", ".pace", ".polling", ".hooks", ".triggers"},
+    "triggers/job.py": {"airflow.triggers.base", ".api", ".pace", ".polling", ".texts", ".hooks", ".triggers"},
     "sensors": {
         *(COMPAT, "airflow.providers.openlineage", "airflow.sdk"),
         *(

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from airflow_provider_modelmax.texts import MAX_DEPTH, read_json
+from airflow_provider_modelmax.texts import MAX_DEPTH, lines, read_json
 
 
 def nested(levels: int, inner: str = "1") -> str:
@@ -90,3 +90,26 @@ def test_of_two_equal_names_the_last_one_counts():
 @pytest.mark.parametrize("body", [b"", b" ", b"{", b'{"a": ', b"<html>", b"\xff\xfe", b"\0\0\0", b"{'a': 1}", b"[1,]"])
 def test_what_is_no_json_is_none(body):
     assert read_json(body) is None
+
+
+def test_a_message_is_logged_by_its_sentences_in_lines_that_the_log_page_shows_whole():
+    said = lines(
+        "GET /v1/queue/veo-3/requests/abc answered 404 not_found: no such job. ModelMax does not know this (any more). "
+        "Check the id, and the host of the ModelMax connection, which must be the service's own, before you clear it."
+    )
+    assert said == [
+        "GET /v1/queue/veo-3/requests/abc answered 404 not_found: no such job.",
+        "ModelMax does not know this (any more).",
+        "Check the id, and the host of the ModelMax connection, which must be the service's own, before you",
+        "clear it.",
+    ]
+
+
+def test_what_is_to_be_copied_stays_on_one_line():
+    job = '{"model": "veo-3.1-fast", "request_id": "' + "a/b+" * 15 + '"}'
+    assert f"job={job}" in lines(f"To take it up again, copy this into a ModelMaxDownloadVideoOperator: job={job}")
+
+
+@pytest.mark.parametrize("message", ["", "one", "a b. ", "s3://bucket/" + "x" * 300, "word " * 500])
+def test_no_word_of_a_message_is_lost(message):
+    assert " ".join(lines(message)).split() == message.split()

@@ -21,7 +21,7 @@ from airflow_provider_modelmax.get_provider_info import CONNECTION_FORM
 from airflow_provider_modelmax.hooks import shared_transport
 from airflow_provider_modelmax.hooks.look_up import alook_up, look_up
 from airflow_provider_modelmax.hooks.shared_transport import SharedTransport
-from airflow_provider_modelmax.texts import stem_of
+from airflow_provider_modelmax.texts import stem_of, tell
 
 if TYPE_CHECKING:
     import requests
@@ -309,7 +309,7 @@ class ModelMaxHook(BaseHook):
                 raise
             known = wait.failed(error, _now())
         if message := known.news(wait, _now()):
-            self.log.info("%s", message)
+            tell(self.log.info, message)
         return known
 
     def test_connection(self) -> tuple[bool, str]:
@@ -438,12 +438,13 @@ class ModelMaxHook(BaseHook):
 
     def _log_retry(self, call: api.Call[Any], error: api.ModelMaxError, attempt: int, delay: float) -> None:
         attempts = api.max_attempts(call, error)
-        self.log.warning("%s Attempt %s of %s; the next one is in %.1f s.", error, attempt, attempts, delay)
+        tell(self.log.warning, str(error))
+        self.log.warning("Attempt %s of %s; the next one is in %.1f s.", attempt, attempts, delay)
         if api.may_have_billed(call, error):
-            self.log.warning(
-                "%s bills, and its answer was lost: asking again may be billed a second time. If it is, "
+            tell(
+                self.log.warning,
+                "This call bills, and its answer was lost: asking again may be billed a second time. If it is, "
                 "the ModelMax console shows two charges for this request.",
-                call,
             )
 
 

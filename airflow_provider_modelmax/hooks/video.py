@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_modelmax import api, metrics
 from airflow_provider_modelmax.mp4 import BrokenVideoError
 from airflow_provider_modelmax.storage import Saved, save_video
+from airflow_provider_modelmax.texts import tell
 
 if TYPE_CHECKING:
     from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook, Pause
@@ -50,14 +51,8 @@ def download(
             delay = api.backoff(attempt, getattr(error, "retry_after", None))
             if attempt >= DOWNLOAD_ATTEMPTS or delay is None or not _may_come_later(url, error):
                 raise
-            log.warning(
-                "Attempt %s of %s to download %s failed: %s Nothing was stored. The next attempt is in %.1f s.",
-                attempt,
-                DOWNLOAD_ATTEMPTS,
-                uri,
-                f"{str(error).rstrip('.')}.",
-                delay,
-            )
+            tell(log.warning, f"Attempt {attempt} of {DOWNLOAD_ATTEMPTS} failed: {str(error).rstrip('.')}.")
+            log.warning("Nothing was stored. The next attempt is in %.1f s: %s", delay, uri)
             pause(delay)
 
 
@@ -71,7 +66,7 @@ def _download(
     seconds = max(time.monotonic() - started, 0.001)
     metrics.landed(saved.size, timedelta(seconds=seconds))
     rate = saved.size / seconds / 1e6
-    log.info("Landed %s: %s bytes in %.1f s (%.1f MB/s).", uri, f"{saved.size:,}", seconds, rate)
+    log.info("Landed %s bytes in %.1f s (%.1f MB/s): %s", f"{saved.size:,}", seconds, rate, uri)
     return saved
 
 
@@ -90,6 +85,6 @@ def _reporter(log: Any, uri: str, size: int | None) -> Callable[[int], None]:
         if time.monotonic() >= due:
             due += LOG_EVERY
             of = f" of {size / 1e6:.0f}" if size else ""
-            log.info("%s: %.0f%s MB so far.", uri, written / 1e6, of)
+            log.info("Downloaded %.0f%s MB so far: %s", written / 1e6, of, uri)
 
     return report

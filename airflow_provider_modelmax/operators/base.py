@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink
 
-from airflow_provider_modelmax import polling
+from airflow_provider_modelmax import edge, polling
 from airflow_provider_modelmax.api import InvalidInputError
 from airflow_provider_modelmax.edge import DEFAULT_CONN_ID
 from airflow_provider_modelmax.links import ModelMaxDashboardLink
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
+    from airflow_provider_modelmax.api import Job
     from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
     from airflow_provider_modelmax.operators.stop import Stop
     from airflow_provider_modelmax.progress import Progress
@@ -54,20 +55,26 @@ class ModelMaxBaseOperator(BaseOperator):
         from airflow_provider_modelmax.templating import render_texts  # noqa: PLC0415 - not at DAG parse
 
         if parent is self:
+            edge.keep_label_storable(context)
             seen_oids |= render_texts(self, template_fields, context, seen_oids)
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
 
     def on_kill(self) -> None:
-        """Stop, leaving nothing half-written, and say what goes on: ModelMax has no call to cancel a job."""
+        """Stop, leaving nothing half-written, and log what goes on: ModelMax has no call to cancel a job."""
         self._killed = True
         if self._stop:
             self._stop.set()
-        self.log.warning("%s", self._message_on_kill(self._progress))
+        edge.log_when_killed(self.log, lambda: self._message_on_kill(self._progress))
+
+    @property
+    def known_job(self) -> Job | None:
+        """The job, as far as this process knows it."""
+        return self._progress.job if self._progress else None
 
     def _message_on_kill(self, known: Progress | None) -> str:
         if not known:
             return polling.on_kill_message(None)
-        return polling.on_kill_message(known.job.request_id, asked=known.asks > 0, paid=known.result is not None)
+        return polling.on_kill_message(known.job, asked=known.asks > 0, paid=known.result is not None)
 
     def _pause(self, seconds: float) -> None:
         """Wait between two attempts of a call, as long as the task is not killed."""

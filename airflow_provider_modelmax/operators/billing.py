@@ -15,6 +15,7 @@ from airflow_provider_modelmax.operators.asker import asker, is_asking
 from airflow_provider_modelmax.operators.record import Record
 from airflow_provider_modelmax.operators.stop import Stop
 from airflow_provider_modelmax.progress import UNUSABLE, Progress
+from airflow_provider_modelmax.texts import tell
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -80,10 +81,10 @@ class Billing:
                 f"Each time may have been billed. {not_again(progress.job)}"
             )
         if progress.asks:
-            self.log.warning(
-                "The answer to an earlier call for the result of job %s is lost. Asking again: this may be billed a "
-                "second time.",
-                progress.job.request_id,
+            tell(
+                self.log.warning,
+                "The answer to an earlier call for the result is lost. Requesting it again: this may be billed a "
+                f"second time. Job {progress.job.request_id}.",
             )
         return progress.asking(name, self.busy_until())
 
@@ -115,11 +116,7 @@ class Billing:
     def _tell(self, fetched: Progress, result: api.Result) -> None:
         waited = timedelta(seconds=time.time() - fetched.submitted_at) if fetched.submitted_at else None
         metrics.completed(fetched.job.model, result, waited)
-        self.log.info(
-            "Fetched the result of job %s, and kept it. Billed: %s.",
-            fetched.job.request_id,
-            api.usage_text(result.usage),
-        )
+        self.log.info("Fetched and stored the result. Billed: %s.", api.usage_text(result.usage))
         if self.record.samples not in {None, len(result.urls)}:
             self.log.warning("%s videos were asked for, and %s came.", self.record.samples, len(result.urls))
 

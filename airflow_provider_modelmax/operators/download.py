@@ -58,12 +58,14 @@ class LandsVideo(ModelMaxBaseOperator):
         self._landing: Landing | None = None
         check_destination(self, destination)
 
+    @edge.reporting_errors
     def execute(self, context: Context) -> list[str]:
         """Do what is not done yet; defer while the job runs."""
         self._store_links()  # of an earlier run of the same object, as in `dag.test()`, none is stored yet
         with edge.told_to_airflow(self):
             return self._go_on(context, self._begin(context))
 
+    @edge.reporting_errors
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[str]:
         """Go on when the trigger says that the job is over."""
         from airflow_provider_modelmax.triggers.event import JobEvent  # noqa: PLC0415 - not at DAG parse
@@ -199,23 +201,27 @@ class LandsVideo(ModelMaxBaseOperator):
         return self._hand_over(context, landed, bill)
 
     def _push(self, context: Context, xcoms: Mapping[str, Any]) -> None:
-        """Push what is news to others only: it must not stand between a paid result and its videos."""
         for key, value in xcoms.items():
-            try:
+            with self._warned(f"XCom {key}"):
                 context["ti"].xcom_push(key=key, value=value)
-            except Exception as error:
-                self.log.warning("XCom %s could not be pushed: %s", key, error)
+
+    @contextmanager
+    def _warned(self, what: str) -> Iterator[None]:
+        """Log what fails instead of failing the task: its video is paid for, and this is news to others only."""
+        try:
+            yield
+        except Exception as error:
+            self.log.warning("%s could not be pushed: %s", what, error)
 
     def _hand_over(self, context: Context, landed: Progress, bill: dict[str, Any]) -> list[str]:
         from airflow_provider_modelmax.lineage import tell_collector, tell_outlets  # noqa: PLC0415 - not at DAG parse
 
         uris, image = [video.uri for video in landed.videos], self._image_uri()
         job = {"request_id": landed.job.request_id, "model": landed.job.model}
-        try:
+        with self._warned("The asset events"):
             tell_outlets(context, {**job, **bill, "uris": uris})
+        with self._warned("The lineage"):
             tell_collector(self.hook, read=[image] if image else [], written=uris)
-        except Exception as error:  # as Airflow refuses to name an asset in another alphabet, on MySQL
-            self.log.warning("The videos have landed, but not all who follow data could be told: %s", error)
         return uris
 
 

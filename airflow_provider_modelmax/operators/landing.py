@@ -108,7 +108,7 @@ class Landing:
 
     def _one(self, url: str, uri: str, there: Saved | None) -> Saved:
         if there and size_of(uri) == there.size:
-            self.log.info("%s is there already (%s bytes).", uri, f"{there.size:,}")
+            self.log.info("Exists already (%s bytes): %s", f"{there.size:,}", uri)
             return there
         self.stop.pause(0)  # nothing is begun after a kill
         try:

@@ -112,7 +112,7 @@ class Record:
         found = self._as_ours(manifest, kept)
         if kept and kept.is_failed and not found.result:  # that is kept in the task state only
             return kept
-        self.log.info("Found job %s (%s) in %s.", found.job.request_id, found.phase, self.destination.manifest)
+        self.log.info("Found the job (%s) in its manifest: %s", found.phase, self.destination.manifest)
         return self.state.put(found) if found.result else found
 
     def check(self, request_id: str | None) -> None:

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-import threading
+import time
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at the flag. No lock wakes whoever waits: the flag is set in a signal handler, which may
+interrupt the thread that holds such a lock."""
 
 
 class Stopped(Exception):  # noqa: N818 - a signal, not an error
-    """The work was told to stop: the task is killed, or out of time."""
+    """The work is to stop: the task is killed, or out of time."""
+
+    is_reported = True
+    """``on_kill`` has logged what it means."""
 
 
-class Stop(threading.Event):
-    """Set when the work is to stop."""
+class Stop:
+    """A flag that a signal handler may set, and pauses that end when it is set."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        """End all pauses and downloads, within half a second."""
+        self._is_set = True
+
+    def is_set(self) -> bool:
+        """Return whether the work is to stop."""
+        return self._is_set
 
     def pause(self, seconds: float) -> None:
         """Wait so many seconds.
 
-        :raises Stopped: when it is set, at once
+        :raises Stopped: when it is set
         """
-        if self.wait(seconds):
+        end = time.monotonic() + seconds
+        while not self._is_set and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, LOOK_EVERY))
+        if self._is_set:
             raise Stopped("The task is killed.")

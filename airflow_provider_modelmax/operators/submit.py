@@ -11,7 +11,7 @@ from airflow_provider_modelmax.literals import check_request
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
 from airflow_provider_modelmax.operators.order import Order, describe, fingerprint, hide_image, image_uri
 from airflow_provider_modelmax.parameters import check_flag
-from airflow_provider_modelmax.texts import read_dict
+from airflow_provider_modelmax.texts import read_dict, tell
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -102,10 +102,21 @@ class SubmitsVideo(ModelMaxBaseOperator):
             pause=self._pause,
         )
         self.log.info("Submitted job %s (%s).", job.request_id, job.model)
-        self.log.info("Should this task be lost, give that id to ModelMaxDownloadVideoOperator(job=…).")
-        progress = state.put(state.begun(job, self._fingerprint(), submitted_at=time.time()))
+        begun = state.begun(job, self._fingerprint(), submitted_at=time.time())
+        try:
+            progress = state.put(begun)
+        except Exception:
+            self._log_copy_of(job)
+            raise
+        if not state.has_store:
+            self._log_copy_of(job)
         metrics.submitted(job.model)
         return self._announce(context, progress)
+
+    def _log_copy_of(self, job: api.Job) -> None:
+        """Log what takes up a job of which only this log knows."""
+        self.log.info("If this task is lost, copy the next line into a ModelMaxDownloadVideoOperator:")
+        self.log.info("%s", job.as_argument())
 
     def _announce(self, context: Context, progress: Progress) -> Progress:
         from airflow_provider_modelmax.operators.task_state import TaskState  # noqa: PLC0415 - not at DAG parse
@@ -122,7 +133,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
         why = self._why_anew(kept) if cleared else ""
         why = why or (self._what_became_of_it(kept, cleared) if kept.result is None else "")
         if why:
-            self.log.info("Job %s of an earlier try: %s. Submitting anew.", kept.job.request_id, why)
+            self.log.info("Job of an earlier try: %s. Submitting anew. It was job %s.", why, kept.job.request_id)
         else:
             self.log.info("Taking up job %s instead of submitting anew.", kept.job.request_id)
         return not why
@@ -142,7 +153,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
         except (api.TransportError, api.TemporaryError, api.AnswerError) as error:
             if not self._waits or polling.is_hopeless(error):
                 raise
-            self.log.info("%s What became of job %s, the wait finds out.", error, kept.job.request_id)
+            tell(self.log.info, f"{error} Waiting for the job all the same. Job {kept.job.request_id}.")
             return ""
         return f"FAILED: {answer.error}" if answer.status == api.FAILED else ""
 
@@ -178,6 +189,7 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
     template_fields: Sequence[str] = ("model", "prompt", "parameters", "modelmax_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
 
+    @edge.reporting_errors
     def execute(self, context: Context) -> dict[str, str]:
         """Submit, and return the job."""
         from airflow_provider_modelmax.operators.task_state import TaskState  # noqa: PLC0415 - not at DAG parse
@@ -194,9 +206,9 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
         """Keep the job after a clear: another task may have fetched and landed it, and only that one knows."""
         if not cleared:
             return super()._why_anew_if_unknown(kept, error, cleared)
-        self.log.warning(
-            "%s It is handed on all the same: its videos may have landed. For a fresh job, which is paid for anew once "
-            "its result is fetched, clear with regenerate_on_clear=True.",
-            error,
+        tell(
+            self.log.warning,
+            f"{error} It is handed on all the same: its videos may have landed. For a new job, which is billed "
+            "again once its result is fetched, clear with regenerate_on_clear=True.",
         )
         return ""

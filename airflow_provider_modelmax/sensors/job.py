@@ -96,9 +96,19 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         from airflow_provider_modelmax.templating import render_texts  # noqa: PLC0415 - not at DAG parse
 
         if parent is self:
+            edge.keep_label_storable(context)
             seen_oids |= render_texts(self, template_fields, context, seen_oids)
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
 
+    @property
+    def known_job(self) -> api.Job | None:
+        """The job, None if ``job`` is not usable."""
+        try:
+            return api.Job.of(self.job)
+        except api.InvalidInputError:
+            return None
+
+    @edge.reporting_errors
     def execute(self, context: Context) -> Any:
         """Wait in the way that was asked for."""
         if not self.deferrable:
@@ -122,6 +132,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
             self._ask_from = step.at if isinstance(step, polling.AskAgain) else None
             return PokeReturnValue(isinstance(step, polling.Over), job.as_dict())
 
+    @edge.reporting_errors
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, str]:
         """Go on when the trigger says that the job is over."""
         from airflow_provider_modelmax.triggers.event import JobEvent  # noqa: PLC0415 - not at DAG parse
@@ -137,8 +148,8 @@ class ModelMaxVideoSensor(BaseSensorOperator):
             return job.as_dict()
 
     def on_kill(self) -> None:
-        """Say what stops and what goes on."""
-        self.log.warning("%s", polling.on_kill_message(self._wait.request_id if self._wait else None))
+        """Log what stops and what goes on."""
+        edge.log_when_killed(self.log, lambda: polling.on_kill_message(self.known_job))
 
     def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
         """Pause as the base class does, and at least as long as the service asks: it may be another process then."""
@@ -202,11 +213,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         from airflow_provider_modelmax.facets import lineage  # noqa: PLC0415 - only where OpenLineage asks
         from airflow_provider_modelmax.progress import Progress  # noqa: PLC0415
 
-        try:
-            progress = Progress(api.Job.of(self.job))
-        except api.InvalidInputError:  # the task itself says what is wrong
-            progress = None
-        return lineage(None, None, progress)
+        return lineage(None, None, Progress(self.known_job) if self.known_job else None)
 
     @contextmanager
     def _soft(self, *more: type[Exception]) -> Iterator[None]:

@@ -14,6 +14,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_modelmax import api, pace, polling
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+from airflow_provider_modelmax.texts import tell
 from airflow_provider_modelmax.triggers import turns
 from airflow_provider_modelmax.triggers.event import JobEvent
 
@@ -116,6 +117,10 @@ class ModelMaxJobTrigger(BaseTrigger):
         await asyncio.sleep(begun + FIRST_EVENT.total_seconds() - time.monotonic())
         yield TriggerEvent(event.as_dict())  # type: ignore[no-untyped-call]
 
+    @property
+    def _job(self) -> api.Job:
+        return api.Job.of({"model": self.model, "request_id": self.request_id, "status_url": self.status_url})
+
     async def _end(self, hook: ModelMaxHook) -> JobEvent:
         """Ask until the wait is over. What this holds while it sleeps is held for each wait: little."""
         wait = polling.Wait.begin(
@@ -128,7 +133,7 @@ class ModelMaxJobTrigger(BaseTrigger):
         try:
             if self.seen:
                 wait = wait.taken_over(self.seen)
-            job = api.Job.of({"model": self.model, "request_id": self.request_id, "status_url": self.status_url})
+            job = self._job
             due = self._first_call(wait)
             while True:
                 await turns.sleep(due - time.time())
@@ -154,7 +159,7 @@ class ModelMaxJobTrigger(BaseTrigger):
         """Tell what is new, and return when to ask next, or how it is over."""
         now, experience = _now(), _experience[self.model]
         if message := wait.news(before, now):
-            self.log.info("%s", message)
+            tell(self.log.info, message)
         step = wait.next_step(now, experience)
         if isinstance(step, polling.AskAgain):
             return self._next_call(due, now, step.at, is_told=bool(wait.trouble and wait.trouble.retry_after))
@@ -183,7 +188,7 @@ class ModelMaxJobTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Say what a clear or a mark does to a job that is waited for (Airflow 3.3 and later)."""
-        self.log.warning("%s", polling.on_kill_message(self.request_id))
+        tell(self.log.warning, polling.on_kill_message(self._job))
 
 
 def _now() -> datetime:

@@ -63,3 +63,33 @@ def test_the_sum_counts_what_was_billed_also_when_a_video_failed(service):  # no
     done = run("modelmax_cost_control", prompts=["A duel [fail]", "A red kite over dunes"])
     assert len(service.ledger.bills) == 1
     assert done.get_task_instance("add_up").xcom_pull(task_ids="add_up") == 4
+
+
+@pytest.mark.parametrize("length", [300, 2_000, 100_000])
+@pytest.mark.parametrize(
+    ("name", "conf"),
+    [
+        ("modelmax_alerting", lambda prompt: {"prompt": prompt}),
+        ("modelmax_cost_control", lambda prompt: {"prompts": [prompt]}),
+        ("modelmax_image_to_video", lambda prompt: {"prompt": prompt}),
+        ("modelmax_many_prompts", lambda prompt: {"prompts": [prompt]}),
+        ("modelmax_own_task", lambda prompt: {"prompts": [prompt]}),
+        ("modelmax_process", lambda prompt: {"prompt": prompt}),
+        ("modelmax_submit", lambda prompt: {"prompt": prompt}),
+    ],
+)
+def test_examples_take_long_prompts_and_folders_in_other_alphabets(
+    service,  # noqa: F811
+    monkeypatch,
+    tmp_path,
+    name,
+    conf,
+    length,
+):
+    monkeypatch.setenv("AIRFLOW_VAR_VIDEOS", str(tmp_path / "été a#b 100% 桜"))
+    prompt = ("A lighthouse 灯台 at dusk, " * length)[:length].strip()
+    done = run(name, **conf(prompt))
+    assert done.state == "success"
+    assert {ti.try_number for ti in done.get_task_instances()} == {1}
+    (job,) = service.ledger.jobs.values()
+    assert job.order.prompt == prompt

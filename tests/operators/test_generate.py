@@ -136,7 +136,7 @@ def test_a_task_that_has_landed_does_not_fail_over_lineage(way, run, simulator, 
     monkeypatch.setattr(lineage, "tell_collector", refuse)
     done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
     assert done.state == "success", done.output
-    assert "not all who follow data could be told: Asset name must only" in done.output
+    assert "The lineage could not be pushed: Asset name must only" in done.output
 
 
 def test_four_samples_land_in_four_files_for_one_bill(way, run, simulator, tmp_path):

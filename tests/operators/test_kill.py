@@ -45,7 +45,7 @@ def download(job: Any, folder: Any) -> ModelMaxDownloadVideoOperator:
 
 def test_before_there_is_a_job_nothing_goes_on(tmp_path, log):
     ModelMaxGenerateVideoOperator(task_id="t", model="veo-3", prompt="x", destination=str(tmp_path)).on_kill()
-    assert log == ["Killed before a job was known. Nothing is billed until a result is fetched."]
+    assert log == ["Killed before a job was known.", "Nothing is billed until a result is fetched."]
 
 
 @pytest.mark.parametrize("kind", ["generate", "download"])
@@ -59,7 +59,9 @@ def test_while_it_waits_the_job_goes_on_and_the_task_does_not(modelmax_conn, sim
 
     assert isinstance(killed(task, lambda: simulator.ledger.count("status")), Stopped)
     (request_id,) = simulator.ledger.jobs
-    assert f"Killed: polling stops here. Job {request_id} goes on at ModelMax" in "\n".join(log)
+    said = log[log.index("Killed while waiting.") :]
+    assert said[1] == "The job goes on at ModelMax, which has no call to cancel it."
+    assert said[-1] == f'job={{"model": "veo-3.1-fast", "request_id": "{request_id}"}}'
     assert simulator.ledger.bills == []
 
 
@@ -70,7 +72,9 @@ def test_while_it_downloads_what_is_paid_for_stays_and_nothing_half_written(mode
     task = download(job, tmp_path)
 
     assert isinstance(killed(task, lambda: simulator.ledger.count("content")), Stopped)
-    assert f"The result of job {job.request_id} is paid for and kept" in "\n".join(log)
+    said = log[log.index("Killed while downloading.") :]
+    assert said[1].startswith("The result is paid for and stored")
+    assert said[2] == f"Job {job.request_id}."
     assert {path.suffix for path in tmp_path.iterdir()} == {".json"}
 
 
@@ -88,6 +92,6 @@ def test_while_the_billing_call_is_answered_it_does_not_call_the_job_free(modelm
     job = ModelMaxHook(modelmax_conn).submit_video("veo-3.1-fast", "a boat", SHORT)
     simulator.fault("result", "slow_answer", seconds=1)
     killed(download(job, tmp_path), lambda: simulator.ledger.count("result"))
-    said = next(line for line in log if line.startswith("Killed"))
-    assert f"The result of job {job.request_id} was asked for and may be billed" in said
+    assert "Killed during the call that bills: the result may be billed." in log
+    assert f"Job {job.request_id}." in log
     assert len(simulator.ledger.bills) == 1

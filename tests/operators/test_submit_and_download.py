@@ -185,7 +185,7 @@ def test_a_download_that_fails_names_its_job(way, run, simulator, tmp_path, job)
 def test_a_job_that_is_over_by_now_lands_although_the_deadline_has_passed(way, run, simulator, tmp_path, job):
     simulator.fault("status", "set_field", field="status", value="IN_PROGRESS", times=1)
     late = run(f"download_too_late_{way}", destination=f"{tmp_path}/videos/", job=job)
-    assert "The deadline of job" in late.output
+    assert "The deadline, " in late.output
     assert run(f"download_too_late_{way}", destination=f"{tmp_path}/videos/", job=job).state == "success"
     assert [simulator.ledger.count(call) for call in ("status", "result", "content")] == [2, 1, 1]
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 PICTURE: Path = PROJECT / "example_dags" / "lighthouse.png"
 MARKER = "marker-that-must-be-found-a7c1"
+LONG_PROMPTS = ["(told) 灯台 at dusk, " * count for count in (20, 150, 6_000)]
+ODD_FOLDER = "été a#b 100% 桜"
 HALFWAY = 10_000_000
 HALF_A_SMALL_ONE = 20_000
 
@@ -43,6 +45,11 @@ def plan(stranger: str) -> dict[str, Case]:
         "cleared_failure": Case(faults=(fault("fail_job", "submit", times=1), AT_ONCE)),
         # what others see
         "seen": Case("seen", (takes(1, 12),), {"parameters": {"duration_seconds": 1, "image": str(PICTURE)}}),
+        "told": Case(
+            "told",
+            (fault("set_field", "result", field="usage.video_seconds", value=10**25), AT_ONCE),
+            {"prompts": LONG_PROMPTS, "destination": f"s3://store@videos/told/{ODD_FOLDER}/"},
+        ),
         # retry policies
         "policed_key": Case("policed", (fault("error", "submit", status=401),)),
         "policed_job": Case("policed", (fault("fail_job", "submit"),)),

@@ -72,8 +72,8 @@ def test_the_log_of_a_video_reads_well(cases: Cases) -> None:
         rf"Job {job}( is|: IN_QUEUE ->) IN_PROGRESS",
         rf"Job {job}: IN_PROGRESS -> COMPLETED after \d+ s",
         rf"Job {job} is COMPLETED: seen (\d+ s in queue, )?\d+ s generating\.",
-        rf"Fetched the result of job {job}, and kept it. Billed: video_seconds=1, video_resolution=720p, video_has_",
-        rf"Landed s3://store@videos/waiting/\S+.mp4: {size:,} bytes in [\d.]+ s \([\d.]+ MB/s\)",
+        r"Fetched and stored the result\. Billed: video_seconds=1, video_resolution=720p, video_has_",
+        rf"Landed {size:,} bytes in [\d.]+ s \([\d.]+ MB/s\): s3://store@videos/waiting/\S+.mp4",
     ]
     log = run.log()
     found = [match.start() if (match := re.search(line, log)) else line for line in lines]

@@ -568,8 +568,8 @@ def test_a_trigger_that_is_cancelled_closes_its_session(modelmax_conn, simulator
 
 def test_being_killed_says_what_goes_on(job, log):
     asyncio.run(trigger(job).on_kill())
-    (line,) = (line for line in log if "Killed" in line)
-    assert f"Job {job.request_id} goes on at ModelMax, which has no call to cancel it" in line
+    assert log[:2] == ["Killed while waiting.", "The job goes on at ModelMax, which has no call to cancel it."]
+    assert log[-1] == f'job={{"model": "{job.model}", "request_id": "{job.request_id}"}}'
 
 
 @pytest.mark.parametrize("fault", [{"kind": "error", "status": 401}, {"kind": "html_200"}, {"kind": "reset"}, None])
