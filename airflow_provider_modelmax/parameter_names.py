@@ -54,13 +54,14 @@ def check_names(names: Iterable[str], known: Collection[str], *, allow_unknown: 
 def near_miss(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that ``name`` is probably meant to be, or None.
 
-    It is when it is a part of the known name, has the known name as a part, or differs from it in a letter or two.
+    It is if it is a part of the known name, differs from it in a letter or two, or has all the words of a known name of
+    several words. ``reference_images`` is a name of its own, ``image_url`` is not: ``url`` is among :data:`_FILLERS`.
     """
     words = _words(name)
     told = [word for word in words if word not in _FILLERS]
     for each in known:
         wanted = each.split("_")
-        if told and (_are_all_in(told, wanted) or _are_all_in(wanted, told)):
+        if told and (_are_all_in(told, wanted) or (len(wanted) > 1 and _are_all_in(wanted, told))):
             return each
     close = difflib.get_close_matches("".join(words), [each.replace("_", "") for each in known], n=1, cutoff=_ALIKE)
     return next((each for each in known if each.replace("_", "") in close), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -96,12 +97,15 @@ def waits_on_the_worker(kind: str, job: api.Job, folder: object) -> None:
 
 @pytest.mark.parametrize("kind", ["sensor", "download"])
 def test_a_job_that_is_waited_for_on_a_worker_is_timed_as_it_was_seen(statsd, modelmax_conn, simulator, tmp_path, kind):
-    simulator.settings.queue_seconds = simulator.settings.run_seconds = 0.4
+    simulator.settings.queue_seconds = simulator.settings.run_seconds = 1
+    begun = time.monotonic()
     waits_on_the_worker(kind, ModelMaxHook().submit_video("veo-3.1", "a boat"), tmp_path)
+    elapsed = 1000 * (time.monotonic() - begun)
     wait_until(lambda: statsd.values("modelmax.generating"), 5, "the metrics arrive")
     (queued,), (generating,) = statsd.values("modelmax.queued"), statsd.values("modelmax.generating")
-    assert 200 < queued < 700
-    assert 200 < generating < 700
+    assert queued > 0
+    assert generating > 0
+    assert queued + generating <= elapsed
 
 
 @pytest.mark.parametrize("kind", ["sensor", "download"])

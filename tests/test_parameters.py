@@ -165,6 +165,7 @@ def test_a_near_miss_of_a_known_name_is_refused_unless_that_is_allowed(name, mea
     [
         *("seed", "fps", "enhance_prompt", "enhancePrompt", "person_generation", "camera", "style", "resize_mode"),
         *("last_frame", "sample_rate", "audio_language", "guidance_scale", "width", "storage_uri", "новый", "", "1"),
+        *("reference_images", "last_image", "image_strength"),
     ],
 )
 def test_another_unknown_name_passes_with_a_warning_that_names_the_nearest(name):
