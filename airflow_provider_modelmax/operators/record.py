@@ -113,7 +113,7 @@ class Record:
         if kept and kept.is_failed and not found.result:  # that is kept in the task state only
             return kept
         self.log.info("Found the job (%s) in its manifest: %s", found.phase, self.destination.manifest)
-        return self.state.put(found) if found.result else found
+        return self.state.put(found, reread=False) if found.result else found
 
     def check(self, request_id: str | None) -> None:
         """Make sure that the videos can land, before anything is spent.
@@ -293,19 +293,23 @@ class Record:
         :param landed: how far this job got: its videos were published
         :returns: the videos to publish again, if only some of this job's are still there; nothing was stored then
         """
-        with self._publishing(owner, pause) as (there, generation):
-            missing = self._overwritten(landed, there)
-            if missing and len(missing) < len(landed.videos):
-                return missing
-            if missing:
-                self.log.warning("%s was overwritten by another job meanwhile.", missing[0].uri)
-            newest = self._manifest(landed) if not missing or not there else there
-            if not is_asking(newest.progress):  # or that process would take its lease for lost
-                newest = replace(newest, progress=replace(newest.progress, generation=generation))
-                newest.write(self.destination.manifest)
-                self._remove_claims(generation)
+        if self.overwrite:
+            with self._publishing(owner, pause) as (there, generation):
+                missing = self._overwritten(landed, there)
+                if missing and len(missing) < len(landed.videos):
+                    return missing
+                if missing:
+                    self.log.warning("%s was overwritten by another job meanwhile.", missing[0].uri)
+                newest = self._manifest(landed) if not missing or not there else there
+                if not is_asking(newest.progress):  # or that process would take its lease for lost
+                    newest = replace(newest, progress=replace(newest.progress, generation=generation))
+                    newest.write(self.destination.manifest)
+                    self._remove_claims(generation)
+        else:  # only videos of this job can be there
+            self._put_manifest(landed)
+            self._remove_claims(landed.generation)
         self.last = landed
-        self.state.put(landed)
+        self._put_state(landed)
         return []
 
     def _overwritten(self, landed: Progress, there: Manifest | None) -> list[Saved]:
@@ -327,9 +331,9 @@ class Record:
 
     def _put_state(self, progress: Progress) -> bool:
         try:
-            self.state.put(progress)
+            self.state.put(progress, reread=False)
         except Exception:
-            self.log.exception("The task state could not be written; the manifest keeps the result.")
+            self.log.exception("The task state could not be written. The manifest has the result.")
             return False
         return self.state.has_store
 

@@ -104,7 +104,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
         self.log.info("Submitted job %s (%s).", job.request_id, job.model)
         begun = state.begun(job, self._fingerprint(), submitted_at=time.time())
         try:
-            progress = state.put(begun)
+            progress = state.put(begun, reread=False)
         except Exception:
             self._log_copy_of(job)
             raise

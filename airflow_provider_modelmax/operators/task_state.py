@@ -63,7 +63,8 @@ class TaskState:
 
         A record of another job that a later execution of this task has stored is left as it is.
 
-        :param reread: whether to look at what is stored by now; False if that was just done
+        :param reread: whether to look at what is stored by now. A call takes 10 to 35 ms, so it is False if that was
+            just done, or if nobody can know more: Airflow refuses the store to an execution once the next one has begun
         """
         if self._store is None:
             return progress
