@@ -469,8 +469,8 @@ _DOCUMENTED_TYPE: Mapping[int, str] = {
 _NOT_PASSED_ON = {401, 402, 407, 421, 425, 429}
 """What refuses a call before anyone carries it out, whoever says so (contract, RFC 9110, RFC 8470, RFC 6585)."""
 
-_ASK_LATER = (TemporaryError, "Ask again later.")
-_REFUSED_ON_THE_WAY = (TemporaryError, "Ask again later; if it stays, check the host of the ModelMax connection.")
+_ASK_LATER = (TemporaryError, "Retry later.")
+_REFUSED_ON_THE_WAY = (TemporaryError, "Retry later; if it persists, check the host of the ModelMax connection.")
 
 
 def error_of(call: Call[Any], status_code: int, headers: Mapping[str, str], body: bytes) -> ModelMaxError:
@@ -478,12 +478,12 @@ def error_of(call: Call[Any], status_code: int, headers: Mapping[str, str], body
     if 300 <= status_code < 400:
         return ForeignUrlError(
             f"{call} answered {status_code} and redirects {_way(headers.get('Location', ''))}. Redirects are not "
-            "followed, so that the key stays at home. If it lasts, check the host of the ModelMax connection; if that "
-            "is right, ask whoever runs the service or the gateway in front of it.",
+            "followed, so that the key is sent nowhere else. If it lasts, check the host of the ModelMax connection; "
+            "if that is right, ask whoever runs the service or the gateway in front of it.",
             reached=True,
         )
     if status_code < 300:
-        return AnswerError(f"{call} answered {status_code}, which is not what was asked for.")
+        return AnswerError(f"{call} answered {status_code}, which is not expected here.")
     kind, sentence = _service_sentence(body)
     cls, advice = _next_step(status_code, kind)
     message = f"{call} answered {status_code} {kind}".rstrip() + f": {sentence.rstrip('.')}. {advice}"
@@ -583,7 +583,7 @@ def resolve(base_url: str, url: str) -> str:
     """
     # With a backslash, https://evil\\@api.modelmax.io is at api.modelmax.io for urlsplit, and at evil for urllib3.
     if not url.isprintable() or "\\" in url:
-        raise ForeignUrlError(f"The service gave a URL that is none: {excerpt(url)}. Nothing was sent.")
+        raise ForeignUrlError(f"The service gave an invalid URL: {excerpt(url)}. Nothing was sent.")
     url = quote(url, safe=_AS_IT_CAME)
     prefix = urlsplit(base_url).path
     try:
@@ -593,7 +593,7 @@ def resolve(base_url: str, url: str) -> str:
         absolute = urljoin(f"{base_url}/", f"{prefix}{url}" if in_prefix else url)
         same = _origin(absolute) == _origin(base_url) and "@" not in urlsplit(absolute).netloc
     except ValueError:  # an impossible port, half an IPv6 address
-        raise ForeignUrlError(f"The service gave a URL that is none: {excerpt(url)}. Nothing was sent.") from None
+        raise ForeignUrlError(f"The service gave an invalid URL: {excerpt(url)}. Nothing was sent.") from None
     if not same:
         raise ForeignUrlError(
             f"The service gave a URL on another host ({_netloc(absolute)}); the connection's is "

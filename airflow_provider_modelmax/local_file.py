@@ -127,7 +127,7 @@ def try_out(probe: Path, longest: Path | None = None) -> None:
         with writing(final) as file:
             file.write(b"written")
         if final.read_bytes() != b"written":
-            raise UnsupportedError("give back what was written", OSError(errno.EIO, "other bytes were read"))
+            raise UnsupportedError("return what was written", OSError(errno.EIO, "other bytes were read"))
         with _needed("delete files", _REFUSED):
             final.unlink()
     finally:

@@ -157,7 +157,7 @@ class Mp4Check:
         if not self._seen and kind != b"ftyp":
             raise BrokenVideoError(f"this is no MP4: it begins with {header[:8]!r}")
         if not is_kind(kind):
-            raise BrokenVideoError(f"the video is damaged: {kind!r} stands where a box should begin")
+            raise BrokenVideoError(f"the video is damaged: {kind!r} is where a box should begin")
         if kind in {b"ftyp", b"moov"} and kind in self._seen:
             raise BrokenVideoError(f"the video is damaged: it has a second {kind.decode()} box, as if two were joined")
 

@@ -37,7 +37,8 @@ def check_names(names: Iterable[str], known: Collection[str], *, allow_unknown: 
             continue
         if argument := next((each for each in _ARGUMENTS if _words(name) == _words(each)), None):
             raise InvalidInputError(
-                f"parameters[{name!r}] is not sent: {argument} is an argument of its own. Move it out of parameters."
+                f"parameters[{name!r}] is no parameter of the service: {argument} is a separate argument. "
+                "Move it there."
             )
         if (meant := near_miss(name, known)) and not allow_unknown:
             raise InvalidInputError(

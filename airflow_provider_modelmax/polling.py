@@ -259,7 +259,7 @@ class Wait:
         if self._is_unknown and now - self.since >= UNKNOWN_STATUS_LIMIT:
             return (
                 f"Gave up waiting: its status has been unknown for "
-                f"{UNKNOWN_STATUS_LIMIT // timedelta(minutes=1)} minutes. It is {self.status!r}, which is none of "
+                f"{UNKNOWN_STATUS_LIMIT // timedelta(minutes=1)} minutes. It is {self.status!r}, not one of "
                 f"{', '.join(sorted(STATUSES))}."
             )
         return None

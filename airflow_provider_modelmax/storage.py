@@ -321,7 +321,7 @@ def _abort_abandoned_checks(place: Place) -> None:
             if throwaway.is_abandoned(name, age):
                 place.fs.abort_mpu(bucket, upload["Key"], upload["UploadId"])
     except Exception as error:
-        log.info("Unfinished uploads of %s could not be looked for: %s: %s", place.path, type(error).__name__, error)
+        log.info("Could not list the unfinished uploads of %s: %s: %s", place.path, type(error).__name__, error)
 
 
 @functools.cache
@@ -403,4 +403,4 @@ def _abort_leftovers(place: Place) -> None:
             if upload["Key"] == key:
                 place.fs.abort_mpu(bucket, key, upload["UploadId"])
     except Exception as error:
-        log.info("Unfinished uploads of %s could not be looked for: %s: %s", place.path, type(error).__name__, error)
+        log.info("Could not list the unfinished uploads of %s: %s: %s", place.path, type(error).__name__, error)

@@ -75,7 +75,7 @@ _FAULTS: Final = (
     ),
     _fault(
         "the store refuses the checksums that botocore adds",
-        f"Against that {_CHECKSUMS.replace('{', '{{').replace('}', '}}')}.",
+        f"To turn them off, {_CHECKSUMS.replace('{', '{{').replace('}', '}}')}.",
         *("400", "501"),
         says="checksum|aws-chunked|x-amz-trailer|content-encoding|transfer-encoding",
     ),
@@ -91,7 +91,7 @@ _FAULTS: Final = (
     ),
     _fault(
         "the credentials have expired",
-        "Renew them in the connection, or where the worker gets them.",
+        "Renew them in the connection, or in the environment of the worker.",
         *("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"),
     ),
     _fault(
@@ -108,7 +108,8 @@ _FAULTS: Final = (
     ),
     _fault(
         None,
-        "The clock of this worker and that of the store differ by more than it accepts: set it (NTP), then retry.",
+        "The clock of this worker and that of the store differ by more than the store accepts: synchronize the "
+        "worker's (NTP), then retry.",
         "RequestTimeTooSkewed",
     ),
     _fault(
@@ -137,19 +138,19 @@ _FAULTS: Final = (
     _fault(
         None,
         "No secure connection could be made. If the certificate is your own, name the file of its CA in the "
-        "environment of the workers: AWS_CA_BUNDLE for S3, SSL_CERT_FILE else. If the server speaks plain HTTP, begin "
-        "its endpoint with http://.",
+        "environment of the workers: AWS_CA_BUNDLE for S3, otherwise SSL_CERT_FILE. If the server speaks plain HTTP, "
+        "begin its endpoint with http://.",
         types="SSLError SSLCertVerificationError ClientConnectorCertificateError ClientConnectorSSLError",
     ),
 )
 
 
-_RETRY: Final = _fault(None, "Retry; if it stays, look at the store.")
+_RETRY: Final = _fault(None, "Retry; if it persists, check the store.")
 _MISSING: Final = _fault("the bucket or folder does not exist", "Create it first.")
 _IN_THE_WAY: Final = _fault("something else is in the way", "Move it, or choose another destination.")
 _DENIED: Final = _fault(
     "access denied",
-    "Look at the credentials, and give their user the right to list, read and write objects there. If a policy of the "
+    "Check the credentials, and give their user the right to list, read and write objects there. If a policy of the "
     "bucket demands encryption headers, see docs/stores.md.",
 )
 

@@ -162,13 +162,13 @@ def _check_key(uri: str, store: str) -> None:
     if not _BUCKET.fullmatch(bucket.rpartition("@")[2]):
         why = "the bucket's name may have letters, digits, dots, hyphens and underscores only"
     elif key and not all(segments):
-        why = "it has two slashes in a row, of which some stores make one"
+        why = "it has two slashes in a row, which some stores turn into one"
     elif {".", ".."} & {*segments}:
         why = "it has a folder named . or .., which stores refuse, or remove from the name"
     elif "\\" in key:
-        why = "it has a backslash, of which some stores make a slash"
+        why = "it has a backslash, which some stores turn into a slash"
     elif _VERSION.get(store, "\0") in key:
-        why = f"its library takes {_VERSION[store]} for a version of an object, and removes it from the name"
+        why = f"the library of the store reads {_VERSION[store]} as a version of the object, not as a part of its name"
     elif store == AZURE and any(segment.endswith(".") for segment in segments):
         why = "a part of it ends in a dot, which Azure may remove"
     else:

@@ -145,17 +145,17 @@ def test_an_error_names_call_status_type_and_the_services_sentence():
         (403, api.ServiceError, "Look at the rights of the API key, and for a firewall"),
         (405, api.ServiceError, "Look for a proxy or gateway between Airflow and ModelMax."),
         (413, api.ServiceError, "Make the image smaller, or raise the limit of the gateway"),
-        (404, api.TemporaryError, "if it stays, check the host of the ModelMax connection."),
-        (400, api.TemporaryError, "if it stays, check the host of the ModelMax connection."),
-        (410, api.TemporaryError, "if it stays, check the host of the ModelMax connection."),
-        (408, api.TemporaryError, "Ask again later."),
-        (425, api.TemporaryError, "Ask again later."),
-        (429, api.TemporaryError, "Ask again later."),
-        (500, api.TemporaryError, "Ask again later."),
-        (599, api.TemporaryError, "Ask again later."),
+        (404, api.TemporaryError, "if it persists, check the host of the ModelMax connection."),
+        (400, api.TemporaryError, "if it persists, check the host of the ModelMax connection."),
+        (410, api.TemporaryError, "if it persists, check the host of the ModelMax connection."),
+        (408, api.TemporaryError, "Retry later."),
+        (425, api.TemporaryError, "Retry later."),
+        (429, api.TemporaryError, "Retry later."),
+        (500, api.TemporaryError, "Retry later."),
+        (599, api.TemporaryError, "Retry later."),
         (301, api.ForeignUrlError, "redirects to no URL"),
         (304, api.ForeignUrlError, "redirects to no URL"),
-        (101, api.AnswerError, "answered 101, which is not what was asked for"),
+        (101, api.AnswerError, "answered 101, which is not expected here"),
     ],
 )
 def test_a_status_that_is_not_documented_is_one_of_the_known_errors(status, error, words):
@@ -500,7 +500,7 @@ def test_a_url_on_another_origin_is_foreign(base, url):
     ],
 )
 def test_a_url_that_clients_read_in_different_ways_is_none(url):
-    with pytest.raises(api.ForeignUrlError, match="a URL that is none") as caught:
+    with pytest.raises(api.ForeignUrlError, match="gave an invalid URL") as caught:
         api.resolve(HOME, url)
     assert not api.may_have_billed(RESULT, caught.value)  # it was not sent
 

@@ -192,7 +192,7 @@ def test_known_names_pass_in_silence():
     [("prompt", "prompt"), ("Prompt", "prompt"), ("model", "model"), ("parameters", "parameters")],
 )
 def test_an_argument_among_the_parameters_is_refused(name, argument, allowed):
-    with pytest.raises(api.InvalidInputError, match=f"{argument} is an argument of its own. Move it out of parameters"):
+    with pytest.raises(api.InvalidInputError, match=f"{argument} is a separate argument. Move it there"):
         parameters.check_parameter_names({name: "x"}, allow_unknown=allowed)
 
 

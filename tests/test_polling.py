@@ -131,7 +131,7 @@ def test_what_asking_again_cannot_mend_ends_the_wait_at_once(error):
             after((1, "PAUSED")),
             UNKNOWN + 1,
             False,
-            "its status has been unknown for 2 minutes. It is 'PAUSED', which is none of",
+            "its status has been unknown for 2 minutes. It is 'PAUSED', not one of",
         ),
         (after((1, "PAUSED"), (60, "PAUSED")), UNKNOWN + 1, False, "COMPLETED, FAILED, IN_PROGRESS, IN_QUEUE"),
     ],
@@ -175,7 +175,7 @@ def test_a_silence_begins_with_the_first_call_that_has_no_answer():
 def test_the_patience_with_unknown_statuses_is_for_all_of_them_together():
     wait = after((1, "IN_QUEUE"), (2, "PAUSED"), (UNKNOWN, "WARMING_UP"))
     assert isinstance(wait.next_step(at(UNKNOWN + 1)), AskAgain)
-    assert "It is 'WARMING_UP', which is none of" in wait.next_step(at(UNKNOWN + 2)).error.why
+    assert "It is 'WARMING_UP', not one of" in wait.next_step(at(UNKNOWN + 2)).error.why
 
 
 def test_a_known_status_starts_the_patience_with_unknown_ones_anew():

@@ -111,7 +111,7 @@ def _check_type(connection: Connection, conn_type: str, name: str) -> None:
         return
     conn_id = connection.conn_id
     raise ConnectionSetupError(
-        f"The type of {name} is {found!r}, but must be {conn_type!r}. Its password was sent nowhere. If it is the "
+        f"The type of {name} is {found!r}, but must be {conn_type!r}. Its password was not sent. If it is the "
         f"connection to ModelMax, change its type in the UI, or replace it: airflow connections delete {conn_id} && "
         f"airflow connections add {conn_id} --conn-type {conn_type} --conn-password sk-…"
     )

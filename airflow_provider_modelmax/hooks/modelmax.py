@@ -425,7 +425,7 @@ class ModelMaxHook(BaseHook):
             if current.endpoint == transport.endpoint:
                 raise
             before_again()
-            self.log.info("The connection leads elsewhere, or holds another key, by now: sending it anew.")
+            self.log.info("The connection has another host or key now: sending the call again.")
             return send(current)
 
     def _pause_or_raise(self, call: api.Call[Any], error: api.ModelMaxError, attempt: int, around: _Around) -> None:

@@ -76,7 +76,7 @@ class LandsVideo(ModelMaxBaseOperator):
             self._store_links(known=(ModelMaxDashboardLink, *pageless))
             self._progress = progress = self._resume(context, landing.record, job_event.request_id)
             if job_event.is_of_another(progress.job.request_id):
-                self.log.info("%s The task has another job by now: %s.", job_event, progress.job.request_id)
+                self.log.info("%s The task has another job now: %s.", job_event, progress.job.request_id)
                 return self._go_on(context, landing)
             with _remembered(landing.record, progress):
                 job_event.raise_for_outcome()
@@ -299,5 +299,5 @@ def _remembered(record: Record, progress: Progress) -> Iterator[None]:
         try:
             record.failed(progress.failed(error.reason))
         except Exception:
-            record.log.exception("It could not be kept that job %s FAILED.", progress.job.request_id)
+            record.log.exception("Could not store that job %s FAILED.", progress.job.request_id)
         raise

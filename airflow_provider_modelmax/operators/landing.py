@@ -66,7 +66,9 @@ class Landing:
                 again = {each.uri for each in self.record.publish(landed, owner, self.stop.pause)}
                 if not again:
                     break
-                self.log.warning("Another job overwrites the same videos: fetching %s again.", ", ".join(sorted(again)))
+                self.log.warning(
+                    "Another job has overwritten videos of this one: downloading %s again.", ", ".join(sorted(again))
+                )
                 kept = {each.uri: each for each in landed.videos if each.uri not in again}
                 wanted = [(url, uri, kept.get(uri)) for url, uri in places if url]
                 landed = progress.landed(self._videos(progress, wanted))
@@ -152,5 +154,5 @@ def _not_landed(uri: str, error: Exception, *, with_store: bool) -> Exception:
         again = f". A retry or clear of this task{where} tries again, free of charge"
     elif isinstance(error, api.ForeignUrlError):
         again = ". If that host is ModelMax's own, put it into the host of the ModelMax connection, and clear this task"
-    error.args = (f"{uri}: {str(error).rstrip('.')}. The video is paid for, and its URL kept{again}.",)
+    error.args = (f"{uri}: {str(error).rstrip('.')}. The video is paid for, and its URL is stored{again}.",)
     return error

@@ -226,7 +226,9 @@ class Record:
             self.put(over)
             self._remove_claims(over.generation)
         except Exception:
-            self.log.exception("It could not be kept that the result of job %s did not come.", over.job.request_id)
+            self.log.exception(
+                "Could not store that the billing call of job %s ended without a result.", over.job.request_id
+            )
 
     def keep(self, fetched: Progress, *, killed: bool = False) -> Progress:
         """Store a paid result in task state and manifest, and return it.
@@ -299,7 +301,7 @@ class Record:
                 if missing and len(missing) < len(landed.videos):
                     return missing
                 if missing:
-                    self.log.warning("%s was overwritten by another job meanwhile.", missing[0].uri)
+                    self.log.warning("Another job has overwritten %s.", missing[0].uri)
                 newest = self._manifest(landed) if not missing or not there else there
                 if not is_asking(newest.progress):  # or that process would take its lease for lost
                     newest = replace(newest, progress=replace(newest.progress, generation=generation))
@@ -341,13 +343,17 @@ class Record:
         uri = self.destination.manifest
         self.log.error("This result is paid for. Write it to %s, then clear the task: %s", uri, manifest.text)
         return KeptNowhereError(
-            f"The result of job {manifest.progress.job.request_id} is paid for and stands only in the log above. Write "
-            f"the JSON of that line to {uri}, then clear the task: it lands the videos and asks for nothing."
+            f"The result of job {manifest.progress.job.request_id} is paid for and is only in the log above. Write the "
+            f"JSON of that line to {uri}, then clear the task: it downloads the videos and pays nothing more."
         )
 
     def _log_paid(self, fetched: Progress) -> None:
         manifest = self._manifest(fetched)
-        self.log.info("Paid for; until %s is written, it stands here: %s", self.destination.manifest, manifest.text)
+        self.log.info(
+            "Paid for. Until %s is written, the result is only here: %s",
+            self.destination.manifest,
+            manifest.text,
+        )
 
     def _has_manifest_of(self, progress: Progress) -> bool:
         """Whether the manifest is not another job's by now, as far as is known."""

@@ -133,9 +133,9 @@ class SubmitsVideo(ModelMaxBaseOperator):
         why = self._why_anew(kept) if cleared else ""
         why = why or (self._what_became_of_it(kept, cleared) if kept.result is None else "")
         if why:
-            self.log.info("Job of an earlier try: %s. Submitting anew. It was job %s.", why, kept.job.request_id)
+            self.log.info("Job of an earlier try: %s. Submitting a new job. It was job %s.", why, kept.job.request_id)
         else:
-            self.log.info("Taking up job %s instead of submitting anew.", kept.job.request_id)
+            self.log.info("Continuing with job %s instead of submitting a new one.", kept.job.request_id)
         return not why
 
     def _why_anew(self, kept: Progress) -> str:
@@ -153,7 +153,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
         except (api.TransportError, api.TemporaryError, api.AnswerError) as error:
             if not self._waits or polling.is_hopeless(error):
                 raise
-            tell(self.log.info, f"{error} Waiting for the job all the same. Job {kept.job.request_id}.")
+            tell(self.log.info, f"{error} Waiting for the job anyway. Job {kept.job.request_id}.")
             return ""
         return f"FAILED: {answer.error}" if answer.status == api.FAILED else ""
 
@@ -208,7 +208,7 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
             return super()._why_anew_if_unknown(kept, error, cleared)
         tell(
             self.log.warning,
-            f"{error} It is handed on all the same: its videos may have landed. For a new job, which is billed "
-            "again once its result is fetched, clear with regenerate_on_clear=True.",
+            f"{error} The task returns this job all the same: its videos may have landed. For a new job, whose result "
+            "is billed again, clear with regenerate_on_clear=True.",
         )
         return ""

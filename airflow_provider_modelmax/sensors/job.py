@@ -140,7 +140,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         with self._soft(api.ModelMaxError), edge.told_to_airflow(self), _times_out():
             job_event, job = JobEvent.from_dict(event), api.Job.of(self.job)
             if job_event.is_of_another(job.request_id):
-                self.log.info("%s The task has another job by now: %s.", job_event, job.request_id)
+                self.log.info("%s The task has another job now: %s.", job_event, job.request_id)
                 self._defer(job)
             job_event.raise_for_outcome()
             self.log.info("%s", job_event)

@@ -155,7 +155,7 @@ def test_a_submit_whose_answer_has_an_id_is_sent_once(hook, simulator, field):
 def test_what_is_free_is_asked_for_five_times_at_most(hook, job, simulator, call):
     simulator.fault(call, "error", status=503)
     before = simulator.ledger.count(call)
-    with pytest.raises(api.TemporaryError, match="Ask again later"):
+    with pytest.raises(api.TemporaryError, match="Retry later"):
         CALLS[call](hook, job)
     assert simulator.ledger.count(call) == before + 5
 

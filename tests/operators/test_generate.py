@@ -361,7 +361,7 @@ def test_a_clear_may_ask_for_a_fresh_generation_and_its_retries_do_not(way, run,
     done = run(f"generate_fresh_{way}", destination=f"{tmp_path}/clip.mp4")
     simulator.fault("content", "cut_body", times=4)
     assert clear(done).state == "failed"
-    assert "cleared, with regenerate_on_clear. Submitting anew" in clear.output
+    assert "cleared, with regenerate_on_clear. Submitting a new job" in clear.output
     assert counts(simulator) == [2, 2, 5]
     assert clear.retry(done).state == "success"
     assert counts(simulator) == [2, 2, 6]

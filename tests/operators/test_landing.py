@@ -159,7 +159,7 @@ def test_a_result_that_no_place_takes_is_in_the_log_and_no_retry_pays_for_it_aga
 ):
     with monkeypatch.context() as broken:
         broken_writes(broken, times=99)
-        with pytest.raises(KeptNowhereError, match="stands only in the log"):  # which fails at once
+        with pytest.raises(KeptNowhereError, match="is only in the log above"):  # which fails at once
             landing(tmp_path, None).fetch(Progress(completed))
     (line,) = [record.getMessage() for record in caplog.records if "This result is paid for" in record.getMessage()]
 
@@ -173,8 +173,8 @@ def test_where_nothing_else_keeps_a_paid_result_yet_the_log_does(completed, tmp_
     monkeypatch.setattr(Manifest, "write", lambda *_: pytest.fail("killed here"))
     with caplog.at_level("INFO"), pytest.raises(pytest.fail.Exception):
         landing(tmp_path, None).fetch(Progress(completed))
-    (line,) = [record.getMessage() for record in caplog.records if "it stands here: " in record.getMessage()]
-    assert json.loads(line.partition("it stands here: ")[2])["phase"] == "fetched"
+    (line,) = [record.getMessage() for record in caplog.records if "the result is only here: " in record.getMessage()]
+    assert json.loads(line.partition("the result is only here: ")[2])["phase"] == "fetched"
 
 
 def test_a_result_that_only_task_state_takes_is_retried(completed, tmp_path, monkeypatch):
@@ -625,7 +625,7 @@ def test_what_keeps_a_paid_video_from_landing_names_it_and_what_it_costs(
         here.land(fetched)
     assert str(caught.value).startswith(f"{tmp_path}/clip.mp4: ")
     assert says in str(caught.value)
-    assert ". The video is paid for, and its URL kept" in str(caught.value)
+    assert ". The video is paid for, and its URL is stored" in str(caught.value)
     where = "" if here.record.state.has_store else ", with the same destination,"
     free = str(caught.value).endswith(f": a retry or clear of this task{where} fetches it, free of charge.")
     assert free is (fault["kind"] != "redirect" and fault.get("status") != 403)

@@ -31,7 +31,7 @@ WRONG_PARAMETERS = [
     ({"negative_prompt": 3}, "must be a text"),
     ({"duration": 4}, "Did you mean 'duration_seconds'?"),
     ({"duration_seconds": "{{ params.x }}", "durationSeconds": "{{ params.y }}"}, "Did you mean 'duration_seconds'?"),
-    ({"prompt": "{{ params.x }}"}, "prompt is an argument of its own"),
+    ({"prompt": "{{ params.x }}"}, "prompt is a separate argument"),
     ({"image": 3}, "must be a path, a URI or Base64"),
     ({"image": ""}, "must be a path, a URI or Base64"),
     ({"image": ["a.png"]}, "must be a path, a URI or Base64"),

@@ -56,7 +56,7 @@ def test_clearing_a_run_whose_job_the_service_has_forgotten_pays_for_nothing(way
     done = run(f"submit_and_download_{way}", destination=f"{tmp_path}/clip.mp4")
     simulator.fault("status", "error", status=404, type="not_found_error")
     assert clear(done).state == "success"
-    assert "It is handed on all the same: its videos may have landed." in clear.output
+    assert "The task returns this job all the same: its videos may have landed." in clear.output
     assert [simulator.ledger.count(call) for call in ("submit", "result", "content")] == [1, 1, 1]
 
 
@@ -142,7 +142,7 @@ def test_a_cleared_submit_makes_sure_whether_its_job_failed(way, run, clear, sim
     done = run(f"submit_then_download_{way}", destination=f"{tmp_path}/videos/", prompt="a duel [fail]")
     simulator.fault("status", "error", status=502, times=2)
     clear(done)
-    assert "of an earlier try: FAILED: content policy violation. Submitting anew." in clear.output
+    assert "of an earlier try: FAILED: content policy violation. Submitting a new job." in clear.output
     assert simulator.ledger.count("submit") == 2
 
 

@@ -71,7 +71,7 @@ def poke(job: api.Job, store: Store) -> Callable[..., bool]:
 
 ODD = [
     ({"kind": "error", "status": 503}, "gave no usable answer for"),
-    ({"kind": "unknown_status", "value": "PAUSED"}, "It is 'PAUSED', which is none of"),
+    ({"kind": "unknown_status", "value": "PAUSED"}, "It is 'PAUSED', not one of"),
 ]
 
 

@@ -128,7 +128,7 @@ def test_wrong_credentials_are_refused_by_every_call(store: Store, connected: Ca
             lambda: save_video(f"{folder}/x.mp4", [SMALL]),  # noqa: B023
         ]
         for call in calls:
-            with pytest.raises(DestinationError, match=r"access denied (?s:.)* Look at the credentials") as raised:
+            with pytest.raises(DestinationError, match=r"access denied (?s:.)* Check the credentials") as raised:
                 call()
             assert "wrong" not in str(raised.value)
         with pytest.raises(StorageError, match="cannot be read: "):

@@ -101,7 +101,7 @@ def test_a_file_system_that_can_do_enough_takes_videos_and_manifests(tmp_path: P
         ("fsync=EDQUOT", StorageError, "The quota is used up. Free space"),
         ("flush=ENOSPC", StorageError, "The disk is full. Free space"),
         ("write=EFBIG", StorageError, "does not allow a file of this size"),
-        ("write=EIO", StorageError, "Retry; if it stays, look at the store"),
+        ("write=EIO", StorageError, "Retry; if it persists, check the store"),
         ("create=ESTALE", StorageError, "The mount is broken. Mount it again"),
         ("create=EROFS", DestinationError, "mounted read-only .*Mount it writable"),
         ("create=EINVAL", DestinationError, "cannot create a file only if it does not exist"),

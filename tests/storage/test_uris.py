@@ -157,8 +157,8 @@ def test_video_and_manifest_of_an_exact_object_are_two_objects_at_the_names_that
 
 
 READ_AS_ANOTHER = {
-    "take?versionId=3": "takes \\?versionId= for a version",
-    "take?versionId=": "takes \\?versionId= for a version",
+    "take?versionId=3": "reads \\?versionId= as a version",
+    "take?versionId=": "reads \\?versionId= as a version",
     "a//b": "two slashes in a row",
     "/a": "two slashes in a row",
     "./a": "a folder named \\. or \\.\\.",
@@ -225,7 +225,7 @@ def test_a_bucket_whose_name_cannot_be_one_is_refused(scheme: str, bucket: str) 
 @pytest.mark.parametrize("name", ["take?versionid=3", "a/take?versionid="])
 def test_a_name_that_azures_library_reads_as_a_version_is_refused(store: Store, name: str) -> None:
     for call in (lambda: check_writable(store.uri(name)), lambda: save_video(store.uri(f"{name}/x.mp4"), [SMALL])):
-        with pytest.raises(DestinationError, match=r"takes \?versionid= for a version"):
+        with pytest.raises(DestinationError, match=r"reads \?versionid= as a version"):
             call()
     assert store.names() == []
 

@@ -194,4 +194,5 @@ def test_unfinished_uploads_that_cannot_be_listed_do_not_stop_a_video(
     with caplog.at_level("INFO"):
         save_video(s3.uri("x.mp4"), [SMALL])
     assert s3.read("x.mp4") == SMALL
-    assert "could not be looked for: PermissionError: not yours to list" in caplog.text
+    assert "Could not list the unfinished uploads of" in caplog.text
+    assert "PermissionError: not yours to list" in caplog.text

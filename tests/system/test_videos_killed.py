@@ -51,7 +51,7 @@ def test_a_download_that_is_killed_is_taken_up_by_the_retry(
 
     run.succeeded()
     assert run.task()["try_number"] == 2
-    assert "Taking up job" in run.log()
+    assert "Continuing with job" in run.log()
     assert run.spent() == [(1, 2, 1)]
     (name,) = run.videos()
     assert run.objects()[name] == run.only_job()["videos"][0]["bytes"]

@@ -262,7 +262,7 @@ def test_a_status_url_on_another_host_ends_the_wait_and_the_key_stays_at_home(jo
     [
         ({"kind": "error", "status": 503}, "gave no usable answer for"),
         ({"kind": "reset"}, "gave no usable answer for"),
-        ({"kind": "unknown_status", "value": "PAUSED"}, "It is 'PAUSED', which is none of"),
+        ({"kind": "unknown_status", "value": "PAUSED"}, "It is 'PAUSED', not one of"),
     ],
 )
 def test_a_service_that_cannot_be_understood_is_given_up(job, simulator, monkeypatch, fault, words):
