@@ -1,4 +1,4 @@
-"""When to ask for a job's status again, and when to stop. Pure decisions: no I/O, and the time is an argument."""
+"""When to poll a job again, and when to stop. Pure decisions: no I/O, and the time is an argument."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ SILENCE_LIMIT = timedelta(minutes=15)
 """How long the service may give no usable answer before a wait ends: longer than a deployment or a short outage."""
 
 UNKNOWN_STATUS_LIMIT = timedelta(minutes=2)
-"""How long a status that the contract does not know is waited out: it may be a new one on the way to COMPLETED."""
+"""How long a wait tolerates a status that the contract does not know: it may be a new one before COMPLETED."""
 
 CLOSE_SIGHTINGS = 30.0
-"""Seconds, beside the longest pause: nobody knows when a status changed between two answers further apart than this."""
+"""Seconds, added to the longest pause. Between two answers further apart, the time of a change is not known."""
 
 HOPELESS = (BadRequestError, UnauthorizedError, InsufficientBalanceError, ForeignUrlError)
-"""Errors that another attempt of the same call cannot change."""
+"""Errors that another attempt of the same call cannot fix."""
 
 
 @dataclass(frozen=True)
 class AskAgain:
-    """The job is not over: ask again at ``at``."""
+    """The job is not over: poll again at ``at``."""
 
     at: datetime
 
@@ -105,7 +105,7 @@ class Wait:
         now: datetime,
         submitted: datetime | None = None,
     ) -> Wait:
-        """Return a wait that knows nothing yet."""
+        """Return a wait without any answer yet."""
         return cls(request_id, deadline, poll_interval, started=now, heard=now, since=now, submitted=submitted)
 
     def answered(self, answer: JobStatus, now: datetime) -> Wait:
@@ -114,10 +114,10 @@ class Wait:
         if answer.status == self.status:
             return known
         if self._is_unknown and known._is_unknown:
-            return known  # one after another: the patience is for all of them together
+            return known  # the limit is for all unknown statuses in a row together
         observed = (now - self.heard).total_seconds() <= CLOSE_SIGHTINGS + MOST * self.poll_interval
         running = self.running_since or (None if answer.status == IN_QUEUE else now)
-        first = self.status is None and answer.status == IN_QUEUE  # there it was from the start
+        first = self.status is None and answer.status == IN_QUEUE  # in the queue since it was submitted
         return known._with(
             since=self.started if first else now,
             running_since=running if observed or answer.status not in FINAL else now,
@@ -130,7 +130,7 @@ class Wait:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the last answer was none, or one that the contract does not know: patience is running."""
+        """Whether the last call had no usable answer, or a status that the contract does not know."""
         return self.trouble is not None or self.status not in STATUSES
 
     @property
@@ -139,12 +139,12 @@ class Wait:
         return self.trouble is None and self.status in FINAL
 
     def kept(self) -> dict[str, str | None]:
-        """Return, as JSON, what another process needs to go on with this wait: the last status, and the patience."""
+        """Return, as JSON, what another process needs to continue this wait."""
         silent_since = self.silent_since.isoformat() if self.silent_since else None
         return {"silent_since": silent_since, "status": self.status, "since": self.since.isoformat()}
 
     def taken_over(self, kept: Mapping[str, Any]) -> Wait:
-        """Return this wait with what :meth:`kept` wrote in another process."""
+        """Return this wait with what :meth:`kept` returned in another process."""
         silent_since = kept["silent_since"] and datetime.fromisoformat(kept["silent_since"])
         status, since = kept["status"], datetime.fromisoformat(kept["since"])
         known = self._with(silent_since=silent_since, status=status, since=since)
@@ -155,9 +155,9 @@ class Wait:
         return known._with(heard=since, running_since=since)
 
     def next_step(self, now: datetime, experience: Experience | None = None) -> AskAgain | Over:
-        """Decide what the last status call means.
+        """Decide whether to poll again, and when.
 
-        :param experience: with other jobs of the model; without it the job is asked for each interval
+        :param experience: with other jobs of the model; without it the job is polled at each interval
         """
         if self.trouble and ends_wait(self.trouble):
             return Over(self.trouble)
@@ -174,18 +174,18 @@ class Wait:
         return AskAgain(self.deadline if pause >= left else now + timedelta(seconds=pause))
 
     def pause(self, now: datetime, experience: Experience) -> float:
-        """Return for how many seconds to leave the job alone, judged by how long others took."""
+        """Return how many seconds to pause, judged by how long other jobs took."""
         in_queue = self.status == IN_QUEUE
         age, running = self._ages(now)
         return experience.pause(self.poll_interval, age=age, running=running, in_queue=in_queue)
 
     def teach(self, experience: Experience) -> None:
-        """Remember how old the job was when it was last heard of, not over yet."""
+        """Remember how old the job was at the last answer before it was over."""
         age, running = self._ages(self.heard)
         experience.add(age=age, running=running)
 
     def news(self, before: Wait, now: datetime) -> str:
-        """Return the log line for what changed since ``before``; empty when nothing did."""
+        """Return the log line for what changed since ``before``; empty if nothing did."""
         if self.trouble and not before.trouble:
             retries = "" if ends_wait(self.trouble) else f" Retrying until {self._patience(now)}."
             return f"No usable answer for job {self.request_id}: {self.trouble}{retries}"
@@ -198,13 +198,13 @@ class Wait:
 
     @property
     def seconds_in_queue(self) -> float | None:
-        """Seconds from the first sighting IN_QUEUE to the first one at work; None if either was not seen."""
+        """Seconds from the first IN_QUEUE to the first IN_PROGRESS that was seen; None if either was not."""
         running_since = self._seen_running_since
         return (running_since - self.started).total_seconds() if running_since and self.seen_in_queue else None
 
     @property
     def seconds_running(self) -> float | None:
-        """Seconds that the job was seen at work, neither in the queue nor over; None if it was not."""
+        """Seconds that the job was seen running, neither in the queue nor over; None if it was not."""
         running_since, end = self._seen_running_since, self.since if self.status in FINAL else self.heard
         return (end - running_since).total_seconds() if running_since else None
 
@@ -216,7 +216,7 @@ class Wait:
 
     @property
     def _seen_running_since(self) -> datetime | None:
-        """When the job was first seen at work; None if it was not: it may have been over when it left the queue."""
+        """When the job was first seen running; None if it was over the first time it was seen out of the queue."""
         was_over = self.status in FINAL and self.running_since == self.since
         return None if was_over else self.running_since
 
@@ -230,7 +230,7 @@ class Wait:
         return self.status is not None and self.status not in STATUSES
 
     def _ages(self, now: datetime) -> tuple[float | None, float | None]:
-        """Return for how long the job has been there, and for how long out of the queue; None: nobody saw it begin."""
+        """Return how many seconds the job exists, and how many it is out of the queue; None if that is not known."""
         begun = self.submitted or (self.started if self.seen_in_queue else None)
         left_queue = self.running_since if self.seen_in_queue else None
         return (
@@ -248,7 +248,7 @@ class Wait:
         if now >= self.deadline:
             trouble = f" ({self.trouble})" if self.trouble else ""
             return f"The deadline, {shown(self.deadline)}, has passed; {last}{trouble}."
-        # Whoever says when to come back, and is asked sooner than that, is given until then.
+        # After a long Retry-After the service is polled sooner than it asked for, so it is not given up before.
         patient = self._asked_to_wait > MAX_RETRY_AFTER
         if self.silent_since and now - self.silent_since >= SILENCE_LIMIT and not patient:
             silence = (now - self.silent_since) // timedelta(minutes=1)
@@ -266,7 +266,7 @@ class Wait:
 
 
 def is_hopeless(error: BaseException) -> bool:
-    """Return whether another attempt of the same call cannot change the error."""
+    """Return whether another attempt of the same call cannot succeed."""
     if isinstance(error, ForeignUrlError):
         return not error.reached  # a redirect may be gone
     return isinstance(error, HOPELESS)
@@ -282,7 +282,7 @@ def ends_wait(error: ModelMaxError) -> bool:
 
 
 def shown(time: datetime) -> str:
-    """Return a time as people read it."""
+    """Return a time for logs and messages."""
     return f"{time.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
 
 
@@ -302,11 +302,11 @@ def on_kill_message(job: Job | None, *, asked: bool = False, paid: bool = False)
         )
     if asked:
         return (
-            "Killed during the call that bills: the result may be billed. Retry or clear this task, which knows of the "
-            f"call, rather than fetch the result in another way. Job {job.request_id}."
+            "Killed during the call that bills: the result may be billed. Retry or clear this task, which "
+            f"knows of the call; another task does not. Job {job.request_id}."
         )
     return (
         "Killed while waiting. The job goes on at ModelMax, which has no call to cancel it. It costs nothing unless "
-        "its result is fetched. To go on, retry or clear this task (Airflow 3.3 and later), or use a "
+        "its result is fetched. To continue, retry or clear this task (Airflow 3.3 and later), or use a "
         f"ModelMaxDownloadVideoOperator. {job.as_argument()}"
     )

@@ -15,13 +15,13 @@ SUBMITTED, FETCHING, FETCHED, LANDED, FAILED = "submitted", "fetching", "fetched
 UNUSABLE = "unusable"
 
 VERSION = 1
-"""Major version of a stored record. A new field does not change it: older releases ignore and keep what they do not
-know. Only a record that they would misread gets the next number; they refuse it then."""
+"""Major version of a stored record. A new field does not change it: older releases ignore unknown fields, and write
+them back. Only a record that older releases would misread gets the next number, so that they refuse it."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What is known of a job, and what was paid for.
+    """What is known of a job, and its result.
 
     :param job: what was submitted
     :param phase: ``submitted``, ``fetching`` (the billing call has begun), ``fetched``, ``landed``, ``failed`` or
@@ -31,7 +31,7 @@ class Progress:
     :param max_tries: Airflow's, when the job was submitted or taken up: a clear changes it
     :param try_number: Airflow's, at the same moment: each execution has a higher one than those before it
     :param asks: how many billing calls were begun whose answer is not known
-    :param asker: who began the last one, empty when that call is over
+    :param asker: the process that began the last one, empty when that call is over
     :param busy_until: when that call is over at the latest, in seconds since the epoch
     :param result: what was paid for
     :param billed: the service's ``usage`` of a result that cannot be used
@@ -40,7 +40,7 @@ class Progress:
     :param generation: how often the lease on the manifest was taken over, see ``operators/asker.py``
     :param reserved_until: until when an exact destination is reserved for the job, in seconds since the epoch; 0 if it
         is not
-    :param stored: the JSON that this was read from; fields that this release does not know are written back
+    :param stored: the JSON that this was read from, whose unknown fields are written back
     """
 
     job: Job
@@ -62,11 +62,11 @@ class Progress:
 
     @property
     def submitted(self) -> datetime | None:
-        """When the job was submitted, where that is known."""
+        """When the job was submitted, None if that is not known."""
         return datetime.fromtimestamp(self.submitted_at, timezone.utc) if self.submitted_at else None
 
     def is_of(self, request_id: str | None) -> bool:
-        """Whether it is that of a job."""
+        """Whether this is the progress of that job."""
         return self.job.request_id == request_id
 
     @property
@@ -79,7 +79,7 @@ class Progress:
         return self.is_failed or (self.phase == SUBMITTED and 0 < self.reserved_until <= now)
 
     def knows_more_than(self, other: Progress) -> bool:
-        """Whether this is known of the same job after ``other``, so that ``other`` must not replace it."""
+        """Whether this is a later state of the same job, which ``other`` must not replace."""
         if not self.is_of(other.job.request_id):
             return False
         if other.result:
@@ -87,7 +87,7 @@ class Progress:
         return self.result is not None or (self.phase == UNUSABLE and other.phase != UNUSABLE)
 
     def ordered_as(self, mine: Progress) -> Progress:
-        """Return what another task knows of a job, as knowledge of the one that ordered it."""
+        """Return the progress that another task has stored, with the order of ``mine``."""
         return replace(
             self,
             order=mine.order,
@@ -101,11 +101,11 @@ class Progress:
         return replace(self, phase=FETCHING, asks=self.asks + 1, asker=asker, busy_until=round(busy_until, 1))
 
     def lost(self) -> Progress:
-        """Return the progress once a billing call is over and its answer lost: it may have been billed."""
+        """Return the progress once a billing call is over and its answer is lost: it may have been billed."""
         return self._call_over()
 
     def refused(self) -> Progress:
-        """Return the progress once a call was refused and the next one is to follow: nobody else asks meanwhile."""
+        """Return the progress once a call was refused and the next one follows: the lease is kept in between."""
         return replace(self, asks=self.asks - 1)
 
     def not_asked(self) -> Progress:
@@ -122,7 +122,7 @@ class Progress:
         return replace(self._call_over(), phase=UNUSABLE, reason=came, billed=billed)
 
     def landed(self, videos: tuple[Saved, ...]) -> Progress:
-        """Return the progress once all videos stand at their URIs."""
+        """Return the progress once all videos are at their URIs."""
         return replace(self, phase=LANDED, videos=videos)
 
     def failed(self, reason: str) -> Progress:
@@ -180,9 +180,9 @@ _PLAIN = frozenset(
 
 
 def is_newer(version: object) -> bool:
-    """Whether a stored version is one that this release cannot read. ``1``, ``1.4`` and ``"1.4"`` are major version 1.
+    """Whether this release cannot read a stored version. ``1``, ``1.4`` and ``"1.4"`` are major version 1.
 
-    :raises ValueError: if it is no version
+    :raises ValueError: if it is not a version
     """
     return version is not None and int(str(version).partition(".")[0]) > VERSION
 
@@ -202,7 +202,7 @@ def newer(what: str, stored: Mapping[str, Any], version: object) -> str:
 
 
 def with_unknown_fields(document: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``document`` with those fields of ``stored`` that it does not have, also in its records of videos."""
+    """Return ``document`` with the fields of ``stored`` that it lacks, also in its records of videos."""
     merged = {**stored, **document}
     for name, keys in (("data", ("url",)), ("videos", ("uri", "sha256"))):
         before = stored.get(name) or []
@@ -211,7 +211,7 @@ def with_unknown_fields(document: Mapping[str, Any], stored: Mapping[str, Any]) 
 
 
 def _same(record: Mapping[str, Any], stored: Any, keys: tuple[str, ...]) -> Mapping[str, Any]:
-    """Return the stored form of a record, or nothing if it is a new one."""
+    """Return the stored form of a record, empty if it is new."""
     candidates = (each for each in stored if isinstance(each, Mapping))
     return next((each for each in candidates if all(each.get(key) == record[key] for key in keys)), {})
 

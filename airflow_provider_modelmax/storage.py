@@ -40,12 +40,12 @@ log = logging.getLogger(__name__)
 _JSON = "application/json"
 
 _TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
-"""What stores answer when something is there already, or is being written at this moment."""
+"""What stores answer if the object exists, or is being written at the moment."""
 
 _UNCONDITIONAL = {"NotImplemented", "501"}
 
 SETTLING = 1.0
-"""Seconds after which a document is read back where the store does not decide: who wrote last has it."""
+"""Seconds after which a document is read back if the store cannot decide: the last writer wins."""
 
 BLOCK = 8 * 1024 * 1024
 """Bytes of one part of an upload to GCS and Azure. Measured: memory is 3 to 4 times this."""
@@ -69,10 +69,10 @@ class Saved:
 
 
 def check_writable(uri: str, longest: str | None = None) -> None:
-    """Make sure that objects can be written below the folder ``uri``, leaving nothing behind.
+    """Check that objects can be written below the folder ``uri``, and leave nothing behind.
 
-    All that writes do is done on throw-away names. In stores nothing is ever visible, and no right to delete is needed.
-    What an earlier check left that was killed is removed.
+    Does all that writes do, on throw-away names. In object stores nothing becomes visible, and no right to delete is
+    needed. Removes what killed checks have left.
 
     :param longest: URI of the object with the longest name that will be written there
     :raises DestinationError: when the bucket is not there, the connection may not write, the file system cannot do what
@@ -96,12 +96,12 @@ def check_writable(uri: str, longest: str | None = None) -> None:
 def save_video(
     uri: str, chunks: Iterable[bytes], *, size: int | None = None, on_progress: Callable[[int], None] = lambda _: None
 ) -> Saved:
-    """Write an MP4 so that at ``uri`` stands the whole of it, or what stood there before.
+    """Write an MP4, all or nothing: if it fails, ``uri`` has what it had before.
 
     :param uri: the object
     :param chunks: its bytes; an exception from them discards everything
-    :param size: how many bytes must come, None when nobody said
-    :param on_progress: told how many bytes are written, after each chunk
+    :param size: how many bytes must come, None if that is not known
+    :param on_progress: called after each chunk with the number of bytes written
     :raises BrokenVideoError: when the bytes are no whole MP4
     :raises StorageError: when the store fails, or shows another object there afterwards
     """
@@ -140,13 +140,13 @@ def save_json(uri: str, document: Mapping[str, Any]) -> None:
 
 
 def create_json(uri: str, document: Mapping[str, Any]) -> bool:
-    """Write a JSON document where nothing exists: of all who try at once, one gets True.
+    """Write a JSON document if nothing exists at ``uri``: of all processes that try at once, one gets True.
 
-    S3, GCS and Azure decide it themselves (``If-None-Match: *`` and its likes). A store that ignores that header (seen:
-    rclone's) gives True to everybody. On one that refuses it (501) who wrote last gets True, so that documents must
+    S3, GCS and Azure decide it themselves (``If-None-Match: *`` or its equivalent). On a store that ignores that header
+    (seen: rclone's), all processes get True. On one that refuses it (501), the last writer does, so the documents must
     differ.
 
-    :returns: False when something exists already
+    :returns: False if something exists already
     """
     place, data = connect(uri), _encoded(document)
     with named(uri):
@@ -252,7 +252,7 @@ def read_bytes(uri: str, limit: int) -> bytes:
 
 @contextlib.contextmanager
 def _published(place: Place, uri: str, kind: str) -> Iterator[Callable[[bytes], object]]:
-    """Yield a ``write``; what was written stands at ``place`` only when the block ends well."""
+    """Yield a ``write``; what was written is published only if the block ends without an exception."""
     with contextlib.ExitStack() as stack:
         with named(uri):
             file = stack.enter_context(
@@ -295,7 +295,7 @@ def _try_out_s3(place: Place) -> None:
         _discard(upload)
     bucket, _, key = place.path.partition("/")
     request = {"Bucket": bucket, "Key": key, "Body": b".", **content_type(place, _JSON)}
-    try:  # with a checksum that is none: whoever may write is told so, and nothing is written
+    try:  # with an invalid checksum: refused after the permissions are checked, so nothing is written
         place.fs.call_s3("put_object", **request, IfNoneMatch="*", ContentMD5="0")
     except Exception as error:
         answer = answered(error)
@@ -309,7 +309,7 @@ def _try_out_s3(place: Place) -> None:
 
 
 def _abort_abandoned_checks(place: Place) -> None:
-    """Abort the uploads of checks that were killed. Ages are by the clock of the store: our own upload is new."""
+    """Abort the uploads of checks that were killed. Their age is measured against our own new upload: one clock."""
     bucket, _, key = place.path.partition("/")
     folder = key[: -len(key.rpartition("/")[2])]
     try:
@@ -327,14 +327,14 @@ def _abort_abandoned_checks(place: Place) -> None:
 @functools.cache
 def _warn_that_claims_may_collide(bucket: str) -> None:
     log.warning(
-        "The store of the bucket %s refuses conditional writes (If-None-Match). Two executions of one task that begin "
-        "at the same moment cannot be told apart there, and both may be billed.",
+        "The store of the bucket %s refuses conditional writes (If-None-Match). If two executions of one task begin "
+        "at the same moment, both may be billed.",
         bucket,
     )
 
 
 def _create_unconditionally(place: Place, uri: str, data: bytes) -> bool:
-    """Write if nothing exists, wait for others that do the same, and read who was last."""
+    """Write if nothing exists, wait for other writers, and read back which one was last."""
     _warn_that_claims_may_collide(place.path.partition("/")[0])
     if _size_at(place, uri) is not None:
         return False
@@ -357,11 +357,11 @@ def _try_out(place: Place) -> None:
 
 
 def _try_out_azure(place: Place) -> None:
-    """Ask for a write that must be refused, as it is to replace what is not there: Azure can discard none."""
+    """Try to replace a blob that does not exist, which Azure refuses: an upload there cannot be discarded."""
     try:
         place.fs.pipe_file(place.path, b".", headers={"If-Match": '"0x0"'})
     except Exception as error:
-        if "412" not in answered(error):  # so far it comes only who may write, to a container that is there
+        if "412" not in answered(error):  # comes only if the container exists and may be written
             raise
 
 
@@ -395,7 +395,7 @@ def _discard(file: Any) -> None:
 
 
 def _abort_leftovers(place: Place) -> None:
-    """Abort what a killed try left of this object: S3 keeps, and charges for, invisible unfinished uploads."""
+    """Abort what killed tries left of this object: S3 stores, and charges for, unfinished uploads."""
     bucket, _, key = place.path.partition("/")
     try:
         found = place.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=key)

@@ -16,7 +16,7 @@ class StorageError(Exception):
 
 
 class DestinationError(StorageError, ValueError):
-    """The destination cannot be used; as a rule that is found before anything is spent. What was paid for is kept.
+    """The destination cannot be used, which is usually found before the submit. What was paid for is kept.
 
     :param message: what is wrong, and what to do
     :param leads_nowhere: whether the URI itself is wrong: no store was asked, and a retry cannot help
@@ -33,10 +33,10 @@ class _Fault:
 
     :param what: what is wrong with the destination; None for a failure of the store, which may pass
     :param do: what to do
-    :param codes: codes or HTTP statuses of the store, one of which it answers
-    :param numbers: of an `OSError`
-    :param types: names of exception types, one of which is the error or its cause
-    :param says: pattern that the answer holds as well: for what no code tells
+    :param codes: codes or HTTP statuses in the store's answer; one is enough
+    :param numbers: ``errno`` of an ``OSError``; one is enough
+    :param types: names of exception types, of the error or its causes; one is enough
+    :param says: pattern that the text must match as well
     """
 
     what: str | None
@@ -197,12 +197,12 @@ def _find(error: Exception, answer: set[str]) -> _Fault:
     if isinstance(error, (FileExistsError, IsADirectoryError, NotADirectoryError)):
         return _IN_THE_WAY
     if isinstance(error, PermissionError) or answer & {"401", "403"}:
-        return _DENIED  # S3 also answers so when asked for an object that is not there by someone who may not list
+        return _DENIED  # S3 answers so too for a missing object, if the user may not list
     return _RETRY
 
 
 def _text(error: Exception) -> str:
-    """Return all that the answer says, in lower case: S3 names the header that it refuses in a field of its own."""
+    """Return the text of the error and its causes, in lower case: S3 names a refused header in a field of its own."""
     found = []
     for each in _causes(error):
         response = getattr(each, "response", None)
@@ -218,7 +218,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _limit(error: Exception) -> str:
-    """Return how long names may be, where the file system tells."""
+    """Return how long names may be, if the file system is known."""
     if not isinstance(error, OSError) or not isinstance(error.filename, str | os.PathLike):
         return ""
     folders = (each for each in Path(error.filename).parents if len(os.fsencode(each)) < 1000)

@@ -31,7 +31,7 @@ LONGEST_KEY = 1024
 """Bytes of UTF-8 in S3 and Google Cloud Storage, characters in Azure."""
 
 _VERSION = {S3: "?versionId=", AZURE: "?versionid="}
-"""What s3fs and adlfs take for the begin of a version's id, wherever it is in a name."""
+"""What s3fs and adlfs read as the start of a version id, anywhere in a name."""
 
 _BUCKET = re.compile(r"arn:.+|[A-Za-z0-9$._-]+")
 
@@ -79,7 +79,7 @@ def connect(uri: str) -> Place:
     if at:
         _require_connection(uri, conn_id)
     place = _open_store(uri, scheme)
-    place.fs.invalidate_cache()  # who listed this folder before us left what was there then
+    place.fs.invalidate_cache()  # fsspec shares it: an earlier listing of this folder may be out of date
     return place
 
 
@@ -89,7 +89,7 @@ def as_text(place: object) -> object:
 
 
 def is_windows_path(uri: str) -> bool:
-    """Return whether this is a path of Windows: with a drive letter, or a network share."""
+    """Return whether this is a Windows path: with a drive letter, or a network share."""
     return bool(_WINDOWS_PATH.match(uri))
 
 
@@ -100,9 +100,9 @@ def is_relative(uri: str) -> bool:
 
 
 def from_anywhere(uri: str) -> str:
-    """Return a URI that leads to the same place on every worker: a local path from the root.
+    """Return a URI that means the same on every worker: a local path becomes absolute.
 
-    :raises DestinationError: when ``uri`` is none
+    :raises DestinationError: if ``uri`` is not a URI
     """
     return uri if _split(uri)[0] else str(_local(uri))
 
@@ -143,7 +143,7 @@ def _split(uri: str) -> tuple[str, str]:
 
 
 def _check_characters(uri: str) -> None:
-    """Refuse what no store keeps as it is: some are removed on the way, so that the object gets another name."""
+    """Refuse control characters: some are removed on the way, so that the object gets another name."""
     if uri.isprintable():
         return
     for character in uri:
@@ -156,7 +156,7 @@ def _check_characters(uri: str) -> None:
 
 
 def _check_key(uri: str, store: str) -> None:
-    """Refuse a name that the store, or its library, takes for another one, or that is too long."""
+    """Refuse a name that the store or its library would change, or that is too long."""
     bucket, _, key = uri.partition(":")[2].lstrip("/").partition("/")
     segments = key.rstrip("/").split("/")
     if not _BUCKET.fullmatch(bucket.rpartition("@")[2]):

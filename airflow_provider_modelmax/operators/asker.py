@@ -1,9 +1,8 @@
-"""The lease on a manifest: which process may make the billing call, or publish, until when, and whether it is alive.
+"""The lease on a manifest: which process may make the billing call or publish, and until when.
 
-The first lease is the manifest itself: of several processes one creates it. A lease that nobody holds any more is
-taken over by creating an object of the next generation, ``{manifest}.claim-{n}``. The store decides both, as it creates
-an object only once. A generation whose process died before it could update the manifest is skipped by creating the one
-after it.
+The manifest itself is the first lease: the process that creates it holds it. An expired lease is taken over by creating
+an object of the next generation, ``{manifest}.claim-{n}``. The store creates each object only once, so it decides which
+process gets the lease. If the owner of a generation died before it updated the manifest, the one after it is created.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from airflow_provider_modelmax.storage import create_json, load_json, remove, sa
 from airflow_provider_modelmax.stores import StorageError
 
 _asking: set[str] = set()
-"""Owners in this process."""
+"""Names of the owners that are alive in this process."""
 
 
 @contextlib.contextmanager
 def asker() -> Iterator[str]:
-    """Yield the name of a new owner, who is alive as long as the block lasts."""
+    """Yield the name of a new owner, which counts as alive until the block ends."""
     name = f"{_place()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     _asking.add(name)
     try:
@@ -42,7 +41,7 @@ def is_asking(progress: Progress) -> bool:
 
 
 def is_alive(owner: str, expires: float) -> bool:
-    """Whether a lease is held. Of processes on other machines only the expiry is known.
+    """Whether a lease is held. For processes on other machines, only the expiry is known.
 
     :param owner: a name that :func:`asker` made, or empty
     :param expires: seconds since the epoch
@@ -70,16 +69,16 @@ class Claim:
     expires: float
 
     def create(self) -> bool:
-        """Create it, and return whether no other process had done so."""
+        """Create it. Return False if another process has created it."""
         return create_json(self.uri, self._document(self.expires))
 
     def expire(self) -> None:
-        """End it now. If that fails, it ends by itself."""
+        """Expire it now. If the store fails, it expires at its own time."""
         with contextlib.suppress(StorageError):
             save_json(self.uri, self._document(0.0))
 
     def remove(self) -> None:
-        """Remove it, if that is permitted."""
+        """Delete it. If the store fails or refuses, it stays, which does no harm."""
         with contextlib.suppress(StorageError):
             remove(self.uri)
 
@@ -99,14 +98,15 @@ class Claim:
 
     @property
     def is_alive(self) -> bool:
-        """Whether its owner may still be at work."""
+        """Whether its owner may still be running."""
         return is_alive(self.owner, self.expires)
 
 
 def _place() -> str:
-    """Return machine and container: in another one the same number is another process.
+    """Return machine and container: a process id is unique in these only.
 
-    Two machines can have one name, and outside of containers all have the same number of the name space.
+    The host name is not enough, as two machines can share it; neither is the namespace, which is the same outside of
+    containers.
     """
     boot = container = ""
     with contextlib.suppress(OSError):  # not Linux

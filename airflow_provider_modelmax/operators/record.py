@@ -89,7 +89,7 @@ class Record:
         return cls(TaskState(context), Destination.parse(destination, stem), task, **more)
 
     def begun(self, job: api.Job, submitted_at: float = 0.0) -> Progress:
-        """Return the progress with a job of which nothing is known yet.
+        """Return the progress of a job that was just submitted or named.
 
         :param submitted_at: seconds since the epoch; 0 when the job was submitted elsewhere
         """

@@ -1,6 +1,6 @@
-"""What a task already has, kept where retries, kills and clears do not reach: in Airflow's task state store.
+"""How far a task got, in Airflow's task state store, which survives retries, kills and clears.
 
-The store exists since Airflow 3.3. Before, and when it was discarded, the manifest beside the video carries the same.
+The store exists since Airflow 3.3. Before, or if it was emptied, the manifest beside the video holds the same.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _VERSION = "state_version"
 
 
 class TaskState:
-    """The task state of one task instance; forgets everything where Airflow has no store for it.
+    """The task state of one task instance; stores nothing if this Airflow has no store for it.
 
     :param context: the task's
     """
@@ -41,7 +41,7 @@ class TaskState:
     def get(self) -> Progress | None:
         """Return what was stored.
 
-        :raises ModelMaxError: if it cannot be read: it may be paid for then
+        :raises ModelMaxError: if it cannot be read: a result in it may be paid for
         """
         stored = self._store.get(KEY) if self._store is not None else None
         if not stored:
@@ -59,12 +59,12 @@ class TaskState:
         return self._read
 
     def put(self, progress: Progress, *, reread: bool = True) -> Progress:
-        """Store ``progress`` for ever, unless more is stored by now, and return what is known then.
+        """Store ``progress`` without an expiry, unless more is stored already. Return the record that is stored then.
 
         A record of another job that a later execution of this task has stored is left as it is.
 
-        :param reread: whether to look at what is stored by now. A call takes 10 to 35 ms, so it is False if that was
-            just done, or if nobody can know more: Airflow refuses the store to an execution once the next one has begun
+        :param reread: whether to read the store first. A call takes 10 to 35 ms, so it is False if that was just done,
+            or if no other process can have written: Airflow refuses an execution once the next one has begun
         """
         if self._store is None:
             return progress
@@ -84,7 +84,7 @@ class TaskState:
         self._store.set(KEY, document, retention=NEVER_EXPIRE)
 
     def begun(self, job: Job, order: str, *, submitted_at: float = 0.0) -> Progress:
-        """Return the progress with a job of which nothing is known yet.
+        """Return the progress of a job that was just submitted or named.
 
         :param order: fingerprint of what was asked for
         :param submitted_at: seconds since the epoch; 0 when the job was submitted elsewhere
@@ -92,9 +92,9 @@ class TaskState:
         return self._stamped(Progress(job, order=order, submitted_at=round(submitted_at, 1)))
 
     def taken_up(self, kept: Progress) -> Progress:
-        """Store that this execution goes on with ``kept``, or with what was stored of its job meanwhile.
+        """Store that this execution continues with ``kept``, or with a newer record of the same job.
 
-        Its retries are no clears then.
+        Its retries do not count as clears then.
         """
         now = self.get()
         if now and now.is_of(kept.job.request_id) and not kept.knows_more_than(now):
@@ -103,15 +103,15 @@ class TaskState:
         return kept if stamped == kept else self.put(stamped)
 
     def was_cleared_since(self, progress: Progress) -> bool:
-        """Tell a clear from an automatic retry: only a clear changes ``max_tries`` (``clear_task_instances``).
+        """Return whether the task was cleared: only a clear changes ``max_tries`` (``clear_task_instances``).
 
-        It adds the task's ``retries`` to the tries made. Where ``retries`` was lowered that can be less than before;
-        where it was lowered by just as many as were made, a clear goes unnoticed.
+        It adds the task's ``retries`` to the tries made, which can be less than before if ``retries`` was lowered. If
+        it was lowered by as many as tries were made, a clear is not noticed.
         """
         return self.max_tries != progress.max_tries
 
     def is_of_a_later_clear(self, progress: Progress) -> bool:
-        """Say whether this execution comes after such a clear: one that was cleared and lives on must not think so."""
+        """Return whether this execution began after such a clear, and is not a cleared one that still runs."""
         return self.was_cleared_since(progress) and self.try_number > progress.try_number
 
     def _stamped(self, progress: Progress) -> Progress:

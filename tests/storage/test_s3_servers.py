@@ -82,7 +82,7 @@ def test_a_store_that_refuses_conditional_writes_takes_claims_with_one_warning(
     assert load_json(store.uri("v/x.json")) == {"who": "first"}
     warnings = [record.getMessage() for record in caplog.records if "conditional writes" in record.getMessage()]
     assert len(warnings) == 1
-    assert "begin at the same moment cannot be told apart" in warnings[0]
+    assert "begin at the same moment, both may be billed" in warnings[0]
     assert store.names() == ["v/x.json", "v/y.json"]
 
 
