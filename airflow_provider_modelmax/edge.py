@@ -21,6 +21,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_modelmax import api, metrics, polling, texts
 from airflow_provider_modelmax.parameters import check_deadline_argument
+from airflow_provider_modelmax.store_errors import DestinationError
 
 if TYPE_CHECKING:
     import jinja2
@@ -40,6 +41,8 @@ MIN_DEFERRAL = timedelta(seconds=15)
 
 def is_hopeless(error: BaseException) -> bool:
     """Return whether no retry can change the error."""
+    if isinstance(error, DestinationError):
+        return error.leads_nowhere
     return isinstance(error, HOPELESS) and (not isinstance(error, polling.HOPELESS) or polling.is_hopeless(error))
 
 

@@ -76,7 +76,7 @@ class Progress:
 
     def has_lapsed(self, now: float) -> bool:
         """Whether this is a reservation that no longer holds: it has expired, or the job FAILED."""
-        return self.is_failed or (self.phase == SUBMITTED and 0 < self.reserved_until <= now)
+        return self.is_failed or (self.phase == SUBMITTED and self.reserved_until <= now)
 
     def knows_more_than(self, other: Progress) -> bool:
         """Whether this is a later state of the same job, which ``other`` must not replace."""

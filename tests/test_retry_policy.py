@@ -16,6 +16,7 @@ except ImportError:
     pytest.skip("retry policies exist since Airflow 3.3", allow_module_level=True)
 
 from airflow_provider_modelmax.retry_policy import ModelMaxRetryPolicy
+from airflow_provider_modelmax.stores import DestinationError
 
 HOUR = timedelta(hours=1)
 
@@ -30,6 +31,7 @@ HOUR = timedelta(hours=1)
         api.InvalidInputError("no"),
         api.UnusableResultError("no"),
         api.RefusedError("no"),
+        DestinationError("no", leads_nowhere=True),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -45,6 +47,7 @@ def test_what_no_retry_can_mend_fails(error):
         api.TransportError("no"),
         api.JobNotOverError("i", "no", timed_out=True),
         OSError(),
+        DestinationError("access denied"),
     ],
     ids=lambda error: type(error).__name__,
 )

@@ -42,7 +42,7 @@ ROOMS: dict[str, set[str]] = {
     "storage.py": {".throwaway", ".local_file", ".mp4", ".read_ahead", ".s3_upload", ".store_errors", ".stores"},
     "progress.py": {"", ".api", ".storage"},
     "manifest.py": {".api", ".progress", ".storage", ".stores", ".texts"},
-    "edge.py": {"airflow", "jinja2", ".api", ".metrics", ".parameters", ".polling", ".texts"},
+    "edge.py": {"airflow", "jinja2", ".api", ".metrics", ".parameters", ".polling", ".store_errors", ".texts"},
     "metrics.py": {COMPAT, ".api"},
     "retry_policy.py": {"airflow.sdk", ".api", ".edge"},
     "links.py": {COMPAT, "airflow.sdk.types", ".api", ".stores"},

@@ -13,7 +13,7 @@ from airflow_provider_modelmax.hooks.video import DOWNLOAD_ATTEMPTS, download
 from airflow_provider_modelmax.mp4 import BrokenVideoError
 from airflow_provider_modelmax.operators.asker import asker
 from airflow_provider_modelmax.operators.billing import Billing, not_again
-from airflow_provider_modelmax.operators.record import Record
+from airflow_provider_modelmax.operators.record import Record, is_there
 from airflow_provider_modelmax.operators.stop import Stop, Stopped
 from airflow_provider_modelmax.parameters import MOST_SAMPLES
 from airflow_provider_modelmax.progress import Progress
@@ -56,10 +56,9 @@ class Landing:
         result = progress.result or Result(progress.job.request_id, progress.job.model, (), {})
         urls = result.urls
         places = list(zip(urls, self.record.destination.videos(len(urls)), strict=True))
-        # Another job may have overwritten them since; equal sizes prove nothing.
-        there = (
-            {each.uri: each for each in progress.videos} if self.record.own(progress, owner, self.stop.pause) else {}
-        )
+        owned = self.record.own(progress, owner, self.stop.pause)
+        # If it was not, another job may have overwritten them since; equal sizes prove nothing then.
+        there = {each.uri: each for each in progress.videos if owned or is_there(each)}
         landed = progress.landed(self._videos(progress, [(url, uri, there.get(uri)) for url, uri in places if url]))
         if not there or landed != progress:
             for _ in range(DOWNLOAD_ATTEMPTS):

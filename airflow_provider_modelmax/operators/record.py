@@ -171,11 +171,12 @@ class Record:
             another process is about to store something
         :raises DestinationError: if the destination belongs to another job by now, or something else is there
         """
-        self._check_free(progress.job.request_id)
+        there = self._check_free(progress.job.request_id)
         self._owner = asking.asker
-        if self._manifest(asking).create(self.destination.manifest):
-            return self._begun_asking(asking, progress)
-        there = self._stored_manifest()
+        if there is None:
+            if self._manifest(asking).create(self.destination.manifest):
+                return self._begun_asking(asking, progress)
+            there = self._stored_manifest()
         if there is None:  # it was removed in this moment
             return None
         if there.progress.is_of(progress.job.request_id):
@@ -309,6 +310,8 @@ class Record:
                     self._remove_claims(generation)
         else:  # only videos of this job can be there
             self._put_manifest(landed)
+            if landed.generation and not self._claims:  # an earlier try took the lease
+                self._claims[landed.generation] = self._claim(landed.generation, owner, 0.0)
             self._remove_claims(landed.generation)
         self.last = landed
         self._put_state(landed)
@@ -321,15 +324,17 @@ class Record:
         """
         if not there or there.progress.is_of(landed.job.request_id):
             return [each for each in landed.videos if self.overwrite and size_of(each.uri) != each.size]
-        return [each for each in landed.videos if not _is_there(each)]
+        return [each for each in landed.videos if not is_there(each)]
 
-    def _check_free(self, request_id: str | None) -> None:
+    def _check_free(self, request_id: str | None) -> Manifest | None:
+        """Refuse an exact destination that is taken. Return the manifest beside it."""
         if not self.destination.exact:
-            return
+            return None
         most = self.samples or MOST_SAMPLES
         taken = _standing({*self.destination.videos(1), *self.destination.videos(most)})
         manifest = self._stored_manifest()  # after the videos: it is there before they are
         self._refuse_if_taken(manifest, request_id, taken)
+        return manifest
 
     def _put_state(self, progress: Progress) -> bool:
         try:
@@ -397,7 +402,8 @@ class Record:
             is_mine = claim.create()
             if not is_mine:
                 other = Claim.read(claim.uri)
-                if other is None or other.is_alive:
+                is_mine = other == claim  # it was created, and the store's answer was lost
+                if not is_mine and (other is None or other.is_alive):
                     return 0
             self._claims[generation] = claim
             if self._has_changed(there):
@@ -504,8 +510,10 @@ class Record:
 
     def _manifest(self, progress: Progress) -> Manifest:
         whose, seen = self._orderers or self, self._seen
-        stored = seen.stored if seen and seen.progress.is_of(progress.job.request_id) else {}
-        return Manifest(progress, whose.task, whose.request, stored)
+        if not seen or not seen.progress.is_of(progress.job.request_id):
+            return Manifest(progress, whose.task, whose.request)
+        progress = replace(progress, reserved_until=max(progress.reserved_until, seen.progress.reserved_until))
+        return Manifest(progress, whose.task, whose.request, seen.stored)
 
 
 def _taken(uri: str, manifest: Manifest | None) -> DestinationError:
@@ -527,7 +535,8 @@ def _name(task: Mapping[str, Any]) -> str:
     return f"task {task.get('task_id')}{mapped} of DAG {task.get('dag_id')}, run {task.get('run_id')}"
 
 
-def _is_there(video: Saved) -> bool:
+def is_there(video: Saved) -> bool:
+    """Return whether the object at the URI of a video has its bytes. Reads all of it."""
     return size_of(video.uri) == video.size and sha256_of(video.uri) == video.sha256
 
 

@@ -691,6 +691,9 @@ def test_another_jobs_video_of_the_same_size_is_not_taken_for_ours(simulator, co
     here = landing(tmp_path, kept)
     landed = here.land(here.fetch(Progress(completed)))
     write(tmp_path, replace(landed, job=replace(completed, request_id="other")), ANOTHER)
+    video = tmp_path / "clip.mp4"
+    whole = video.read_bytes()
+    video.write_bytes(whole[::-1])
 
     with pytest.raises(DestinationError, match="taken by job other"):
         here.land(landed)
@@ -698,6 +701,17 @@ def test_another_jobs_video_of_the_same_size_is_not_taken_for_ours(simulator, co
     ours = landing(tmp_path, kept, overwrite=True)
     assert ours.land(landed) == manifest(tmp_path)
     assert simulator.ledger.count("content") == 2
+    assert video.read_bytes() == whole
+
+
+def test_a_landed_task_whose_manifest_was_deleted_writes_it_again_and_downloads_nothing(simulator, completed, tmp_path):
+    """The service may have deleted the video by now."""
+    kept = Kept()
+    here = landing(tmp_path, kept)
+    landed = here.land(here.fetch(Progress(completed)))
+    (tmp_path / "clip.modelmax.json").unlink()
+    assert landing(tmp_path, kept).land(landed) == landed == manifest(tmp_path)
+    assert simulator.ledger.count("content") == 1
 
 
 def test_what_stands_where_a_paid_video_is_to_land_is_left_as_it_is(simulator, completed, tmp_path):

@@ -189,6 +189,25 @@ def test_a_process_that_lost_its_lease_sends_no_second_attempt(simulator, comple
     assert second.fetch(Progress(completed)).result == result
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_lease_whose_creation_was_not_answered_is_held(
+    simulator, completed, tmp_path, monkeypatch, number, overwrite
+):
+    """The library sends the request again, and the store refuses it then: the object exists."""
+    create, created = storage.create_json, itertools.count(1)
+
+    def without_answer(uri: str, document: Any) -> bool:
+        return create(uri, document) and next(created) != number
+
+    monkeypatch.setattr(asker, "create_json", without_answer)
+    dead = write(tmp_path, claimed(completed, DEAD))
+    here = landing(tmp_path, None, overwrite=overwrite)
+    monkeypatch.setattr(here.stop, "pause", lambda seconds: seconds and pytest.fail("it waits"))
+    here.land(here.fetch(dead))
+    assert (len(simulator.ledger.bills), claims(tmp_path)) == (1, [])
+
+
 def test_a_task_that_is_killed_while_it_waits_for_another_process_ends(completed, tmp_path):
     dead = write(tmp_path, claimed(completed, DEAD))
     create_json(f"{tmp_path}/clip.modelmax.json.claim-1", {"owner": ELSEWHERE, "expires": time.time() + 60})

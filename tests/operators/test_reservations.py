@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
+from airflow_provider_modelmax.api import ModelMaxError
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
@@ -179,3 +180,33 @@ def test_before_airflow_3_3_a_retry_takes_up_the_job_of_its_reservation(simulato
     assert task.defers()
     task.run(2)
     assert simulator.ledger.count("submit") == 1
+
+
+@STORES
+@KINDS
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_billing_call_that_is_refused_leaves_a_reservation_that_ends(simulator, tmp_path, store, kind, overwrite):
+    simulator.settings.run_seconds = 0
+    simulator.fault("result", "error", status=402, times=1)
+    first = Task(kind, f"{tmp_path}/clip.mp4", "first", store(), deadline=timedelta(seconds=2), overwrite=overwrite)
+    second = Task("generate", f"{tmp_path}/clip.mp4", "second", store())
+    with pytest.raises(AirflowFailException):
+        first.run()
+    if not overwrite:
+        with pytest.raises(DestinationError, match="is reserved until"):
+            second.run()
+        time.sleep(max(record(tmp_path)["reserved_until"] - time.time(), 0))
+    assert second.run() == [f"{tmp_path}/clip.mp4"]
+    assert len(simulator.ledger.bills) == 1
+
+
+@STORES
+@KINDS
+def test_no_lease_is_left_by_a_task_whose_first_try_failed_after_the_bill(simulator, tmp_path, store, kind):
+    simulator.settings.run_seconds = 0
+    simulator.fault("content", "error", status=403, times=1)
+    task = Task(kind, f"{tmp_path}/clip.mp4", "first", store())
+    with pytest.raises(ModelMaxError):
+        task.run()
+    assert task.run(2) == [f"{tmp_path}/clip.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.modelmax.json", "clip.mp4"]
