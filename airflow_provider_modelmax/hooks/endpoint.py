@@ -91,10 +91,11 @@ def read_connection(connection: Connection, *, conn_type: str = CONN_TYPE, name:
     """
     name = name or f"connection {connection.conn_id!r}"
     _check_type(connection, conn_type, name)
+    key = _key(name, connection.password)  # first: without a password, the rest may hold the key
     extra = _extra(name, connection)
     return Endpoint(
         base_url=_base_url(name, connection),
-        key=_key(name, connection.password),
+        key=key,
         timeout=_timeout(name, extra),
         verify=_verify(name, extra),
         proxy=_proxy(name, extra),
@@ -109,11 +110,10 @@ def _check_type(connection: Connection, conn_type: str, name: str) -> None:
     found = (connection.conn_type or "").strip()
     if found.lower() in {"", "generic", CONN_TYPE, conn_type}:
         return
-    conn_id = connection.conn_id
     raise ConnectionSetupError(
         f"The type of {name} is {found!r}, but must be {conn_type!r}. Its password was not sent. If it is the "
-        f"connection to ModelMax, change its type in the UI, or replace it: airflow connections delete {conn_id} && "
-        f"airflow connections add {conn_id} --conn-type {conn_type} --conn-password sk-…"
+        f"connection to ModelMax, set its type to {conn_type!r} where it is stored: in the UI, in the environment "
+        "variable (AIRFLOW_CONN_…), or in the secrets backend."
     )
 
 
@@ -128,7 +128,8 @@ def _key(name: str, password: str | None) -> str:
     key = (password or "").strip()
     if not key:
         raise ConnectionSetupError(
-            f"The password of {name} is empty. Put the ModelMax API key there (it looks like sk-…)."
+            f"The password of {name} is empty. Put the ModelMax API key there (it looks like sk-…). In an environment "
+            "variable AIRFLOW_CONN_…, write modelmax://:sk-…@"
         )
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConnectionSetupError(

@@ -54,6 +54,14 @@ def test_a_path_that_airflow_takes_for_a_schema_is_refused_instead_of_dropped(ur
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("uri", [KEY, f"/{KEY}", f"modelmax:///{KEY}", f"{KEY}/more"])
+def test_a_bare_key_in_place_of_a_connection_is_not_shown(uri):
+    found = Connection.from_uri(uri, conn_id="mm")
+    with pytest.raises(api.ConnectionSetupError, match=r"password of connection 'mm' is empty.*modelmax://:sk-…@") as caught:
+        read_connection(found)
+    assert "secret" not in str(caught.value)
+
+
 def test_a_connection_can_be_json():
     text = '{"conn_type": "modelmax", "host": "https://gw.example", "password": "sk-1", "extra": {"timeout": 5}}'
     endpoint = read_connection(Connection.from_json(text, conn_id="mm"))
