@@ -1,7 +1,7 @@
-"""The durable record of a task's job, in task state and manifest, and the lease that lets one process fetch its result.
+"""The stored record of a task's job, in task state and manifest, and the lease that lets one process fetch its result.
 
-What is stored never gets less: a record is read again before it is replaced, and the manifest is replaced by the holder
-of the lease only.
+A record never replaces one that knows more: it is read again before it is written, and only the holder of the lease
+replaces the manifest.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
 PUBLISHING_SECONDS = 60.0
-"""How long the lease is held at most while the manifest is compared with the videos and replaced."""
+"""For how long at most a process holds the lease to compare the manifest with the videos and replace it."""
 
 LOOK_AGAIN = 0.2
-"""Seconds between two looks at whether that lease is free."""
+"""Seconds between two attempts to get that lease."""
 
 KEEP_ATTEMPTS = 4
 
 Pause = Callable[[float], object]
-"""Waits for so many seconds; raises if the task is killed meanwhile."""
+"""Waits for that many seconds; raises if the task is killed."""
 
 
 class KeptNowhereError(api.RefusedError):
-    """A result is paid for, and neither task state nor manifest took it: it is in the log."""
+    """A result is paid for, and neither task state nor manifest could be written: it is in the log."""
 
 
 @dataclass
 class Record:
-    """What is kept of the job of one task instance.
+    """What is stored about the job of one task instance.
 
     :param state: the task state
     :param destination: where the videos go, and beside them the manifest
     :param task: ``dag_id``, ``run_id``, ``task_id``, ``map_index`` of the task
-    :param order: fingerprint of what the task asks for; empty when the job was submitted elsewhere
-    :param request: what the task asks for, for people to read in the manifest
-    :param samples: how many videos the task asks for, None when the job was submitted elsewhere
+    :param order: fingerprint of what the task asks for; empty if the job was submitted elsewhere
+    :param request: what the task asks for, in readable form, for the manifest
+    :param samples: how many videos the task asks for, None if the job was submitted elsewhere
     :param overwrite: whether another job's video may be replaced
-    :param regenerates: whether a clear asks for a fresh generation, whatever is paid for already
+    :param regenerates: whether a clear makes a new video, even if one is paid for already
     :param log: the task's log
     """
 
@@ -67,14 +67,14 @@ class Record:
     regenerates: bool
     log: Logger
     last: Progress | None = field(default=None, init=False)
-    """What was kept last by this process, None before it kept something."""
+    """What this process has stored last, None if nothing."""
     _orderers: Manifest | None = field(default=None, init=False)
-    """The manifest of the task that ordered the job, where this one only lands it."""
+    """The manifest of the task that submitted the job, if this task only lands it."""
 
     _owner: str = field(default="", init=False)
-    """The name under which this process holds the lease, or held it last."""
+    """The owner's name in the lease that this process holds, or has held."""
     _claims: dict[int, Claim] = field(default_factory=dict, init=False)
-    """Objects of the lease by generation, to be removed once the manifest is of that generation."""
+    """Objects of the lease by generation, deleted once the manifest has that generation."""
     _seen: Manifest | None = field(default=None, init=False)
     """The manifest as it was read last."""
 
@@ -82,7 +82,7 @@ class Record:
     def of(cls, context: Context, *, destination: object, stem: str, **more: Any) -> Record:
         """Return the record of the task that runs in ``context``.
 
-        :raises InvalidInputError: when ``destination`` is no usable text
+        :raises InvalidInputError: if ``destination`` is not a usable text
         """
         ti = context["ti"]
         task = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
@@ -96,9 +96,9 @@ class Record:
         return self.state.begun(job, self.order, submitted_at=submitted_at)
 
     def recall(self, job: api.Job | None = None) -> Progress | None:
-        """Return what was kept: from the task state, else from the manifest.
+        """Return what was stored: in the task state, otherwise in the manifest.
 
-        :param job: the job, when the caller names one; what is kept of another does not count then
+        :param job: the job, if the caller names one; a record of another job is ignored then
         """
         kept = self.state.get()
         if kept and job and not kept.is_of(job.request_id):
@@ -116,10 +116,10 @@ class Record:
         return self.state.put(found, reread=False) if found.result else found
 
     def check(self, request_id: str | None) -> None:
-        """Make sure that the videos can land, before anything is spent.
+        """Check that the videos can land, before anything is spent.
 
-        :param request_id: the job, when it is known already
-        :raises DestinationError: when the destination is taken, or cannot be written
+        :param request_id: the job, if it is known already
+        :raises DestinationError: if the destination is taken, or cannot be written
         """
         self._check_free(request_id)
         check_writable(self.destination.folder, self.destination.longest)
@@ -157,19 +157,19 @@ class Record:
             replace(there, progress=failed).write(self.destination.manifest)
 
     def put(self, progress: Progress) -> Progress:
-        """Store how far the task got in manifest and task state, unless more is stored by now. Return it."""
+        """Store how far the task got in manifest and task state, unless more is stored already. Return it."""
         self._put_manifest(progress)
         self.last = progress
         return self.state.put(progress)
 
     def claim(self, progress: Progress, asking: Progress) -> Progress | None:
-        """Try to get the lease for the billing call. The store decides who gets it, on every version of Airflow.
+        """Try to get the lease for the billing call. The store decides which process gets it.
 
         :param progress: how far this task got
         :param asking: the same, with this process as the owner of the lease
-        :returns: ``asking`` if this process has the lease; what another process has stored meanwhile; or None if
-            another process is about to store something
-        :raises DestinationError: if the destination belongs to another job by now, or something else is there
+        :returns: ``asking`` if this process has the lease; what another process has stored since; or None if another
+            process is about to store something
+        :raises DestinationError: if the destination belongs to another job now, or something else is there
         """
         there = self._check_free(progress.job.request_id)
         self._owner = asking.asker
@@ -177,7 +177,7 @@ class Record:
             if self._manifest(asking).create(self.destination.manifest):
                 return self._begun_asking(asking, progress)
             there = self._stored_manifest()
-        if there is None:  # it was removed in this moment
+        if there is None:  # deleted since `create` found it
             return None
         if there.progress.is_of(progress.job.request_id):
             self._note_orderer(there)
@@ -214,7 +214,7 @@ class Record:
         return None if self.state.put(asking).result else asking
 
     def latest(self, progress: Progress) -> Progress:
-        """Return what is known of the same job by now: its result, else a call for it that is under way."""
+        """Return what is stored of the same job now: its result, otherwise a billing call that is under way."""
         kept, manifest = self.state.get(), self._stored_manifest()
         news = [manifest and self._as_ours(manifest, progress), kept]
         known = [each for each in news if each and each.is_of(progress.job.request_id)]
@@ -222,7 +222,7 @@ class Record:
         return paid or next(filter(is_asking, known), None) or next(iter(known), progress)
 
     def release(self, over: Progress) -> None:
-        """Keep that a billing call is over without an answer."""
+        """Store that a billing call is over without an answer."""
         try:
             self.put(over)
             self._remove_claims(over.generation)
@@ -236,14 +236,14 @@ class Record:
 
         :param killed: whether the task is killed: Airflow ends its process within seconds, and may refuse its task
             state, so the manifest comes first
-        :raises KeptNowhereError: if neither takes it; it is in the log then
+        :raises KeptNowhereError: if neither can be written; the result is in the log then
         """
         self.last = fetched
         if killed:
             self._log_paid(fetched)
         manifest_first = killed and self._has_manifest_of(fetched)
         kept = not manifest_first and self._put_state(fetched)
-        if not kept and not killed:  # a store can take minutes to fail, and if the process is killed, this is left
+        if not kept and not killed:  # a store can take minutes to fail, and the process may be killed
             self._log_paid(fetched)
         for attempt in range(1, KEEP_ATTEMPTS + 1):
             try:
@@ -265,13 +265,13 @@ class Record:
         raise AssertionError("the loop ends by return or raise")
 
     def own(self, fetched: Progress, owner: str, pause: Pause) -> bool:
-        """Make the manifest that of this job before its videos are published.
+        """Write this job's manifest to the destination before its videos are published.
 
         :param fetched: how far the job got: its result is there
         :param owner: the process
-        :param pause: waits for so many seconds
-        :returns: whether it was that of this job already, so that its videos may be there
-        :raises DestinationError: if another job's video, or something else, is there and must stay so
+        :param pause: waits for that many seconds
+        :returns: whether the manifest was this job's already, so that its videos may be there
+        :raises DestinationError: if another job's video, or something else, is there and may not be replaced
         """
         job, manifest = fetched.job, self._stored_manifest()
         if manifest and manifest.progress.is_of(job.request_id):
@@ -290,8 +290,7 @@ class Record:
     def publish(self, landed: Progress, owner: str, pause: Pause) -> list[Saved]:
         """Store that all videos are there, so that manifest and videos are of one job.
 
-        Another job may have the destination by now (``overwrite``). If its videos are there, the manifest is left to
-        it.
+        With ``overwrite`` the destination may be another job's now. If its videos are there, so is its manifest.
 
         :param landed: how far this job got: its videos were published
         :returns: the videos to publish again, if only some of this job's are still there; nothing was stored then
@@ -304,7 +303,7 @@ class Record:
                 if missing:
                     self.log.warning("Another job has overwritten %s.", missing[0].uri)
                 newest = self._manifest(landed) if not missing or not there else there
-                if not is_asking(newest.progress):  # or that process would take its lease for lost
+                if not is_asking(newest.progress):  # otherwise that process would lose its lease
                     newest = replace(newest, progress=replace(newest.progress, generation=generation))
                     newest.write(self.destination.manifest)
                     self._remove_claims(generation)
@@ -318,9 +317,9 @@ class Record:
         return []
 
     def _overwritten(self, landed: Progress, there: Manifest | None) -> list[Saved]:
-        """Return those videos of this job that another one has overwritten.
+        """Return the videos of this job that another job has overwritten.
 
-        A job makes the manifest its own before it publishes, so the contents are compared only if it is another's.
+        A job writes its manifest before it publishes, so the contents are compared only if it is another job's.
         """
         if not there or there.progress.is_of(landed.job.request_id):
             return [each for each in landed.videos if self.overwrite and size_of(each.uri) != each.size]
@@ -361,7 +360,7 @@ class Record:
         )
 
     def _has_manifest_of(self, progress: Progress) -> bool:
-        """Whether the manifest is not another job's by now, as far as is known."""
+        """Whether the manifest is missing or of this job, as far as it can be read."""
         try:
             there = self._stored_manifest()
         except Exception:
@@ -369,9 +368,9 @@ class Record:
         return not there or there.progress.is_of(progress.job.request_id)
 
     def _put_manifest(self, progress: Progress, *, leave_others: bool = True) -> Progress:
-        """Write the manifest, unless more is stored there by now. Return what is known of the job then.
+        """Write the manifest, unless more is stored there already. Return what is known of the job then.
 
-        :param leave_others: whether a manifest that is another job's by now stays as it is
+        :param leave_others: whether to leave the manifest of another job as it is
         """
         there = self._stored_manifest()
         if there and not there.progress.is_of(progress.job.request_id):
@@ -386,13 +385,13 @@ class Record:
         return progress
 
     def _holds_lease(self, there: Progress, mine: Progress) -> bool:
-        """Whether no other process has taken over the lease since."""
+        """Whether this process still holds the lease."""
         if not there.is_of(mine.job.request_id):
             return False
         return there.generation <= mine.generation and (not is_asking(there) or there.asker == self._owner)
 
     def _next_generation(self, there: Manifest | None, owner: str, expires: float) -> int:
-        """Take over the lease on the manifest ``there``. Return its generation, or 0 to look again in a moment."""
+        """Take over the lease on the manifest ``there``. Return its generation, or 0 to try again later."""
         generation = there.progress.generation if there else 0
         if generation:
             self._claims[generation] = self._claim(generation, owner, expires)
@@ -417,7 +416,7 @@ class Record:
         return Claim(f"{self.destination.manifest}.claim-{generation}", owner, expires)
 
     def _has_changed(self, before: Manifest | None) -> bool:
-        """Whether another process has written the manifest since it was ``before``."""
+        """Whether the manifest was written since ``before`` was read."""
         now = self._stored_manifest()
         if not now or not before:
             return now is not before
@@ -425,7 +424,7 @@ class Record:
 
     @contextlib.contextmanager
     def _publishing(self, owner: str, pause: Pause) -> Iterator[tuple[Manifest | None, int]]:
-        """Hold the lease while the manifest is replaced. Yield the manifest as it is, and the lease's generation."""
+        """Hold the lease while the manifest is replaced. Yield the manifest, and the generation of the lease."""
         expires = time.time() + PUBLISHING_SECONDS
         while not (generation := self._next_generation(self._stored_manifest(), owner, expires)):
             pause(LOOK_AGAIN)
@@ -437,37 +436,37 @@ class Record:
                 self._claims[generation].expire()
 
     def _remove_claims(self, generation: int) -> None:
-        """Remove the objects of the lease up to ``generation``, which the manifest has: nobody creates them again."""
+        """Delete the objects of the lease up to ``generation``: no process creates one below the manifest's."""
         for each in sorted(self._claims):
             if each <= generation:
                 self._claims.pop(each).remove()
 
     def _begun_asking(self, asking: Progress, before: Progress) -> Progress:
-        """Keep that this process asks, unless the task state knows better than the manifest."""
+        """Store that this process makes the billing call, unless the task state knows more than the manifest."""
         try:
             other = self._another_asks(asking)
             if not other:
                 self.last = asking
                 return self.state.put(asking, reread=False)
-        except BaseException:  # nothing was asked, and nobody shall take it for a call whose answer is lost
+        except BaseException:  # no call was made, and it must not count as one whose answer is lost
             self.release(replace(before, generation=asking.generation))
             raise
         self._manifest(replace(other, generation=asking.generation)).write(self.destination.manifest)
         return other
 
     def _another_asks(self, asking: Progress) -> Progress | None:
-        """Return what the task state knows, when that is the result or somebody else's call for it."""
+        """Return what is in the task state if it is the result, or another process's billing call."""
         kept = self.state.get()
         if not kept or not kept.is_of(asking.job.request_id):
             return None
         return kept if kept.result or (is_asking(kept) and kept.asker != asking.asker) else None
 
     def _as_ours(self, manifest: Manifest, mine: Progress | None) -> Progress:
-        """Return what a manifest of this job says, be it written by another task: it tells no order of this one."""
+        """Return the progress in a manifest of this job. If another task wrote it, its order is not this task's."""
         return manifest.progress.ordered_as(mine) if mine and self.order else manifest.progress
 
     def _note_orderer(self, manifest: Manifest) -> None:
-        """See to it that the manifest of this job stays that of the task that ordered it, where another lands it."""
+        """Remember the manifest of the task that submitted the job: it stays that task's if another lands the job."""
         if not self.order and manifest.progress.order:
             self._orderers = manifest
 
@@ -477,13 +476,13 @@ class Record:
             return found.is_of(job.request_id)
         if not self._is_this_task(manifest):
             return False
-        # In a retry the order can only differ because a template renders differently in each try. What a first try
-        # finds is of a run of this name that was deleted.
+        # In a retry the order differs only if a template renders differently in each try. A manifest that a first try
+        # finds is from a deleted run of the same id.
         is_retry = self.state.try_number > 1 and not self.state.was_cleared_since(found)
         return is_retry or found.order == self.order
 
     def _is_paid_for(self, there: Manifest) -> bool:
-        """Say whether another execution of this task has paid for the same order by another job, or is about to."""
+        """Return whether another execution of this task has paid for the same order, or is about to."""
         found = there.progress
         if self.regenerates and self.state.is_of_a_later_clear(found):
             return False
@@ -529,7 +528,7 @@ def _taken(uri: str, manifest: Manifest | None) -> DestinationError:
 
 
 def _name(task: Mapping[str, Any]) -> str:
-    """Return the name of a task instance, as Airflow's UI shows it."""
+    """Return the name of a task instance for a message."""
     index = task.get("map_index", -1)
     mapped = "" if index == -1 else f" [{index}]"
     return f"task {task.get('task_id')}{mapped} of DAG {task.get('dag_id')}, run {task.get('run_id')}"
@@ -541,5 +540,5 @@ def is_there(video: Saved) -> bool:
 
 
 def _standing(uris: set[str]) -> list[str]:
-    """Return those at which something stands, each asked for once."""
+    """Return the URIs at which something exists."""
     return [uri for uri in sorted(uris) if size_of(uri) is not None]
