@@ -1,4 +1,4 @@
-"""From a COMPLETED job to its result: one billing call, kept before anything else happens."""
+"""From a COMPLETED job to its result: one billing call, stored before anything else happens."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 
 MAX_ASKS = 6
-"""How many billing calls are begun for a job whose answer does not arrive, each with a warning from the second on."""
+"""How many billing calls are made for a job if no answer arrives; each but the first logs a warning."""
 
 LOOK_AGAIN = 2.0
-"""Seconds between two looks at what another process is doing."""
+"""Seconds between two reads of what another process has stored."""
 
 
 def not_again(job: api.Job) -> str:
-    """Return the end of an error after which the result is not asked for again: how to do so nevertheless."""
+    """Return the last sentences of an error after which the result is not requested again: how to do it by hand."""
     copyable = json.dumps({"model": job.model, "request_id": job.request_id}, ensure_ascii=False)
     return (
         "The result is not asked for again. Look at the ModelMax console. To ask nevertheless, which may be billed "
@@ -43,7 +43,7 @@ class Billing:
     """Fetches the result of one job, at most once.
 
     :param hook: the service
-    :param record: what is kept
+    :param record: what is stored about the job
     :param log: the task's log
     :param stop: set when the task is killed
     """
@@ -54,7 +54,7 @@ class Billing:
     stop: Stop
 
     def fetch(self, progress: Progress) -> Progress:
-        """Return the progress with the result in it. THIS BILLS, unless it is there already."""
+        """Return the progress with the result. THIS BILLS, unless the result is stored already."""
         with asker() as name:
             while not progress.result:
                 progress = self._await_other(progress)
@@ -64,7 +64,7 @@ class Billing:
         return progress
 
     def _await_other(self, progress: Progress) -> Progress:
-        """Let another execution of this task finish its billing call: the scheduler may have started two at once."""
+        """Wait for the billing call of another execution of this task: the scheduler may have started two."""
         if is_asking(progress):
             self.log.info("Another process (%s) is fetching the result; waiting for it.", progress.asker)
         while is_asking(progress):
@@ -93,7 +93,7 @@ class Billing:
         return time.time() + self.hook.answer_seconds
 
     def _take_turn(self, progress: Progress, asking: Progress) -> Progress:
-        """Get the lease and fetch the result, or return what another process has stored meanwhile."""
+        """Get the lease and fetch the result, or return what another process has stored since."""
         with alarm.held_back() as let_alarm_through:
             claimed = self.record.claim(progress, asking)
             if claimed and claimed.asker == asking.asker:
@@ -122,18 +122,18 @@ class Billing:
 
 
 class _LeaseLostError(Exception):
-    """Another process has taken over the lease: nothing is sent."""
+    """Another process has taken over the lease: the call is not sent."""
 
 
 @dataclass
 class _Attempts:
-    """The attempts of one billing call: each is kept before it is sent, and what is known where none is answered.
+    """The attempts of one billing call: each is stored before it is sent, and so is the end of the call.
 
     :param billing: whose call it is
     :param asking: the progress with the last attempt under way; the first one is claimed already
-    :param let_alarm_through: raises a timeout of Airflow's that has come meanwhile
-    :param failed: what the last attempt ended in, None before the first one has
-    :param under_way: whether an attempt is
+    :param let_alarm_through: raises a timeout of Airflow that was held back
+    :param failed: the error of the last attempt, None before the first one has ended
+    :param under_way: whether an attempt is under way
     """
 
     billing: Billing
@@ -166,7 +166,7 @@ class _Attempts:
             if self._known.asks >= MAX_ASKS:
                 raise self.failed
             self._renew(self._known.asking(self.asking.asker, self.billing.busy_until()))
-        elif self.asking.busy_until < self.billing.busy_until() - api.MAX_RETRY_AFTER:  # slow stores have used it up
+        elif self.asking.busy_until < self.billing.busy_until() - api.MAX_RETRY_AFTER:  # a slow store has used it up
             self._renew(replace(self.asking, busy_until=self.billing.busy_until()))
         self.under_way = True
 
@@ -178,7 +178,9 @@ class _Attempts:
 
     def _end(self, error: api.ModelMaxError) -> None:
         known = self._after(error)
-        if self.under_way and known.asks < self.asking.asks:  # or who is killed in the pause leaves a lost answer
+        if (
+            self.under_way and known.asks < self.asking.asks
+        ):  # otherwise a kill in the pause would look like a lost answer
             self.billing.record.release(self.asking.refused())
         self._known, self.failed, self.under_way = known, error, False
 
@@ -189,12 +191,12 @@ class _Attempts:
             self.billing.stop.pause(min(left, 1))
 
     def _heed_timeout_and_kill(self) -> None:
-        """Raise what has come meanwhile: nothing is at stake now."""
+        """Raise a timeout or a kill that was held back: no call is under way now."""
         self.let_alarm_through()
         self.billing.stop.pause(0)
 
     def _after(self, error: BaseException) -> Progress:
-        """Return what is known when no attempt is under way any more."""
+        """Return the progress once no attempt is under way any more."""
         if not self.under_way:
             return self._known
         may_have_billed = not isinstance(error, api.ModelMaxError) or api.may_have_billed(

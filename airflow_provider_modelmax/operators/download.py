@@ -85,7 +85,7 @@ class LandsVideo(ModelMaxBaseOperator):
             return self._finish(context, landing, progress)
 
     def _message_on_kill(self, known: Progress | None) -> str:
-        """Say what is true at this moment, which may be one within the billing call."""
+        """Return the message for this moment, which may be within the billing call."""
         return super()._message_on_kill((self._landing and self._landing.record.last) or known)
 
     @property
@@ -207,7 +207,7 @@ class LandsVideo(ModelMaxBaseOperator):
 
     @contextmanager
     def _warned(self, what: str) -> Iterator[None]:
-        """Log what fails instead of failing the task: its video is paid for, and this is news to others only."""
+        """Log an exception instead of failing the task: its video is paid for, and has landed or will."""
         try:
             yield
         except Exception as error:
@@ -230,7 +230,7 @@ class ModelMaxDownloadVideoOperator(LandsVideo):
 
     Waits for the job first where it is not over. Returns the list of URIs; pushes XCom ``request_id``, and as soon as
     the result is there ``usage`` (what was billed) and ``manifest`` (URI of the JSON beside the videos). At each URI
-    stands a whole, checked MP4, or what stood there before. The result is fetched once per job: a retry, a clear, or
+    is a whole, checked MP4, or what was there before. The result is fetched once per job: a retry, a clear, or
     another download to the same destination finds it in the task state (Airflow 3.3 and later) or in the manifest.
 
     :param job: ``submit.output``, or ``{"model": …, "request_id": …}`` of any job of this account (templated)
@@ -292,7 +292,7 @@ class ModelMaxDownloadVideoOperator(LandsVideo):
 
 @contextmanager
 def _remembered(record: Record, progress: Progress) -> Iterator[None]:
-    """Keep that a job FAILED, so that the next try does not wait for it again."""
+    """Store that a job FAILED, so that the next try does not wait for it again."""
     try:
         yield
     except api.JobFailedError as error:

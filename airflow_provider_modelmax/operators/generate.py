@@ -41,7 +41,7 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
     :param destination: folder URI such as ``s3://conn_id@bucket/videos/``, or the exact object when it ends in ``.mp4``
         (with several samples, ``-0``, ``-1`` … go before the suffix) (templated)
     :param overwrite: whether another job's video at that object may be replaced; default False
-    :param regenerate_on_clear: whether a clear asks for a fresh generation, which is paid for anew; default False: a
+    :param regenerate_on_clear: whether a clear makes a new video, which is paid for anew; default False: a
         clear takes up the job, the result and the videos that are there
     :param deadline: how long to wait for the job in each try (default one hour), or until when (aware datetime);
         ``execution_timeout`` bounds it, also while deferred

@@ -1,4 +1,4 @@
-"""From a COMPLETED job to whole videos at their destination: what is there already is not fetched again."""
+"""From a COMPLETED job to whole videos at their destination: what is there already is not downloaded again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Landing:
     """Fetches the result of one job and lands its videos; every step starts from what is already there.
 
     :param hook: the service
-    :param record: what is kept, and where the videos go
+    :param record: what is stored about the job, and where the videos go
     :param log: the task's log
     :param stop: set when the task is killed
     """
@@ -45,9 +45,9 @@ class Landing:
         return Billing(self.hook, self.record, self.log, self.stop).fetch(progress)
 
     def land(self, progress: Progress) -> Progress:
-        """Return the progress with all videos at their URIs; what stands there already is not fetched again.
+        """Return the progress with all videos at their URIs; what is there already is not downloaded again.
 
-        :raises UnusableResultError: when the result has no URL for some of them; the others have landed then
+        :raises UnusableResultError: if the result has no URL for some of them; the others have landed then
         """
         with asker() as owner:
             return self._land(progress, owner)
@@ -89,20 +89,20 @@ class Landing:
         return videos
 
     def _all(self, wanted: list[tuple[str, str, Saved | None]]) -> list[Saved | BaseException]:
-        """Return what became of each: one that cannot be had does not keep the others, paid as well, from landing."""
+        """Return a video or an error for each: if one fails, the others, which are paid for too, still land."""
         if len(wanted) == 1:
             return [self._one(*wanted[0])]
         with ThreadPoolExecutor(MOST_SAMPLES, thread_name_prefix="modelmax-download") as pool:
             futures = [pool.submit(self._one, *each) for each in wanted]
             try:
                 wait(futures)
-            except BaseException:  # a timeout of Airflow's
+            except BaseException:  # a timeout of Airflow
                 self.stop.set()
                 raise
         return [future.exception() or future.result() for future in futures]
 
     def _some_missing(self, progress: Progress, errors: list[BaseException]) -> BaseException:
-        """Keep what has landed, and return what to fail with: what a retry may mend comes before what it cannot."""
+        """Store what has landed, and return the error to raise: one that a retry may fix comes first."""
         if not self.stop.is_set():
             self.record.put(progress)
         return next((error for error in errors if not edge.is_hopeless(error)), errors[0])
@@ -132,9 +132,9 @@ class Landing:
 
 
 def _not_landed(uri: str, error: Exception, *, with_store: bool) -> Exception:
-    """Return what a task fails with whose video, paid for, could not be fetched.
+    """Return the error for a paid video that could not be downloaded.
 
-    :param with_store: whether the task state keeps the result, or the manifest alone
+    :param with_store: whether the result is in the task state, and not in the manifest only
     """
     if isinstance(error, api.BadRequestError | api.NotFoundError):
         return api.RefusedError(

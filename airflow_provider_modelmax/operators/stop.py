@@ -1,12 +1,12 @@
-"""What a kill ends: pauses and downloads. A call that is under way ends by itself."""
+"""A flag that ends pauses and downloads when the task is killed. A call that is under way is not interrupted."""
 
 from __future__ import annotations
 
 import time
 
 LOOK_EVERY = 0.5
-"""Seconds between two looks at the flag. No lock wakes whoever waits: the flag is set in a signal handler, which may
-interrupt the thread that holds such a lock."""
+"""Seconds between two checks of the flag. It is polled because it is set in a signal handler, where taking the lock of
+an ``Event`` can deadlock."""
 
 
 class Stopped(Exception):  # noqa: N818 - a signal, not an error
@@ -31,9 +31,9 @@ class Stop:
         return self._is_set
 
     def pause(self, seconds: float) -> None:
-        """Wait so many seconds.
+        """Wait that many seconds.
 
-        :raises Stopped: when it is set
+        :raises Stopped: if it is set
         """
         end = time.monotonic() + seconds
         while not self._is_set and (left := end - time.monotonic()) > 0:

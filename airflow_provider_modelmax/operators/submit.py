@@ -28,12 +28,12 @@ class SubmitsVideo(ModelMaxBaseOperator):
     :param prompt: what to show (templated)
     :param parameters: the service's parameters (templated)
     :param allow_unknown_parameters: whether a parameter is sent although its name looks like a mistake for a known one
-    :param regenerate_on_clear: whether a clear asks for a fresh generation
+    :param regenerate_on_clear: whether a clear makes a new video
     :param modelmax_conn_id: the connection
     """
 
     _waits: ClassVar[bool] = False
-    """Whether the job is waited for, with patience for a service that is away, once it is taken up."""
+    """Whether the task waits for the job, so that an unreachable service does not fail it at once."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
     def _do_render_template_fields(
         self, parent: Any, template_fields: Iterable[str], context: Context, jinja_env: Any, seen_oids: set[int]
     ) -> None:
-        """Render; then take parameters that are the text of a dict for the dict, with its image hidden."""
+        """Render; then convert parameters that are the text of a dict to the dict, with its image hidden."""
         if parent is self and self._given in seen_oids:
             seen_oids.add(id(self._parameters))
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
@@ -114,7 +114,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
         return self._announce(context, progress)
 
     def _log_copy_of(self, job: api.Job) -> None:
-        """Log what takes up a job of which only this log knows."""
+        """Log how to take up the job: its id may be stored nowhere else."""
         self.log.info("If this task is lost, copy the next line into a ModelMaxDownloadVideoOperator:")
         self.log.info("%s", job.as_argument())
 
@@ -123,12 +123,12 @@ class SubmitsVideo(ModelMaxBaseOperator):
 
         self._progress = progress
         context["ti"].xcom_push(key="request_id", value=progress.job.request_id)
-        if not TaskState(context).has_store:  # then it is what a resume finds
+        if not TaskState(context).has_store:  # a resume finds the job here then
             context["ti"].xcom_push(key="job", value={**progress.job.as_dict(), "submitted_at": progress.submitted_at})
         return progress
 
     def _is_still_good(self, state: TaskState, kept: Progress) -> bool:
-        """Say whether the job of an earlier try is the one to go on with; the log says why it is not."""
+        """Return whether to continue with the job of an earlier try; log why not."""
         cleared = state.was_cleared_since(kept)
         why = self._why_anew(kept) if cleared else ""
         why = why or (self._what_became_of_it(kept, cleared) if kept.result is None else "")
@@ -158,7 +158,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
         return f"FAILED: {answer.error}" if answer.status == api.FAILED else ""
 
     def _why_anew_if_unknown(self, kept: Progress, error: api.ServiceError, cleared: bool) -> str:
-        """Say why to submit anew when ModelMax does not know the job (any more)."""
+        """Return why to submit a new job if ModelMax does not know this one (any more)."""
         if kept.asks:  # its result may be paid for
             raise error
         return f"ModelMax no longer knows it ({error})"
@@ -181,7 +181,7 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
     :param allow_unknown_parameters: whether a parameter is sent although its name looks like a mistake for a known one,
         such as ``duration``; default False: the task fails before the submit. Other unknown names are sent as they are,
         with a warning
-    :param regenerate_on_clear: whether a clear asks for a fresh generation, which is paid for again once its result is
+    :param regenerate_on_clear: whether a clear makes a new video, which is paid for again once its result is
         fetched; default False: a clear takes up the job that is there
     :param modelmax_conn_id: the connection (templated)
     """
@@ -203,7 +203,7 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
             return self._submit(context, state, self._order()).job.as_dict()
 
     def _why_anew_if_unknown(self, kept: Progress, error: api.ServiceError, cleared: bool) -> str:
-        """Keep the job after a clear: another task may have fetched and landed it, and only that one knows."""
+        """Keep the job after a clear: another task may have fetched and landed it, which this one cannot know."""
         if not cleared:
             return super()._why_anew_if_unknown(kept, error, cleared)
         tell(

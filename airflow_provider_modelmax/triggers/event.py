@@ -1,4 +1,4 @@
-"""What the triggerer tells the worker. Imports nothing of Airflow's triggers: that would take a worker 7 ms a video."""
+"""The event from the triggerer to the worker. Imports no trigger of Airflow: that would cost a worker 7 ms a video."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from airflow_provider_modelmax.texts import storable
 
 @dataclass(frozen=True)
 class JobEvent:
-    """What crosses from the triggerer to the worker. Airflow logs it verbatim: it holds no key, URL or prompt.
+    """The payload of the trigger's event. Airflow logs it verbatim: it holds no key, URL or prompt.
 
     :param request_id: the job
     :param outcome: ``completed``, ``failed``, ``timed_out``, ``gave_up``, ``refused`` (asking again cannot help)
         or ``error``
     :param message: what went wrong; the service's reason when ``failed``
-    :param queued_seconds: how long it was seen IN_QUEUE; None if nobody saw it there, or saw it leave
-    :param generating_seconds: how long it was seen IN_PROGRESS; None if nobody saw it so
-    :param status: of the HTTP answer, when ``refused``; 0 when there was none
+    :param queued_seconds: how long it was seen IN_QUEUE; None if it was not seen there, or not seen to leave
+    :param generating_seconds: how long it was seen IN_PROGRESS; None if it was not seen so
+    :param status: of the HTTP answer, if ``refused``; 0 if there was none
     """
 
     request_id: str
@@ -45,11 +45,11 @@ class JobEvent:
         :raises ModelMaxError: when it is something else
         """
         if not isinstance(event, Mapping) or not {"request_id", "outcome"} <= event.keys():
-            raise api.ModelMaxError("The trigger sent no event that can be read. Clear the task.")
+            raise api.ModelMaxError("The event of the trigger cannot be read. Clear the task.")
         return cls(**{each.name: event[each.name] for each in fields(cls) if each.name in event})
 
     def is_of_another(self, request_id: str) -> bool:
-        """Say whether another job than ``request_id`` was waited for: the task's may have changed."""
+        """Return whether the wait was for another job than ``request_id``: the task's may have changed."""
         return self.request_id != request_id
 
     def as_dict(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ Measured on Airflow 3.3.2: firing at 0 s, 3 of 8 tasks got an extra try; at 8 s,
 """
 
 TURNS = 50
-"""In so many turns an interval is divided: those who wait wake the event loop together, a few at a time."""
+"""Turns into which an interval is divided: the triggers of one turn wake the event loop together."""
 
 _experience: dict[str, pace.Experience] = defaultdict(pace.Experience)
 """What this triggerer has seen, by model."""
@@ -39,10 +39,10 @@ class ModelMaxJobTrigger(BaseTrigger):
     :param request_id: the job
     :param status_url: the job's, as the service gave it
     :param deadline: when to stop waiting (aware datetime)
-    :param poll_interval: seconds between two status calls; up to four times that while, judged by the last jobs of
-        this model that this triggerer saw, the job is unlikely to be over
-    :param submitted: when the job was submitted (aware datetime), where that is known
-    :param ask_from: when the next status call is due (aware datetime), where one was made already
+    :param poll_interval: seconds between two status calls; up to four times that as long as the job is unlikely to be
+        over, judged by the last jobs of this model that this triggerer saw
+    :param submitted: when the job was submitted (aware datetime), None if that is not known
+    :param ask_from: when the next status call is due (aware datetime), None if none was made yet
     :param seen: the status that the worker saw, and since when: what ``polling.Wait.kept()`` returned there
     """
 
@@ -85,14 +85,14 @@ class ModelMaxJobTrigger(BaseTrigger):
 
         :param seen: the wait that the worker began
         """
-        # What is in doubt has a patience, which must not run on while a triggerer is away.
+        # The time limits of a wait in doubt must not run on while no triggerer is there.
         kept = seen.kept() if seen and not seen.in_doubt else None
         return cls(
             conn_id, job.model, job.request_id, job.status_url, deadline, poll_interval, submitted, ask_from, kept
         )
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what the triggerer makes this trigger from."""
+        """Return the class path and the arguments, from which the triggerer creates this trigger."""
         return f"{type(self).__module__}.{type(self).__qualname__}", {
             "modelmax_conn_id": self.modelmax_conn_id,
             "model": self.model,
@@ -122,7 +122,7 @@ class ModelMaxJobTrigger(BaseTrigger):
         return api.Job.of({"model": self.model, "request_id": self.request_id, "status_url": self.status_url})
 
     async def _end(self, hook: ModelMaxHook) -> JobEvent:
-        """Ask until the wait is over. What this holds while it sleeps is held for each wait: little."""
+        """Poll until the wait is over. Locals live as long as the wait, in thousands of triggers: keep them small."""
         wait = polling.Wait.begin(
             self.request_id,
             deadline=self.deadline,
@@ -147,7 +147,7 @@ class ModelMaxJobTrigger(BaseTrigger):
             return JobEvent.of(wait, error)
 
     def _first_call(self, wait: polling.Wait) -> float:
-        """Return when to ask first. It is spread, or a thousand mapped tasks would poll in step."""
+        """Return when to poll first. It is spread, or a thousand mapped tasks would poll at the same moment."""
         now = _now()
         spared = wait.pause(now, _experience[self.model]) - self.poll_interval
         due = now.timestamp() + spared + random.uniform(0, min(self.poll_interval, 5))  # noqa: S311
@@ -156,7 +156,7 @@ class ModelMaxJobTrigger(BaseTrigger):
         return min(due - due % (self.poll_interval / TURNS), self.deadline.timestamp())
 
     def _judge(self, before: polling.Wait, wait: polling.Wait, due: float) -> float | polling.Over:
-        """Tell what is new, and return when to ask next, or how it is over."""
+        """Log what changed, and return when to poll next, or how the wait is over."""
         now, experience = _now(), _experience[self.model]
         if message := wait.news(before, now):
             tell(self.log.info, message)
@@ -168,7 +168,7 @@ class ModelMaxJobTrigger(BaseTrigger):
         return step
 
     def _next_call(self, due: float, now: datetime, at: datetime, *, is_told: bool) -> float:
-        """Return when to ask next. What the service asked for (``is_told``) counts from its answer."""
+        """Return when to poll next. A ``Retry-After`` (``is_told``) counts from the answer."""
         end = self.deadline.timestamp()
         if at >= self.deadline:
             return end
@@ -180,14 +180,14 @@ class ModelMaxJobTrigger(BaseTrigger):
         try:
             return wait.answered(await hook.aget_status(job), _now())
         except api.BusyError:
-            return wait  # nothing was asked, and nothing learned
+            return wait  # no call was made
         except api.ModelMaxError as error:
-            # Thousands keep theirs until the service answers: without the frames it came through, 0.2 MB each.
+            # Thousands of triggers keep an error until the service answers: its frames would take 0.2 MB each.
             error.__traceback__ = error.__context__ = error.__cause__ = None
             return wait.failed(error, _now())
 
     async def on_kill(self) -> None:
-        """Say what a clear or a mark does to a job that is waited for (Airflow 3.3 and later)."""
+        """Log what becomes of the job when its waiting task is cleared or marked (Airflow 3.3 and later)."""
         tell(self.log.warning, polling.on_kill_message(self._job))
 
 

@@ -92,7 +92,7 @@ def test_an_event_that_cannot_be_read_makes_up_no_job(way, job, simulator, tmp_p
         ModelMaxGenerateVideoOperator(task_id="generate", destination=destination, **order),
     ):
         operator.deferrable = way == "deferrable"
-        with pytest.raises(ModelMaxError, match="no event that can be read"):
+        with pytest.raises(ModelMaxError, match="event of the trigger cannot be read"):
             operator.execute_complete(CONTEXT, {"outcome": "completed"})
         assert operator._progress is None
     assert simulator.ledger.bills == []
