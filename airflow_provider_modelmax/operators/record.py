@@ -295,7 +295,9 @@ class Record:
         :param landed: how far this job got: its videos were published
         :returns: the videos to publish again, if only some of this job's are still there; nothing was stored then
         """
-        if self.overwrite:
+        if not self.overwrite:
+            self._put_manifest(landed)
+        if self.overwrite or self._is_anothers(landed):
             with self._publishing(owner, pause) as (there, generation):
                 missing = self._overwritten(landed, there)
                 if missing and len(missing) < len(landed.videos):
@@ -308,13 +310,16 @@ class Record:
                     newest.write(self.destination.manifest)
                     self._remove_claims(generation)
         else:  # only videos of this job can be there
-            self._put_manifest(landed)
             if landed.generation and not self._claims:  # an earlier try took the lease
                 self._claims[landed.generation] = self._claim(landed.generation, owner, 0.0)
             self._remove_claims(landed.generation)
         self.last = landed
         self._put_state(landed)
         return []
+
+    def _is_anothers(self, landed: Progress) -> bool:
+        """Whether the manifest was another job's when it was read last: that job's task may overwrite."""
+        return self._seen is not None and not self._seen.progress.is_of(landed.job.request_id)
 
     def _overwritten(self, landed: Progress, there: Manifest | None) -> list[Saved]:
         """Return the videos of this job that another job has overwritten.

@@ -330,6 +330,25 @@ def test_manifest_and_video_are_of_one_job_whenever_another_run_lands_there(
 
 
 @STORES
+@pytest.mark.parametrize("when", ["while it downloads", "before its manifest"])
+def test_manifest_and_video_are_of_one_job_if_only_the_other_run_may_overwrite(
+    completed, tmp_path, monkeypatch, stores, when
+):
+    (a, b), (of_a, of_b) = two_runs(tmp_path, stores)
+    a.record.overwrite = False
+    write(tmp_path, of_a)
+    if when == "while it downloads":
+        monkeypatch.setattr(a.hook, "stream_content", Contents(a.hook, lambda _: b.land(of_b)))
+    else:
+        publish = a.record.publish
+        monkeypatch.setattr(a.record, "publish", lambda *given: (b.land(of_b), publish(*given))[1])
+    a.land(of_a)
+    assert are_of_one_job(tmp_path)
+    assert manifest(tmp_path).job == (of_a if when == "while it downloads" else of_b).job
+    assert claims(tmp_path) == []
+
+
+@STORES
 @pytest.mark.parametrize("killed", ["before its video", "before its manifest"])
 @pytest.mark.parametrize("other_first", [True, False])
 def test_manifest_and_video_are_of_one_job_after_the_retry_of_a_run_that_was_killed_there(

@@ -299,3 +299,25 @@ def test_a_store_that_is_away_says_so_before_anything_is_spent(
     with caplog.at_level(logging.WARNING), pytest.raises(StorageError, match="the store failed"):
         check_writable(folder, longest=f"{folder}/{uuid.uuid4().hex}")
     assert size_of.__module__ == storage.__name__
+
+
+@pytest.mark.parametrize("text", [b"", b'{"a": 1}', None], ids=["empty", "document", "nothing"])
+def test_a_document_is_read_in_one_call(behind: Behind, text: bytes | None) -> None:
+    sent: list[str] = []
+
+    def answer(proxy: Proxy, body: bytes) -> None:
+        sent.append(f"{proxy.command} {proxy.path}")
+        proxy.hand_on(body)
+
+    store = behind(answer)
+    if text is not None:
+        store.put("x.json", text)
+    sent.clear()
+    if text:
+        assert load_json(store.uri("x.json")) == {"a": 1}
+    elif text is None:
+        assert load_json(store.uri("x.json")) is None
+    else:
+        with pytest.raises(DestinationError, match="is in the way"):
+            load_json(store.uri("x.json"))
+    assert len(sent) == 1
