@@ -10,6 +10,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 import uuid
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -133,6 +134,20 @@ def try_out(probe: Path, longest: Path | None = None) -> None:
     finally:
         for left in there.glob(f"{throwaway.stem(final.name)}*"):
             _remove(left)
+
+
+def check_replaceable(final: Path) -> None:
+    """Refuse a file that only another user may replace: it is in a folder with the sticky bit, such as ``/tmp``.
+
+    :raises PermissionError: if it is one
+    """
+    try:
+        folder, file = final.parent.stat(), final.lstat()
+    except FileNotFoundError:
+        return
+    if folder.st_mode & stat.S_ISVTX and os.geteuid() not in {0, folder.st_uid, file.st_uid}:
+        why = "The folder has the sticky bit, and the file belongs to another user, who alone may replace it"
+        raise PermissionError(errno.EPERM, why, str(final))
 
 
 def _try_to_create_twice(final: Path) -> None:

@@ -68,13 +68,14 @@ class Saved:
     sha256: str
 
 
-def check_writable(uri: str, longest: str | None = None) -> None:
+def check_writable(uri: str, longest: str | None = None, replaced: Iterable[str] = ()) -> None:
     """Check that objects can be written below the folder ``uri``, and leave nothing behind.
 
     Does all that writes do, on throw-away names. In object stores nothing becomes visible, and no right to delete is
     needed. Removes what killed checks have left.
 
     :param longest: URI of the object with the longest name that will be written there
+    :param replaced: URIs of objects that will be written there, and may exist
     :raises DestinationError: when the bucket is not there, the connection may not write, the file system cannot do what
         a safe write needs, or the name is too long
     :raises StorageError: when the store cannot be reached, or is full
@@ -85,6 +86,8 @@ def check_writable(uri: str, longest: str | None = None) -> None:
     with named(longest or uri):
         if probe.store == LOCAL:
             local_file.try_out(Path(probe.path), Path(path) if path else None)
+            for each in replaced:
+                local_file.check_replaceable(Path(connect(each).path))
         elif probe.store == AZURE:
             _try_out_azure(probe)
         elif probe.store == S3:

@@ -122,7 +122,8 @@ class Record:
         :raises DestinationError: if the destination is taken, or cannot be written
         """
         self._check_free(request_id)
-        check_writable(self.destination.folder, self.destination.longest)
+        written = [*self.destination.videos(1), *self.destination.videos(MOST_SAMPLES), self.destination.manifest]
+        check_writable(self.destination.folder, self.destination.longest, written)
 
     def reserve(self, progress: Progress, until: datetime) -> None:
         """Reserve an exact destination while the job is waited for, so that other tasks are refused before they wait.

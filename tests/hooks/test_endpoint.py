@@ -57,7 +57,9 @@ def test_a_path_that_airflow_takes_for_a_schema_is_refused_instead_of_dropped(ur
 @pytest.mark.parametrize("uri", [KEY, f"/{KEY}", f"modelmax:///{KEY}", f"{KEY}/more"])
 def test_a_bare_key_in_place_of_a_connection_is_not_shown(uri):
     found = Connection.from_uri(uri, conn_id="mm")
-    with pytest.raises(api.ConnectionSetupError, match=r"password of connection 'mm' is empty.*modelmax://:sk-…@") as caught:
+    with pytest.raises(
+        api.ConnectionSetupError, match=r"password of connection 'mm' is empty.*modelmax://:sk-…@"
+    ) as caught:
         read_connection(found)
     assert "secret" not in str(caught.value)
 

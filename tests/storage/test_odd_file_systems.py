@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -179,3 +180,27 @@ def test_many_checks_of_one_folder_at_once_do_not_disturb_each_other(tmp_path: P
     wait_until(lambda: all(process.poll() is not None for process in running), 60, "the checks have ended")
     assert [process.communicate()[1][-500:] for process in running if process.returncode] == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="files of two users need root")
+@pytest.mark.parametrize("mode", [0o777, 0o1777])
+def test_a_file_of_another_user_in_a_sticky_folder_is_found_by_the_check(mode: int) -> None:
+    """Files can be created there, but this one cannot be replaced."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        video = Path(folder, "clip.mp4")
+        video.write_bytes(b"of root")
+        Path(folder).chmod(mode)
+        check_writable(folder, replaced=[str(video)])
+        os.seteuid(65534)
+        try:
+            check_writable(folder, replaced=[f"{folder}/new.mp4"])
+            if mode == 0o777:
+                check_writable(folder, replaced=[str(video)])
+                save_json(str(video), {})
+            else:
+                with pytest.raises(DestinationError, match=r"access denied .* belongs to another user"):
+                    check_writable(folder, replaced=[str(video)])
+                with pytest.raises(DestinationError):
+                    save_json(str(video), {})
+        finally:
+            os.seteuid(0)
