@@ -1,4 +1,4 @@
-"""Where our words become Airflow's: its exceptions, log, labels, configuration, clock. For operators and sensor."""
+"""What operators and sensor share with Airflow: its exceptions, log, labels, configuration and clock."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 Run = TypeVar("Run", bound=Callable[..., Any])
 
 HOPELESS = (*polling.HOPELESS, api.InvalidInputError, api.JobFailedError, api.RefusedError, api.UnusableResultError)
-"""The classes of what no retry can change; :func:`is_hopeless` decides."""
+"""The classes of errors that no retry can fix; :func:`is_hopeless` decides."""
 
 DEFAULT_CONN_ID = "modelmax_default"
 
 MIN_DEFERRAL = timedelta(seconds=15)
-"""A wait that ends sooner stays on the worker: a trigger needs its first 8 s, and the way there and back 5 more."""
+"""A shorter wait stays on the worker: a trigger fires after 8 s at the earliest, and deferring takes 5 more."""
 
 
 def is_hopeless(error: BaseException) -> bool:
-    """Return whether no retry can change the error."""
+    """Return whether no retry can fix the error."""
     if isinstance(error, DestinationError):
         return error.leads_nowhere
     return isinstance(error, HOPELESS) and (not isinstance(error, polling.HOPELESS) or polling.is_hopeless(error))
@@ -49,8 +49,8 @@ def is_hopeless(error: BaseException) -> bool:
 def log_when_killed(log: Logger, message: Callable[[], str]) -> None:
     """Log a warning from a signal handler.
 
-    The thread that the handler interrupts may be writing a log line, and hold the lock of its file: the warning is
-    written by another thread, which is waited for, but not for long.
+    The interrupted thread may hold the lock of the log file, so another thread writes the warning. It is waited for one
+    second at most.
 
     :param message: returns the message
     """
@@ -91,7 +91,7 @@ def reporting_errors(run: Run) -> Run:
             if _is_expected(error):
                 _report(task, error)
                 _drop_tracebacks(error)
-            raise  # as it is by now: a `raise error` would add this frame
+            raise  # `raise error` would add this frame to the traceback
 
     return reported  # type: ignore[return-value]
 
@@ -131,7 +131,7 @@ def _drop_tracebacks(error: BaseException) -> None:
 
 
 def keep_label_storable(context: Context) -> None:
-    """Make what ``map_index_template`` renders to fit into Airflow's database, whatever the template.
+    """Make the label from any ``map_index_template`` fit into Airflow's database.
 
     Airflow renders it before the task runs, and once more when it is over, to store it together with the task's state.
 
@@ -163,10 +163,10 @@ def keep_label_storable(context: Context) -> None:
 
 @contextmanager
 def told_to_airflow(task: Any) -> Iterator[None]:
-    """Count what fails, and fail at once, without Airflow's retries, what no retry can mend.
+    """Count errors, and turn those that no retry can fix into Airflow's ``AirflowFailException``.
 
-    :param task: the operator; where it has a retry policy of ours, that decides, and sees the error as it is, but for
-        a sensor that skips instead (``soft_fail``): the base class knows that by Airflow's exceptions only
+    :param task: the operator; if it has a :class:`.ModelMaxRetryPolicy`, that decides and needs the original error,
+        except for a sensor with ``soft_fail``, whose base class skips for Airflow's exceptions only
     """
     try:
         yield
@@ -181,7 +181,7 @@ def told_to_airflow(task: Any) -> Iterator[None]:
 def default_deferrable() -> bool:
     """Return ``[operators] default_deferrable`` where the environment sets it, and True otherwise.
 
-    A false in ``airflow.cfg`` is nobody's choice: Airflow writes its own defaults into that file (3.1.8, 3.3.2).
+    A false in ``airflow.cfg`` is ignored: Airflow writes its own defaults into that file (3.1.8, 3.3.2).
     """
     if "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE" not in os.environ:
         return True
@@ -189,11 +189,11 @@ def default_deferrable() -> bool:
 
 
 def absolute(deadline: timedelta | datetime, execution_timeout: timedelta | None) -> datetime:
-    """Return when to stop waiting. It may have passed: a job can be over all the same.
+    """Return when to stop waiting. It may have passed: the job can be over already.
 
     Airflow does not enforce ``execution_timeout`` while a task is deferred, so it bounds the deadline here.
 
-    :raises InvalidInputError: when ``deadline`` is none
+    :raises InvalidInputError: if ``deadline`` is not a deadline
     """
     deadline = check_deadline_argument(deadline)
     return bounded(utcnow() + deadline if isinstance(deadline, timedelta) else deadline, execution_timeout)
@@ -210,5 +210,5 @@ def utcnow() -> datetime:
 
 
 def backstop(deadline: datetime) -> timedelta:
-    """Return Airflow's own timeout for a deferral: later than the trigger's, whose end is told in our words."""
+    """Return Airflow's own timeout for a deferral: after the trigger's, whose error says more."""
     return deadline - utcnow() + timedelta(minutes=5)

@@ -1,4 +1,4 @@
-"""What a caller may ask for, checked before anything is sent. No I/O."""
+"""Checks of the arguments, before anything is sent. No I/O."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ MOST_SAMPLES = 4
 """Videos of one job."""
 
 LONGEST_WAIT = timedelta(days=36_500)
-"""Much longer, and the end of a wait would lie beyond the calendar."""
+"""With a much longer one, the end of a wait would be beyond ``datetime.max``."""
 
 _LONGEST_INTERVAL = 86_400
 """Seconds."""
 
 _SHORTEST_BASE64 = 200
-"""Characters. Smaller images are recognised; a path of so many has a dot somewhere."""
+"""Characters. Shorter texts are decoded to see whether they are an image; a path of this length has a dot."""
 
 _BLANKS = " \t\r\n\f\v\ufeff\u200b"
 """What may be before Base64: whitespace, and a byte order mark."""
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_%\-\s]+={0,2}\s*")
 _FILE = re.compile(r"\S+\.(txt|md)", re.IGNORECASE)
-"""What 0.1.0 read a prompt from."""
+"""Release 0.1.0 read the prompt from such a file."""
 
 _INTEGER = re.compile(r"\s*([+-]?\d{1,9})(?:\.0*)?\s*")
 _FROM_URLS = str.maketrans("-_", "+/")
@@ -68,7 +68,7 @@ class VideoParameters(TypedDict, total=False):
 
 
 def check_prompt(prompt: object) -> str:
-    """Return ``prompt`` if it is a text with something in it, and not the path of a file.
+    """Return ``prompt`` if it is a text, not empty, and not the path of a file.
 
     :raises InvalidInputError: otherwise
     """
@@ -90,7 +90,7 @@ def check_prompt(prompt: object) -> str:
 
 
 def check_model(model: object) -> str:
-    """Return ``model`` if it can be an id. Ids that we do not know are the service's to judge.
+    """Return ``model`` if it can be an id. Unknown ids are left to the service.
 
     :raises InvalidInputError: otherwise
     """
@@ -105,10 +105,10 @@ def sample_count(parameters: object) -> int:
 
 
 def check_parameters(parameters: object) -> dict[str, Any]:
-    """Return the parameters to send: those that the caller set to something, as the types of the contract.
+    """Return the parameters to send, converted to the types of the contract. None counts as left out.
 
-    A None counts as left out. Templates, forms and tables give numbers and flags as texts and as scalars of their own
-    (``"4"``, ``"true"``, ``numpy.int64(4)``): these are converted. The names are for :func:`check_parameter_names`.
+    Templates, forms and tables give numbers and flags as texts or as scalars of a library (``"4"``, ``"true"``,
+    ``numpy.int64(4)``): these are converted. The names are checked by :func:`check_parameter_names`.
 
     :param parameters: a mapping, or its JSON or ``repr``
     :raises InvalidInputError: when a known parameter has a value that the contract does not allow
@@ -138,7 +138,7 @@ def check_parameter_names(parameters: object, *, allow_unknown: bool = False) ->
 
 
 def read_parameters(parameters: object) -> dict[str, Any]:
-    """Return the parameters that are set to something, unchecked.
+    """Return the parameters that are not None, unchecked.
 
     :raises InvalidInputError: when it is neither None, nor a mapping, nor its JSON or ``repr``
     """
@@ -186,7 +186,7 @@ def check_image_kind(image: object) -> None:
     if isinstance(image, str):
         scheme, _, rest = image.strip().partition("://")
         if scheme.lower() in {"http", "https"}:
-            host = rest.partition("/")[0].rpartition("@")[2]  # of the rest, a part may be a password or a signature
+            host = rest.partition("/")[0].rpartition("@")[2]  # the rest may have a password or a signature in it
             raise InvalidInputError(
                 f"The image is on the web, at {host}. Give a path that workers can read, a URI such as "
                 "s3://conn_id@bucket/key.png, or its bytes as Base64."
@@ -198,7 +198,7 @@ def check_image_kind(image: object) -> None:
 
 
 def check_encoded_image(image: object) -> str:
-    """Return ``image`` as the service takes it, where it must be Base64: a hook reads no files.
+    """Return ``image`` as the service takes it. It must be Base64: the hook reads no files.
 
     :raises InvalidInputError: when it is something else
     """
@@ -235,13 +235,13 @@ def is_data_url(text: str) -> bool:
 
 
 def may_be_base64(text: str) -> bool:
-    """Return whether ``text`` looks like bytes and not like the name of a file: it must not be shown then."""
+    """Return whether ``text`` looks like Base64 and not like a path: it must not be shown then."""
     text = text.lstrip(_BLANKS)
     return is_data_url(text) or (len(text) >= _SHORTEST_BASE64 and _BASE64.fullmatch(text) is not None)
 
 
 def check_deadline_argument(deadline: object) -> timedelta | datetime:
-    """Return the ``deadline`` that a DAG author gives: how long, or until when.
+    """Return ``deadline`` if it is valid: how long to wait, or until when.
 
     :raises InvalidInputError: when it is neither a timedelta above 0 nor a datetime with a time zone
     """
@@ -256,9 +256,9 @@ def check_deadline_argument(deadline: object) -> timedelta | datetime:
 
 
 def check_future(deadline: datetime, now: datetime) -> None:
-    """Check a deadline for a job that is not submitted yet: one that is there may be over, also after it.
+    """Check the deadline of a job that is not submitted yet. Of a submitted one it may have passed.
 
-    :raises InvalidInputError: when it has no time zone, or has passed
+    :raises InvalidInputError: if it has no time zone, or has passed
     """
     if with_zone(deadline) <= now:
         raise InvalidInputError(f"deadline {deadline.isoformat()} has passed already: give one in the future.")
@@ -275,7 +275,7 @@ def with_zone(deadline: datetime) -> datetime:
 
 
 def check_flag(name: str, value: object) -> bool:
-    """Return ``value`` if it is True or False: of a text, also "False" would count as true.
+    """Return ``value`` if it is True or False. A text is refused, as "False" would count as true.
 
     :raises InvalidInputError: otherwise
     """
@@ -371,7 +371,7 @@ def _shown(value: object) -> str:
 
 
 def _unread(image: object) -> object:
-    """Leave an image to where it is read."""
+    """Return an image as it is: it is checked when it is read."""
     return image
 
 

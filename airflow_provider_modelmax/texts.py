@@ -1,4 +1,4 @@
-"""What came over the wire, as JSON and text that Airflow can send, log and keep. No I/O."""
+"""Answers of the service as JSON and text that Airflow can send, log and store. No I/O."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LINE_WIDTH = 100
 """Characters of a log line: Airflow's log page does not wrap, and shows 104 after WARNING at 1,440 px (3.3.2)."""
 
 _MAX_LINES = 4
-"""Of a sentence that is wrapped."""
+"""Lines into which a sentence is wrapped at most."""
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -60,12 +60,12 @@ def json_text(value: object) -> str:
     """Return ``value`` as JSON."""
     try:
         return json.dumps(value, ensure_ascii=False)
-    except RecursionError:  # read at a lower depth of the stack, and just so
+    except RecursionError:  # it was read with less of the stack in use
         return f"a {type(value).__name__} nested without end"
 
 
 def excerpt(what: object, limit: int = 200) -> str:
-    """Return the beginning of what came, quoted, on one line.
+    """Return the beginning of an answer, quoted, on one line.
 
     :param limit: characters
     """
@@ -77,7 +77,7 @@ def excerpt(what: object, limit: int = 200) -> str:
 
 
 def cut(text: str, limit: int) -> str:
-    """Return at most ``limit`` characters of ``text``, and a sign where there were more."""
+    """Return at most ``limit`` characters of ``text``, and an ellipsis if there were more."""
     return text if len(text) <= limit else f"{text[:limit]}…"
 
 
@@ -102,9 +102,9 @@ def type_name(value: object) -> str:
 
 
 def lines(message: str) -> list[str]:
-    """Return a message in lines that Airflow's log page shows whole: one for each sentence, wrapped where it is long.
+    """Return a message in lines that fit into Airflow's log page: one for each sentence, wrapped if it is long.
 
-    What stands in braces is to be copied and stays on one line. So does a sentence of many lines: it is data.
+    Text in braces is made to be copied and stays on one line. So does a very long sentence, which holds data.
     """
     found: list[str] = []
     for sentence in re.split(r"(?<=[.!?])\s+", message.strip()):
@@ -116,7 +116,7 @@ def lines(message: str) -> list[str]:
 
 
 def tell(write: Callable[[str, str], object], message: str) -> None:
-    """Log a message in lines that the log page shows whole.
+    """Log a message in lines that fit into Airflow's log page.
 
     :param write: a method of a logger, such as ``log.warning``
     """

@@ -1,4 +1,4 @@
-"""The ModelMax connection at work: one method per call, sent and sent again as ``api`` decides."""
+"""The hook: one method for each call of the service, retried as ``api`` decides."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ T = TypeVar("T")
 _TRANSPORTS = "airflow_provider_modelmax.hooks"
 
 _LOOKING_UP = threading.Lock()
-"""Several videos are fetched at once, and Airflow 3.1 has one unlocked socket to ask for connections."""
+"""Several videos are downloaded at once, and Airflow 3.1 looks up connections over one socket without a lock."""
 
 _GOOD_CONNECTION = "ModelMax answered and accepted the API key."
 
 Pause = Callable[[float], object]
-"""Waits for so many seconds; what it raises ends what it is a pause of."""
+"""Waits for that many seconds; an exception from it ends the call or wait that it belongs to."""
 
 
 def _sleep(seconds: float) -> None:
@@ -48,12 +48,12 @@ def _sleep(seconds: float) -> None:
 
 
 def _nothing(*_: object) -> None:
-    """Nobody wants to know."""
+    """Do nothing: the default of callbacks."""
 
 
 @dataclass(frozen=True)
 class _Around:
-    """What is done around the attempts of a call, see :meth:`ModelMaxHook.get_result`."""
+    """Callbacks around the attempts of a call, see :meth:`ModelMaxHook.get_result`."""
 
     before_each: Callable[[], object] = _nothing
     after_each: Callable[[api.ModelMaxError], object] = _nothing
@@ -89,7 +89,7 @@ class ContentStream(AbstractContextManager["Content"]):
 
 
 class ModelMaxHook(BaseHook):
-    """Talk to ModelMax.
+    """Call ModelMax.
 
     The connection is of type ``modelmax``: its password is the API key, its host the base URL (default
     ``https://api.modelmax.io``), its extra may hold ``timeout`` (seconds, default 60), ``verify`` (true, false or the
@@ -132,7 +132,7 @@ class ModelMaxHook(BaseHook):
             ``image`` must be Base64 here
         :param allow_unknown_parameters: whether a parameter is sent although its name looks like a mistake for a known
             one; default False. Other unknown names are sent as they are, with a warning
-        :param pause: waits for so many seconds between two attempts; may raise to end them
+        :param pause: waits for that many seconds between two attempts; may raise to end them
         :raises InvalidInputError: before anything is sent
         """
         model, prompt = inputs.check_model(model), inputs.check_prompt(prompt)
@@ -145,10 +145,10 @@ class ModelMaxHook(BaseHook):
         return self._send(api.submit(model, prompt, wanted), _Around(pause=pause))
 
     def get_status(self, job: api.Job | Mapping[str, str], *, pause: Pause = _sleep) -> api.JobStatus:
-        """Ask how a job is. Free of charge.
+        """Get the status of a job. Free of charge.
 
         :param job: the job, or its dict
-        :param pause: waits for so many seconds between two attempts; may raise to end them
+        :param pause: waits for that many seconds between two attempts; may raise to end them
         """
         return self._send(api.status(api.Job.of(job)), _Around(pause=pause))
 
@@ -162,12 +162,12 @@ class ModelMaxHook(BaseHook):
     ) -> api.Result:
         """Fetch the result of a COMPLETED job. THIS BILLS: call it once per job and keep the answer.
 
-        A lost answer is asked for again, twice at most, with a warning that names the possible second bill.
+        If the answer is lost, the call is sent again, twice at most, with a warning of a possible second bill.
 
         :param job: the job, or its dict
         :param before_each: called right before each attempt; may raise to prevent it
-        :param after_each: called right after each that is made again, with what it ended in
-        :param pause: waits for so many seconds between two attempts; may raise to end them
+        :param after_each: called right after each attempt that is retried, with its error
+        :param pause: waits for that many seconds between two attempts; may raise to end them
         """
         return self._send(api.result(api.Job.of(job)), _Around(before_each, after_each, pause))
 
@@ -181,15 +181,15 @@ class ModelMaxHook(BaseHook):
     ) -> list[str]:
         """Download the videos of a result to object storage, and return their URIs. Free of charge.
 
-        At each URI is a whole, checked MP4 afterwards, or what was there before. A video whose bytes are cut or damaged
-        is downloaded again, up to four times in all. No manifest is written.
+        At each URI is a whole, checked MP4 afterwards, or what was there before. A video that arrives cut off or
+        damaged is downloaded again, up to four times in all. No manifest is written.
 
         :param result: what :meth:`get_result` returned, or its dict (:meth:`.Result.as_dict`)
         :param destination: folder URI such as ``s3://conn_id@bucket/videos/``, or the exact object if it ends in
             ``.mp4``. In a folder the name is that of the job, as with ``ModelMaxDownloadVideoOperator``. With several
             videos, ``-0``, ``-1`` … go before the suffix
         :param overwrite: whether to replace a file at an exact object; in a folder, the job's own videos are replaced
-        :param pause: waits for so many seconds between two attempts; may raise to end them
+        :param pause: waits for that many seconds between two attempts; may raise to end them
         :raises InvalidInputError: if an argument is wrong; nothing was downloaded
         :raises DestinationError: if the destination cannot be used, or something is there already
         :raises UnusableResultError: if the result has no URL for some of the videos; the others were stored
@@ -270,7 +270,7 @@ class ModelMaxHook(BaseHook):
         :param deadline: how long to wait (default one hour), or until when (aware datetime); the last status call is
             made at the deadline
         :param poll_interval: seconds between two status calls
-        :param pause: waits for so many seconds between two status calls; may raise to end the wait
+        :param pause: waits for that many seconds between two status calls; may raise to end the wait
         :raises InvalidInputError: if an argument is wrong; nothing was sent
         :raises JobFailedError: if the job FAILED
         :raises JobNotOverError: at the deadline, or if the service gave no usable answer for 15 minutes
@@ -295,9 +295,9 @@ class ModelMaxHook(BaseHook):
             pause(max((step.at - _now()).total_seconds(), 0))
 
     def look(self, wait: polling.Wait, job: api.Job | Mapping[str, str]) -> polling.Wait:
-        """Ask for the status once, log what changed, and return what is known then.
+        """Get the status once, log what changed, and return the wait with it.
 
-        :raises ConnectionSetupError: if no status was seen before; other errors are for the wait to judge
+        :raises ConnectionSetupError: if no status was seen before; other errors are in the wait that is returned
         """
         job = api.Job.of(job)
         try:
@@ -320,7 +320,7 @@ class ModelMaxHook(BaseHook):
             transport.send(api.status(api.Job.of({"model": "veo-3.1", "request_id": "connection-test"})))
         except api.ServiceError as error:
             if api.is_of_modelmax(error) and not isinstance(error, api.UnauthorizedError | api.TemporaryError):
-                return True, _GOOD_CONNECTION  # past its key check, it knows no such job
+                return True, _GOOD_CONNECTION  # the key was accepted, and there is no such job
             return False, _wrong_host(error, transport) or str(error)
         except api.AnswerError as error:
             return False, _wrong_host(error, transport) or str(error)
@@ -333,10 +333,10 @@ class ModelMaxHook(BaseHook):
         return self._transport.session
 
     async def aget_status(self, job: api.Job | Mapping[str, str]) -> api.JobStatus:
-        """Ask how a job is, from an event loop. One attempt.
+        """Get the status of a job, from an event loop. One attempt.
 
-        All hooks of a loop share a session and the look-up of their connection, until :meth:`aclose`. When the key is
-        refused and the connection holds another one by now, that one is tried.
+        All hooks of a loop share a session and the look-up of their connection, until :meth:`aclose`. If the key is
+        refused and the connection has another one now, that one is tried.
 
         :param job: the job, or its dict
         """
@@ -345,7 +345,7 @@ class ModelMaxHook(BaseHook):
         return await self._shared.send(self._status_call(job))
 
     async def aclose(self) -> None:
-        """Leave what :meth:`aget_status` shares with others; the last one closes it."""
+        """Leave the session that :meth:`aget_status` shares with other hooks; the last one closes it."""
         shared, self._shared = self._shared, None
         if shared:
             await shared_transport.leave(self._way, shared)
@@ -359,7 +359,7 @@ class ModelMaxHook(BaseHook):
         return SharedTransport(lambda: alook_up(self, self.modelmax_conn_id, conn_type=self.conn_type), _open_async)
 
     def _status_call(self, job: api.Job | Mapping[str, str]) -> api.Call[api.JobStatus]:
-        """Return the call for ``job``: who polls asks for the same one again and again."""
+        """Return the call for ``job``, which is the same at each poll."""
         if self._last_asked is None or self._last_asked[0] != job:
             call = api.status(api.Job.of(job))
             self._last_asked = (job if isinstance(job, api.Job) else dict(job)), call  # a copy: theirs may change
@@ -372,7 +372,7 @@ class ModelMaxHook(BaseHook):
 
     @property
     def answer_seconds(self) -> float:
-        """The longest that one attempt of a call can take, and the pause after it."""
+        """Seconds that one attempt of a call can take at most, and the pause after it."""
         return self._transport.endpoint.answer_seconds + api.MAX_RETRY_AFTER
 
     @property
@@ -380,7 +380,7 @@ class ModelMaxHook(BaseHook):
         return self._opened()
 
     def _opened(self, *, but: SyncTransport | None = None, name: str = "") -> SyncTransport:
-        """Return the transport; after ``but`` one of what the connection is by now.
+        """Return the transport, or if it is ``but``, a new one for the connection as it is now.
 
         :param name: what error messages call the connection
         """
@@ -396,7 +396,7 @@ class ModelMaxHook(BaseHook):
         while True:
             attempt += 1
             try:
-                transport = self._transport  # may look the connection up: what is told before a call comes after
+                transport = self._transport  # may look the connection up, so it comes before `before_each`
             except api.ModelMaxError as error:
                 self._pause_or_raise(call, error, attempt, around)
                 continue
@@ -417,7 +417,7 @@ class ModelMaxHook(BaseHook):
         send: Callable[[SyncTransport], T],
         before_again: Callable[[], object] = _nothing,
     ) -> T:
-        """Send; when the key is refused and the connection holds another by now, once more."""
+        """Send; if the key is refused and the connection has another one now, once more."""
         try:
             return send(transport)
         except api.UnauthorizedError:
@@ -456,7 +456,7 @@ async def _open_async(endpoint: Endpoint) -> AsyncTransport:
 
 
 def _wrong_host(error: api.ServiceError | api.AnswerError, transport: SyncTransport) -> str:
-    """Return what to say if an answer does not look like one of ModelMax, else an empty text."""
+    """Return the message if an answer does not look like one of ModelMax, otherwise an empty text."""
     may_be_modelmax = isinstance(error, api.ServiceError) and (
         api.is_of_modelmax(error) or error.status in {401, 403, 407, 408, 425, 429} or error.status >= 500
     )

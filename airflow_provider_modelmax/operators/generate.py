@@ -41,7 +41,7 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
     :param destination: folder URI such as ``s3://conn_id@bucket/videos/``, or the exact object when it ends in ``.mp4``
         (with several samples, ``-0``, ``-1`` … go before the suffix) (templated)
     :param overwrite: whether another job's video at that object may be replaced; default False
-    :param regenerate_on_clear: whether a clear makes a new video, which is paid for anew; default False: a
+    :param regenerate_on_clear: whether a clear makes a new video, which is paid for again; default False: a
         clear takes up the job, the result and the videos that are there
     :param deadline: how long to wait for the job in each try (default one hour), or until when (aware datetime);
         ``execution_timeout`` bounds it, also while deferred
@@ -98,7 +98,7 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
     def _take_up(self, context: Context, record: Record) -> Progress:
         kept = record.recall()
         if kept and self._is_still_good(record.state, kept):
-            if not kept.result:  # the destination may be another one by now
+            if not kept.result:  # the destination may have changed
                 record.check(kept.job.request_id)
             return self._announce(context, record.state.taken_up(kept))
         order = self._order()
