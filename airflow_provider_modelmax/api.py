@@ -144,7 +144,7 @@ class UnusableResultError(AnswerError):
 
     :param message: what came, and what to do
     :param said: the service's reason; the message begins with it
-    :param usage: what was billed, as the service said it; the message goes on with it
+    :param usage: what was billed, as the service gave it; the second part of the message
     """
 
     def __init__(self, message: str, *, said: str = "", usage: Mapping[str, Any] | None = None) -> None:
@@ -199,7 +199,7 @@ class TemporaryError(ServiceError):
 
 
 class RefusedError(ModelMaxError):
-    """Asking again cannot help, or might be billed once more; the message says what to do."""
+    """Another attempt cannot help, or might be billed again; the message says what to do."""
 
 
 class JobFailedError(ModelMaxError):
@@ -474,7 +474,7 @@ _REFUSED_ON_THE_WAY = (TemporaryError, "Retry later; if it persists, check the h
 
 
 def error_of(call: Call[Any], status_code: int, headers: Mapping[str, str], body: bytes) -> ModelMaxError:
-    """Return the error that an answer stands for whose status is not the one that was asked for."""
+    """Return the error for an answer whose status is not the expected one."""
     if 300 <= status_code < 400:
         return ForeignUrlError(
             f"{call} answered {status_code} and redirects {_way(headers.get('Location', ''))}. Redirects are not "
@@ -492,7 +492,7 @@ def error_of(call: Call[Any], status_code: int, headers: Mapping[str, str], body
 
 
 def refusal(message: str, status_code: int) -> ModelMaxError:
-    """Return the error of a call that another process has made and that asking again cannot mend.
+    """Return the error of a call that another process has made and that a retry cannot fix.
 
     :param message: of the error there
     :param status_code: of the answer, 0 where the error is not about its status
@@ -542,7 +542,7 @@ NO_HTTP = "not an HTTP answer"
 
 
 def os_words(error: BaseException) -> str:
-    """Return what an error of the operating system says, without its number and address."""
+    """Return the text of an error of the operating system, without its number and address."""
     text = error.strerror if isinstance(error, OSError) else ""
     return text or str(error) or type(error).__name__
 
@@ -558,7 +558,7 @@ def no_answer(call: Call[Any], said: str, *, reached: bool = True) -> TransportE
 
 
 def may_have_billed(call: Call[Any], error: ModelMaxError) -> bool:
-    """Say whether ``call`` may have been billed although it ended in ``error``.
+    """Return whether ``call`` may have been billed although it ended in ``error``.
 
     Only the service's own form proves that it refused. Whoever stands in front of it can answer in its place also after
     it has answered, but for the statuses in ``_NOT_PASSED_ON``.
@@ -613,7 +613,7 @@ def _next_step(status_code: int, kind: str) -> tuple[type[ServiceError], str]:
 
 
 def can_pass(call: Call[Any], error: ModelMaxError) -> bool:
-    """Say whether another attempt of ``call`` may end otherwise than in ``error``."""
+    """Return whether another attempt of ``call`` may succeed after ``error``."""
     if isinstance(error, ForeignUrlError | UnusableResultError):
         return False
     if isinstance(error, AnswerError):

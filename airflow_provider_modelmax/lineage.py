@@ -1,4 +1,4 @@
-"""Which objects a task read and wrote, for those who follow data: asset events and hook lineage."""
+"""Which objects a task read and wrote: asset events and hook lineage."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def asset_uri(uri: str) -> str:
 
 
 def tell_collector(hook: Any, *, read: Sequence[str], written: Sequence[str]) -> None:
-    """Tell Airflow's collector of hook lineage, for whoever reads it (OpenLineage does)."""
+    """Add objects to Airflow's collector of hook lineage, which OpenLineage reads."""
     if not _is_read():
         return
     from airflow.providers.common.compat.sdk import get_hook_lineage_collector  # noqa: PLC0415 - only where it is read
@@ -65,7 +65,7 @@ def tell_collector(hook: Any, *, read: Sequence[str], written: Sequence[str]) ->
 
 
 def _is_read() -> bool:
-    """Say whether a plugin reads hook lineage. Even the collector for nobody loads the hooks of providers (100 ms)."""
+    """Return whether a plugin reads hook lineage. Without one, loading the collector would cost 100 ms for nothing."""
     try:
         from airflow.sdk.plugins_manager import get_hook_lineage_readers_plugins  # noqa: PLC0415 - not on 3.1
     except ImportError:

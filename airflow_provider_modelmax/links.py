@@ -63,7 +63,7 @@ def console_page(uri: str) -> str:
 
 
 def _is_elsewhere(uri: str) -> bool:
-    """Say whether a S3 server is not Amazon's: MinIO, SeaweedFS and the like have consoles of their own."""
+    """Return whether an S3 server is not Amazon's: MinIO, SeaweedFS and others have their own consoles."""
     from airflow_provider_modelmax.stores import connect  # noqa: PLC0415 - not at DAG parse
 
     fs = connect(uri).fs

@@ -1,4 +1,4 @@
-"""What a DAG file gives literally is checked when the file is parsed; templates and XComs are checked at run time."""
+"""Literals in a DAG file are checked when the file is parsed; templates and XComs are checked at run time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BAD_END = re.compile(r"(?:/\.mp4|\.mov|\.m4v|\.webm|\.mkv|\.avi|\.gif)$", re.IG
 
 
 def is_literal(operator: BaseOperator, value: object) -> bool:
-    """Return whether the DAG file gives ``value``, and neither a template nor an upstream task."""
+    """Return whether ``value`` is a literal: neither a template nor an XCom."""
     if not _is_in_dag_file(operator):
         return False
     dag = operator.get_dag()
@@ -29,7 +29,7 @@ def is_literal(operator: BaseOperator, value: object) -> bool:
 
 
 def _is_in_dag_file(operator: BaseOperator) -> bool:
-    """Return False for an instance of a mapped task: it is made at run time, also of values from upstream."""
+    """Return False for an instance of a mapped task, which is created at run time with values from upstream."""
     dag = operator.get_dag()
     return not dag or dag.task_dict.get(operator.task_id) is operator
 
@@ -56,9 +56,9 @@ def check_connection_id(operator: BaseOperator, conn_id: object) -> None:
 def check_request(
     operator: BaseOperator, *, model: object, prompt: object, parameters: object, allow_unknown: bool
 ) -> None:
-    """Check what is literal in a request for videos; the names of parameters always are.
+    """Check the literals in a request for videos; the names of parameters always are literals.
 
-    :raises InvalidInputError: for what can never be right
+    :raises InvalidInputError: for a value that can never be right
     """
     if is_literal(operator, model):
         inputs.check_model(model)
@@ -83,7 +83,7 @@ def _check_parameter(name: str, value: object) -> None:
 def check_job(operator: BaseOperator, job: object) -> None:
     """Check a literal ``job``.
 
-    :raises InvalidInputError: when it is none
+    :raises InvalidInputError: if it is not a job
     """
     if is_literal(operator, job):
         api.Job.of(job)
@@ -98,7 +98,7 @@ def check_destination(operator: BaseOperator, destination: object) -> None:
         return
     text = destination.strip() if isinstance(destination, str) else ""
     if _GOOD_START.match(text) and not _BAD_END.search(text):
-        return  # what follows takes as long to import as all the rest of a DAG file's imports from here
+        return  # the imports below would double the time that this package takes at DAG parse
     from airflow_provider_modelmax.manifest import Destination  # noqa: PLC0415 - only for what is probably wrong
     from airflow_provider_modelmax.stores import StorageError, connect  # noqa: PLC0415
 

@@ -1,6 +1,6 @@
 """Local files, all or nothing: written to a locked, hidden sibling, then renamed.
 
-Whoever dies in between leaves a sibling that is not locked; the next writer of the same file removes it.
+A killed process leaves a sibling that is not locked; the next writer of the same file removes it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Unpublished(Exception):  # noqa: N818 - a signal, not an error
 
 @contextlib.contextmanager
 def writing(final: Path) -> Iterator[BinaryIO]:
-    """Yield a file that becomes ``final`` when the block ends well, and leaves it untouched otherwise."""
+    """Yield a file that becomes ``final`` if the block ends without an exception, and is removed otherwise."""
     with _needed("create folders"):
         final.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(final)
@@ -59,9 +59,9 @@ def writing(final: Path) -> Iterator[BinaryIO]:
 
 
 def create(final: Path, data: bytes) -> None:
-    """Write ``final`` where nothing stands yet.
+    """Write ``final`` if nothing is there yet.
 
-    :raises FileExistsError: when something does
+    :raises FileExistsError: if something is
     """
     with contextlib.suppress(_Unpublished), writing(final) as file:
         file.write(data)
@@ -91,14 +91,14 @@ def _flushed(file: BinaryIO) -> None:
     try:
         os.fsync(file.fileno())
     except OSError as error:
-        if error.errno not in _NOT_SUPPORTED:  # without fsync a file is no less whole, only a power cut may lose it
+        if error.errno not in _NOT_SUPPORTED:  # without fsync only a power cut may lose the file
             raise
     os.close(os.dup(file.fileno()))  # some network file systems report a full disk at a close only
 
 
 def _flush_name(final: Path) -> None:
-    """See to it that also after a power cut the file has its name, which is kept in its folder."""
-    with contextlib.suppress(OSError):  # a folder that may not be read, a file system that cannot: the file is there
+    """Flush the folder, which holds the name of the file, so that a power cut does not lose it."""
+    with contextlib.suppress(OSError):  # not permitted or not supported: the file is there all the same
         folder = os.open(final.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -107,13 +107,13 @@ def _flush_name(final: Path) -> None:
 
 
 def try_out(probe: Path, longest: Path | None = None) -> None:
-    """Do all that writes do in a folder, or in its nearest parent that exists, leaving nothing behind.
+    """Do all that writes do, in a folder or its nearest existing parent, and leave nothing behind.
 
     :param probe: a throw-away name in the folder
     :param longest: the longest name that will be written there
     """
     with contextlib.suppress(FileNotFoundError):
-        (longest or probe).lstat()  # where the whole path is too long
+        (longest or probe).lstat()  # raises if the whole path is too long
     there = next(each for each in probe.parents if os.path.lexists(each))
     missing = probe.parts[len(there.parts) : -1]
     final = there / probe.name.ljust(max((len(os.fsencode(part)) for part in missing), default=0), "x")
@@ -159,7 +159,7 @@ def _try_to_create_twice(final: Path) -> None:
 
 
 def _remove_abandoned(final: Path) -> None:
-    """Remove what checks left that were killed. Ages are by the clock of the file system, on which `final` is new."""
+    """Remove what killed checks left. Their age is measured against ``final``, which is new: one clock."""
     now = final.stat().st_mtime
     for path in final.parent.glob(f"{throwaway.PREFIX}*"):
         with contextlib.suppress(OSError):
@@ -186,7 +186,7 @@ def _needed(what: str, refused: Collection[int] = _NOT_SUPPORTED) -> Iterator[No
 
 
 def _locked(part: Path) -> BinaryIO:
-    """Create and lock a file; again when someone took it for a leftover before it was locked."""
+    """Create and lock a file; again if another process removed it as a leftover before it was locked."""
     for _ in range(_ATTEMPTS_TO_LOCK):
         with _needed("create a file only if it does not exist"):
             file = part.open("xb")

@@ -1,6 +1,6 @@
 """What is written beside a video, and read back from it, so that a result is never paid for twice.
 
-The manifest exists from the moment the result is asked for: who creates it may ask, and nobody else. It is completed
+The manifest exists from the moment the result is asked for: only the process that creates it may ask. It is completed
 when the result is there, and again when the videos have landed.
 """
 
@@ -28,7 +28,7 @@ class Destination:
 
     :param folder: URI without a slash at its end
     :param stem: file name without suffix
-    :param exact: whether the caller named the object, so that something else may stand there already
+    :param exact: whether the caller named the object, so that something else may be there already
     :param suffix: as the caller wrote it
     """
 
@@ -103,7 +103,7 @@ class Destination:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is known of the videos of one job, for the next try and for whoever finds them.
+    """What is known of the videos of one job, for the next try and for readers.
 
     :param progress: how far their task got
     :param task: whose they are: ``dag_id``, ``run_id``, ``task_id``, ``map_index``

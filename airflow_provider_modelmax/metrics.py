@@ -1,4 +1,4 @@
-"""Counters and timers through Airflow's Stats, all under ``modelmax.``; ``[metrics]`` says where they go.
+"""Counters and timers through Airflow's Stats, all under ``modelmax.``; ``[metrics]`` configures where they go.
 
 Names are listed for users in docs/observability.md. Models are tags: backends without tags leave them out.
 """
@@ -68,7 +68,7 @@ def failed(error: Exception) -> None:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the error's class in words: ``job_failed``, ``insufficient_balance``; ``other`` for what is not ours."""
+    """Return the error's class in words: ``job_failed``, ``insufficient_balance``; ``other`` for foreign errors."""
     for each in (error, error.__cause__):
         cls = type(each)
         if cls.__module__.partition(".")[0] == _OURS and cls.__name__ != "ModelMaxError":

@@ -107,7 +107,7 @@ class Mp4Check:
                 check_index(memoryview(self._moov), Media(self._media_size, self._media_end))
             except BrokenIndexError as error:
                 raise BrokenVideoError(str(error)) from None
-        # Of fragments, and of an index that was too long to look into, nothing tells whether more should follow.
+        # With fragments, or an index too long to read, it is not known whether more should follow.
         is_indexed = self._moov is not None and b"moof" not in self._seen and b"mvex" not in self._moov
         if self.trailing and not is_indexed and not self._padding_only:
             raise BrokenVideoError(f"the video is damaged: {self.trailing:,} bytes after its last box are no box")

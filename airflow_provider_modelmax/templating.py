@@ -50,7 +50,7 @@ def render_texts(
 
 
 def _expanded_by_upstream(operator: BaseOperator, context: Context) -> Collection[str]:
-    """Return the fields that an upstream task gave to ``.expand_kwargs()``, whose values Airflow would render."""
+    """Return the fields from an upstream task by ``.expand_kwargs()``, whose values Airflow would render."""
     dag = operator.get_dag()
     in_dag = dag.task_dict.get(operator.task_id) if dag else None  # the mapped task, where this is one of its instances
     given: Any = getattr(getattr(in_dag, "expand_input", None), "value", None)
@@ -72,13 +72,13 @@ class _Text:
         dag = operator.get_dag()
         env = dag.get_template_env(force_sandboxed=True) if dag else operator.get_template_env()
         self._nones = 0
-        # A DAG with a `finalize` of its own has decided what becomes of a None.
+        # A DAG with its own `finalize` decides what becomes of a None.
         self._env = env if env.finalize else env.overlay(finalize=self._finalize)
 
     def rendered(self, name: str, template: str, *, optional: bool = False) -> str | None:
         """Return the text that ``template`` renders to.
 
-        :param optional: whether the text is left out, by a None, when that is all that it rendered to
+        :param optional: whether to return None if the template rendered to nothing but None
         """
         self._nones = 0
         try:

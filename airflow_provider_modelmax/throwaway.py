@@ -1,4 +1,4 @@
-"""Throw-away names of the write check: from a name, the next check sees whether the one that made it is over."""
+"""Throw-away names of the write check, by which the next check recognizes what a killed one has left."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pathlib import Path
 PREFIX = ".modelmax-check-"
 
 ABANDONED_AFTER = 3600.0
-"""Seconds. Of a process on another machine nothing tells whether it still runs, and a check takes seconds."""
+"""Seconds. Whether a process on another machine still runs is not known; a check takes a few seconds."""
 
 _NAME = re.compile(rf"{re.escape(PREFIX)}([0-9a-f]{{8}})-([0-9]+)-[0-9a-f]{{8}}")
 
 
 def new_name(length: int = 0) -> str:
-    """Return a name that nobody else uses.
+    """Return a unique name.
 
     :param length: how long it is at least, in bytes: a file system may refuse long names
     """
@@ -28,7 +28,7 @@ def new_name(length: int = 0) -> str:
 
 
 def stem(name: str) -> str:
-    """Return what all names of one check begin with, or an empty text if this is no name of a check."""
+    """Return the common prefix of all names of one check, or an empty text if ``name`` is not one of a check."""
     found = _NAME.match(name)
     return found[0] if found else ""
 
@@ -46,7 +46,7 @@ def is_abandoned(name: str, age: float) -> bool:
 
 @lru_cache
 def _machine() -> str:
-    """Return a short name for this machine and container: in another one, the same process id is another process."""
+    """Return a short name for this machine and container: a process id is unique in these only."""
     boot = container = ""
     with contextlib.suppress(OSError):  # not Linux
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

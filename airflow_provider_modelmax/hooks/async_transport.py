@@ -144,7 +144,7 @@ def _lost(call: api.Call[Any], error: Exception) -> api.TransportError:
 
 
 def _connect_words(error: OSError) -> str:
-    """Return what the system says of an attempt to connect; the text of ``asyncio`` is "Connect call failed"."""
+    """Return the system's text for a failed connection; that of ``asyncio`` is "Connect call failed"."""
     is_asyncios = error.errno and error.errno > 0 and not isinstance(error, socket.gaierror)
     return os.strerror(error.errno) if is_asyncios and error.errno else api.os_words(error)
 

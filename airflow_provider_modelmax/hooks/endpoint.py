@@ -34,7 +34,7 @@ HEADERS = {"User-Agent": f"airflow-provider-modelmax/{__version__}", "Accept": "
 """What the service sees of us in every call, beside the key."""
 
 SHORT_KEY = 8
-"""Characters. A key shorter than this may be an ordinary word, and stand in a URL that is paid for."""
+"""Characters. A key shorter than this may be an ordinary word, and be part of a URL that is paid for."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _base_url(name: str, connection: Connection) -> str:
     try:
         parts = urlsplit(host)
         port = parts.port or connection.port
-    except ValueError:  # without its text: where the port should be may stand a password
+    except ValueError:  # without its text, which may hold a password in place of the port
         raise ConnectionSetupError(
             f"The host of {name} is no URL: write the base URL, for example {DEFAULT_BASE_URL} or http://127.0.0.1:8765."
         ) from None

@@ -1,4 +1,4 @@
-"""From the id of a connection to its endpoint, its secrets masked; or an error that says what to do."""
+"""Looks up a connection and returns its endpoint; masks its secrets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def look_up(hook: BaseHook, conn_id: str, *, conn_type: str = CONN_TYPE, name: str = "") -> Endpoint:
-    """Return the endpoint of a connection, which ``hook`` finds: it may be one's own.
+    """Return the endpoint of a connection. ``hook`` looks it up, as a subclass may have its own way.
 
     :param conn_type: the type of connections that the hook takes
     :param name: what error messages call the connection; default ``connection`` and its id
@@ -46,7 +46,7 @@ async def _connection(hook: BaseHook, conn_id: str) -> Connection:
     except AirflowNotFoundException:
         if not _runs_inline():
             raise
-        return hook.get_connection(conn_id)  # blocks a loop in which nobody else is
+        return hook.get_connection(conn_id)  # blocks the loop, in which nothing else runs
 
 
 def _masked(connection: Connection, conn_type: str, name: str) -> Endpoint:
@@ -75,7 +75,7 @@ def _translated(conn_id: str, name: str) -> Iterator[None]:
 
 
 def _runs_inline() -> bool:
-    """Say whether this is the trigger of ``dag.test()``: connections of the database cannot be awaited there (3.3)."""
+    """Return whether ``dag.test()`` runs the trigger: connections of the database cannot be awaited there (3.3)."""
     try:
         from airflow.sdk.execution_time import task_runner  # noqa: PLC0415 - internal, and heavy
     except ImportError:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 STALE_AFTER = 300.0
-"""Seconds after which a connection is looked up again: it may lead elsewhere by now."""
+"""Seconds after which a connection is looked up again: it may have changed."""
 
 NO_OTHER_KEY_FOR = 5.0
 """Seconds. A revoked key is refused to a thousand at once; one of them looks whether the connection holds another."""
@@ -48,7 +48,7 @@ class SharedTransport:
         self._one_at_a_time = asyncio.Lock()
 
     async def send(self, call: api.Call[T]) -> T:
-        """Send ``call`` once; when its key is refused and the connection holds another by now, once more."""
+        """Send ``call`` once; if the key is refused and the connection has another one now, once more."""
         transport = self._transport
         if transport is None or time.monotonic() - self._looked_up > STALE_AFTER:
             transport = await self._current()

@@ -32,7 +32,7 @@ CHUNK = 1024 * 1024
 class Content:
     """A video on its way. Iterating over it gives its bytes.
 
-    :param size: bytes as announced, None when the service did not say
+    :param size: bytes as announced, None if they were not announced
     :param chunks: the bytes; raises :class:`~airflow_provider_modelmax.api.TransportError` when they stop before the
         announced size
     """
@@ -219,7 +219,7 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def _is_before_sending(error: Exception, cause: BaseException) -> bool:
-    """Say whether nothing of the call has left us. A proxy may have passed it on, whatever urllib3 calls the error."""
+    """Return whether nothing of the call was sent. A proxy may have passed it on, whatever urllib3 calls the error."""
     if isinstance(error, requests.exceptions.ProxyError) and type(cause) is OSError:  # it made no tunnel
         return True
     return isinstance(cause, urllib3.exceptions.ConnectTimeoutError | urllib3.exceptions.NewConnectionError)

@@ -1,4 +1,4 @@
-"""A video of a result, stored whole at its URI; downloaded again if its bytes are cut or damaged."""
+"""Downloads a video of a result to its URI; again if it arrives cut off or damaged."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def download(
     :param url: one of ``Result.urls``
     :param uri: the object
     :param log: gets a line for each attempt that failed, for progress, and at the end
-    :param pause: waits for so many seconds between two attempts; may raise to end them
-    :param through: what the bytes go through; may raise to end the download
+    :param pause: waits for that many seconds between two attempts; may raise to end them
+    :param through: wraps the iterator over the bytes; may raise to end the download
     :raises ModelMaxError: if the service did not give the video
     :raises BrokenVideoError: if the bytes of all attempts were no whole MP4
     :raises StorageError: if the store failed

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 def held_back() -> Iterator[Callable[[], None]]:
     """Hold the alarm of this process back until the block is left: what the block did is done then.
 
-    Yields a function that lets through an alarm that came meanwhile, for moments at which nothing is at stake.
+    Yields a function that raises an alarm that was held back, for moments at which no call is under way.
     """
     if threading.current_thread() is not threading.main_thread():  # Python runs handlers in the main thread only
         yield lambda: None

@@ -1,4 +1,4 @@
-"""What all operators share: the hook, what a kill means, and what others are told of the task."""
+"""The base of all operators: the hook, ``on_kill``, rendering, and lineage."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ModelMaxBaseOperator(BaseOperator):
     def _do_render_template_fields(
         self, parent: Any, template_fields: Iterable[str], context: Context, jinja_env: Any, seen_oids: set[int]
     ) -> None:
-        """Render texts as texts. Airflow calls this for mapped and unmapped tasks alike, and skips what was seen."""
+        """Render texts as texts. Airflow calls this for mapped and other tasks, and skips the ids in ``seen_oids``."""
         from airflow_provider_modelmax.templating import render_texts  # noqa: PLC0415 - not at DAG parse
 
         if parent is self:
@@ -60,7 +60,7 @@ class ModelMaxBaseOperator(BaseOperator):
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
 
     def on_kill(self) -> None:
-        """Stop, leaving nothing half-written, and log what goes on: ModelMax has no call to cancel a job."""
+        """Stop, leave nothing half-written, and log what becomes of the job: ModelMax has no call to cancel it."""
         self._killed = True
         if self._stop:
             self._stop.set()
@@ -90,21 +90,21 @@ class ModelMaxBaseOperator(BaseOperator):
         return self._stop
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
-        """Tell OpenLineage what will be asked for."""
+        """Return the request."""
         from airflow_provider_modelmax.facets import lineage  # noqa: PLC0415 - only where OpenLineage asks
 
         try:
             request = self._request()
-        except InvalidInputError:  # the task itself says what is wrong
+        except InvalidInputError:  # the task itself fails with it
             request = None
         return lineage(request, self._image_uri(), self._progress)
 
     def get_openlineage_facets_on_complete(self, _: Any) -> OperatorLineage[Any, Any]:
-        """Tell OpenLineage what was made, and what it cost."""
+        """Return what was made, and what it cost."""
         return self.get_openlineage_facets_on_start()
 
     def get_openlineage_facets_on_failure(self, _: Any) -> OperatorLineage[Any, Any]:
-        """Tell OpenLineage how far the task got."""
+        """Return how far the task got."""
         return self.get_openlineage_facets_on_start()
 
     def _request(self) -> dict[str, Any] | None:

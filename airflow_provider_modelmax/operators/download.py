@@ -67,7 +67,7 @@ class LandsVideo(ModelMaxBaseOperator):
 
     @edge.reporting_errors
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[str]:
-        """Go on when the trigger says that the job is over."""
+        """Continue when the trigger has fired."""
         from airflow_provider_modelmax.triggers.event import JobEvent  # noqa: PLC0415 - not at DAG parse
 
         with edge.told_to_airflow(self):
@@ -107,7 +107,7 @@ class LandsVideo(ModelMaxBaseOperator):
         raise NotImplementedError
 
     def _fingerprint(self) -> str:
-        """Return what tells this order from another; empty where the job was submitted elsewhere."""
+        """Return the fingerprint of the order; empty if the job was submitted elsewhere."""
         return ""
 
     def _samples(self) -> int | None:

@@ -96,7 +96,7 @@ def describe(model: str, prompt: str, parameters: Mapping[str, Any] | None) -> d
 
 
 def fingerprint(request: Mapping[str, Any]) -> str:
-    """Tell one request from another, without holding it. An image on a path is told by its name."""
+    """Return a hash of a request. An image on a path counts by its path only."""
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 
 KEPT_WAIT = "modelmax_wait"
-"""Where the reschedule mode keeps, from process to process, how long the service has been odd (Airflow 3.3+)."""
+"""Key of the task state in which the reschedule mode keeps a wait in doubt between two pokes (Airflow 3.3+)."""
 
 RESCHEDULE_INTERVAL = 60.0
 """Seconds. Each poke of the reschedule mode costs a worker process of its own."""
@@ -92,7 +92,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
     def _do_render_template_fields(
         self, parent: Any, template_fields: Iterable[str], context: Context, jinja_env: Any, seen_oids: set[int]
     ) -> None:
-        """Render texts as texts. Airflow calls this for mapped and unmapped tasks alike, and skips what was seen."""
+        """Render texts as texts. Airflow calls this for mapped and other tasks, and skips the ids in ``seen_oids``."""
         from airflow_provider_modelmax.templating import render_texts  # noqa: PLC0415 - not at DAG parse
 
         if parent is self:
@@ -134,7 +134,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
 
     @edge.reporting_errors
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, str]:
-        """Go on when the trigger says that the job is over."""
+        """Continue when the trigger has fired."""
         from airflow_provider_modelmax.triggers.event import JobEvent  # noqa: PLC0415 - not at DAG parse
 
         with self._soft(api.ModelMaxError), edge.told_to_airflow(self), _times_out():
@@ -148,7 +148,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
             return job.as_dict()
 
     def on_kill(self) -> None:
-        """Log what stops and what goes on."""
+        """Log what becomes of the job."""
         edge.log_when_killed(self.log, lambda: polling.on_kill_message(self.known_job))
 
     def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
@@ -209,7 +209,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
             raise
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
-        """Tell OpenLineage which job is waited for."""
+        """Return the job that the sensor waits for."""
         from airflow_provider_modelmax.facets import lineage  # noqa: PLC0415 - only where OpenLineage asks
         from airflow_provider_modelmax.progress import Progress  # noqa: PLC0415
 
