@@ -17,6 +17,8 @@ _DELIMITERS = {"variable_start_string": "{{", "block_start_string": "{%", "comme
 
 _GOOD_START = re.compile(r"/|~|file:///|(?:s3a?|gc?s|abfss?)://(?:[^@/]+@)?[^@/]", re.IGNORECASE)
 _BAD_END = re.compile(r"(?:/\.mp4|\.mov|\.m4v|\.webm|\.mkv|\.avi|\.gif)$", re.IGNORECASE)
+_VERSION = re.compile(r"(?i:s3a?)://.*\?versionId=|(?i:abfss?)://.*\?versionid=")
+"""A name that the library of the store reads as a version of an object."""
 
 
 def is_literal(operator: BaseOperator, value: object) -> bool:
@@ -97,12 +99,13 @@ def check_destination(operator: BaseOperator, destination: object) -> None:
     if not is_literal(operator, destination):
         return
     text = destination.strip() if isinstance(destination, str) else ""
-    if _GOOD_START.match(text) and not _BAD_END.search(text):
+    if _GOOD_START.match(text) and not _BAD_END.search(text) and not _VERSION.match(text):
         return  # the imports below would double the time that this package takes at DAG parse
     from airflow_provider_modelmax.manifest import Destination  # noqa: PLC0415 - only for what is probably wrong
     from airflow_provider_modelmax.stores import StorageError, connect  # noqa: PLC0415
 
     try:
-        connect(Destination.parse(destination, "video").manifest)
+        Destination.parse(destination, "video")
+        connect(text)
     except StorageError as error:
         raise api.InvalidInputError(str(error)) from error

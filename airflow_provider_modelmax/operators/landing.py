@@ -138,9 +138,9 @@ def _not_landed(uri: str, error: Exception, *, with_store: bool) -> Exception:
     """
     if isinstance(error, api.BadRequestError | api.NotFoundError):
         return api.RefusedError(
-            f"ModelMax does not have the video for {uri}, or no longer: {error} It was paid for. Clear this task later "
-            "to try again, free of charge. To make another video, which is paid for again, clear the generate or "
-            "submit task with regenerate_on_clear=True."
+            f"ModelMax does not have the video, or no longer: {error} It was paid for. Clear this task later to try "
+            "again, free of charge. To make another video, which is paid for again, clear the generate or submit task "
+            f"with regenerate_on_clear=True. Not stored: {uri}"
         )
     where = "" if with_store else ", with the same destination,"
     again = f": a retry or clear of this task{where} fetches it, free of charge"
@@ -153,5 +153,5 @@ def _not_landed(uri: str, error: Exception, *, with_store: bool) -> Exception:
         again = f". A retry or clear of this task{where} tries again, free of charge"
     elif isinstance(error, api.ForeignUrlError):
         again = ". If that host is ModelMax's own, put it into the host of the ModelMax connection, and clear this task"
-    error.args = (f"{uri}: {str(error).rstrip('.')}. The video is paid for, and its URL is stored{again}.",)
+    error.args = (f"{str(error).rstrip('.')}. The video is paid for, and its URL is stored{again}. Not stored: {uri}",)
     return error

@@ -81,7 +81,9 @@ def test_a_literal_request_that_can_never_be_right_is_refused(operator, given, w
         ("\\\\server\\share", "a path of Windows"),
         ("s3://bucket/.mp4", "a name must stand before"),
         ("s3:///videos/", "names no bucket"),
-        ("ftp://host/videos/", "is not supported"),
+        ("ftp://host/videos/", "ftp://host/videos/: ftp:// is not supported"),
+        ("s3://bucket/take?versionId=3/", "reads ?versionId= as a version of the object"),
+        ("abfs://conn@container/x.mp4?versionid=1", "reads ?versionid= as a version of the object"),
         ("", "must be a folder such as"),
         (None, "must be a folder such as"),
         (3, "must be a folder such as"),
@@ -132,13 +134,15 @@ def upstream() -> Any:
         {"destination": "{{ var.value.videos }}/x.mp4"},
         {"destination": " s3://conn@bucket/a b/é.mp4 "},
         {"destination": "S3://bucket/x"},
+        {"destination": "s3://bucket/what?/"},
+        {"destination": "/videos/take?versionId=3/"},
         {"destination": "gs://bucket"},
         {"destination": "abfss://conn@container/x/"},
         {"destination": "~/videos"},
         {"destination": "file:///videos/"},
         {"destination": ObjectStoragePath("file:///videos/")},
     ],
-    ids=range(21),
+    ids=range(23),
 )
 def test_what_may_be_right_is_left_to_the_run(given):
     with DAG("d", schedule=None):
