@@ -18,7 +18,7 @@ from airflow_provider_modelmax.manifest import Destination, Manifest
 from airflow_provider_modelmax.operators.asker import Claim, asker, is_asking
 from airflow_provider_modelmax.operators.task_state import TaskState
 from airflow_provider_modelmax.parameters import MOST_SAMPLES
-from airflow_provider_modelmax.progress import FAILED, SUBMITTED, Progress
+from airflow_provider_modelmax.progress import FAILED, LANDED, SUBMITTED, Progress
 from airflow_provider_modelmax.storage import Saved, check_writable, sha256_of, size_of
 from airflow_provider_modelmax.stores import DestinationError
 
@@ -33,6 +33,9 @@ LOOK_AGAIN = 0.2
 """Seconds between two attempts to get that lease."""
 
 KEEP_ATTEMPTS = 4
+
+KILLED_TRIES = 4
+"""How many generations of the lease are looked for that earlier tries of this task may have left."""
 
 Pause = Callable[[float], object]
 """Waits for that many seconds; raises if the task is killed."""
@@ -277,6 +280,8 @@ class Record:
         job, manifest = fetched.job, self._stored_manifest()
         if manifest and manifest.progress.is_of(job.request_id):
             self._note_orderer(manifest)
+            if fetched.phase == LANDED:
+                self._remove_claims(manifest.progress.generation)
             return True
         names = self.destination.videos(len(fetched.result.urls)) if fetched.result and self.destination.exact else []
         taken = _standing({*names} - {each.uri for each in fetched.videos})
@@ -311,8 +316,6 @@ class Record:
                     newest.write(self.destination.manifest)
                     self._remove_claims(generation)
         else:  # only videos of this job can be there
-            if landed.generation and not self._claims:  # an earlier try took the lease
-                self._claims[landed.generation] = self._claim(landed.generation, owner, 0.0)
             self._remove_claims(landed.generation)
         self.last = landed
         self._put_state(landed)
@@ -399,8 +402,9 @@ class Record:
     def _next_generation(self, there: Manifest | None, owner: str, expires: float) -> int:
         """Take over the lease on the manifest ``there``. Return its generation, or 0 to try again later."""
         generation = there.progress.generation if there else 0
-        if generation:
-            self._claims[generation] = self._claim(generation, owner, expires)
+        if there and generation:
+            is_retry = not self._claims and self._is_this_task(there)
+            self._claims |= self._claims_of_others(generation, KILLED_TRIES if is_retry else 1)
         while True:
             generation += 1
             claim = self._claim(generation, owner, expires)
@@ -420,6 +424,10 @@ class Record:
 
     def _claim(self, generation: int, owner: str, expires: float) -> Claim:
         return Claim(f"{self.destination.manifest}.claim-{generation}", owner, expires)
+
+    def _claims_of_others(self, generation: int, most: int) -> dict[int, Claim]:
+        """Return the objects that other processes may have left, up to ``generation``."""
+        return {each: self._claim(each, "", 0.0) for each in range(max(generation - most, 0) + 1, generation + 1)}
 
     def _has_changed(self, before: Manifest | None) -> bool:
         """Whether the manifest was written since ``before`` was read."""
@@ -443,6 +451,8 @@ class Record:
 
     def _remove_claims(self, generation: int) -> None:
         """Delete the objects of the lease up to ``generation``: no process creates one below the manifest's."""
+        if not self._claims:  # an earlier try of this task had the lease
+            self._claims = self._claims_of_others(generation, KILLED_TRIES)
         for each in sorted(self._claims):
             if each <= generation:
                 self._claims.pop(each).remove()

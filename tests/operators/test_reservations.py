@@ -210,3 +210,13 @@ def test_no_lease_is_left_by_a_task_whose_first_try_failed_after_the_bill(simula
         task.run()
     assert task.run(2) == [f"{tmp_path}/clip.mp4"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.modelmax.json", "clip.mp4"]
+
+
+@STORES
+def test_no_lease_is_left_by_a_task_that_was_killed_after_it_landed(simulator, tmp_path, store):
+    simulator.settings.run_seconds = 0
+    task = Task("generate", f"{tmp_path}/clip.mp4", "first", store())
+    task.run()
+    (tmp_path / "clip.modelmax.json.claim-1").write_text("{}")
+    assert task.run(2) == [f"{tmp_path}/clip.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.modelmax.json", "clip.mp4"]
