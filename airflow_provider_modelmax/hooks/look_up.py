@@ -63,8 +63,9 @@ def _translated(conn_id: str, name: str) -> Iterator[None]:
     except AirflowNotFoundException:
         # Airflow's SDK raises it for every failure of a look-up and hides the cause (seen on 3.3.2).
         raise api.ConnectionSetupError(
-            f"Airflow did not find {name}: it does not exist, or Airflow's API server did not answer. If it does not "
-            f"exist, create it: airflow connections add {conn_id} --conn-type modelmax --conn-password sk-…"
+            f"Airflow did not find {name}: it does not exist, or Airflow's API server did not answer. If it is in an "
+            "environment variable (AIRFLOW_CONN_…) or a secrets backend, check that its JSON or URI is valid. If it "
+            f"does not exist, create it: airflow connections add {conn_id} --conn-type modelmax --conn-password sk-…"
         ) from None
     except api.ModelMaxError:
         raise

@@ -99,6 +99,14 @@ def test_a_connection_of_our_type_or_of_none_is_taken(ask, simulator, monkeypatc
         ask(ModelMaxHook())
 
 
+@pytest.mark.parametrize("text", ['{"conn_type": "modelmax", "password": "sk-hidden",}', "modelmax://:sk-hid/den@"])
+def test_a_connection_that_airflow_cannot_parse_is_told_from_one_that_does_not_exist(ask, monkeypatch, text):
+    monkeypatch.setenv("AIRFLOW_CONN_MODELMAX_DEFAULT", text)
+    with pytest.raises(api.ModelMaxError, match="check that its JSON or URI is valid") as caught:
+        ask(ModelMaxHook())
+    assert "sk-hid" not in str(caught.value)
+
+
 def test_a_connection_uri_without_a_type_is_taken(simulator, monkeypatch):
     host = simulator.url.replace(":", "%3A").replace("/", "%2F")
     monkeypatch.setenv("AIRFLOW_CONN_MODELMAX_DEFAULT", f"://:{simulator.key}@{host}/")
