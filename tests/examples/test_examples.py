@@ -65,17 +65,16 @@ def test_the_sum_counts_what_was_billed_also_when_a_video_failed(service):  # no
     assert done.get_task_instance("add_up").xcom_pull(task_ids="add_up") == 4
 
 
-@pytest.mark.parametrize("length", [300, 2_000, 100_000])
 @pytest.mark.parametrize(
-    ("name", "conf"),
+    ("name", "conf", "length"),
     [
-        ("modelmax_alerting", lambda prompt: {"prompt": prompt}),
-        ("modelmax_cost_control", lambda prompt: {"prompts": [prompt]}),
-        ("modelmax_image_to_video", lambda prompt: {"prompt": prompt}),
-        ("modelmax_many_prompts", lambda prompt: {"prompts": [prompt]}),
-        ("modelmax_own_task", lambda prompt: {"prompts": [prompt]}),
-        ("modelmax_process", lambda prompt: {"prompt": prompt}),
-        ("modelmax_submit", lambda prompt: {"prompt": prompt}),
+        *(("modelmax_alerting", lambda prompt: {"prompt": prompt}, length) for length in (300, 2_000, 100_000)),
+        ("modelmax_cost_control", lambda prompt: {"prompts": [prompt]}, 100_000),
+        ("modelmax_image_to_video", lambda prompt: {"prompt": prompt}, 100_000),
+        ("modelmax_many_prompts", lambda prompt: {"prompts": [prompt]}, 100_000),
+        ("modelmax_own_task", lambda prompt: {"prompts": [prompt]}, 100_000),
+        ("modelmax_process", lambda prompt: {"prompt": prompt}, 100_000),
+        ("modelmax_submit", lambda prompt: {"prompt": prompt}, 100_000),
     ],
 )
 def test_examples_take_long_prompts_and_folders_in_other_alphabets(
