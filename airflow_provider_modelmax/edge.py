@@ -21,7 +21,6 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_modelmax import api, metrics, polling, texts
 from airflow_provider_modelmax.parameters import check_deadline_argument
-from airflow_provider_modelmax.store_errors import DestinationError
 
 if TYPE_CHECKING:
     import jinja2
@@ -41,6 +40,8 @@ MIN_DEFERRAL = timedelta(seconds=15)
 
 def is_hopeless(error: BaseException) -> bool:
     """Return whether no retry can fix the error."""
+    from airflow_provider_modelmax.store_errors import DestinationError  # noqa: PLC0415 - not at DAG parse
+
     if isinstance(error, DestinationError):
         return error.leads_nowhere
     return isinstance(error, HOPELESS) and (not isinstance(error, polling.HOPELESS) or polling.is_hopeless(error))

@@ -15,7 +15,6 @@ from urllib.parse import unquote, unquote_to_bytes
 from typing_extensions import TypedDict
 
 from airflow_provider_modelmax.api import InvalidInputError
-from airflow_provider_modelmax.image import is_cut_off, is_image
 from airflow_provider_modelmax.texts import NOTHING, read_dict, type_name
 
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
@@ -159,6 +158,8 @@ def encode_image(data: bytes, source: str) -> str:
     :param source: where it came from, for the message
     :raises InvalidInputError: when it is empty, too large, no image, or cut off
     """
+    from airflow_provider_modelmax.image import is_cut_off, is_image  # noqa: PLC0415 - not at DAG parse
+
     if not data:
         raise InvalidInputError(f"The image {source} is empty.")
     if len(data) > MAX_IMAGE_BYTES:
@@ -215,6 +216,8 @@ def decode_image(text: str) -> bytes | None:
 
     Padding may be missing, ``-_`` may be in the place of ``+/``, and characters may be percent-encoded, as in URLs.
     """
+    from airflow_provider_modelmax.image import is_image  # noqa: PLC0415 - not at DAG parse
+
     text = text.lstrip(_BLANKS)
     if is_data_url(text):
         header, _, text = text.partition(",")
