@@ -420,7 +420,7 @@ def test_an_event_of_an_error_of_our_own_can_be_sent_and_stored():
 
 @pytest.mark.parametrize("event", [None, {}, [], {"request_id": "id"}, {"outcome": "completed"}])
 def test_a_worker_without_an_event_that_it_can_read_says_so(event):
-    with pytest.raises(api.ModelMaxError, match="The trigger sent no event"):
+    with pytest.raises(api.ModelMaxError, match="The event of the trigger cannot be read"):
         JobEvent.from_dict(event).raise_for_outcome()
 
 
