@@ -68,6 +68,18 @@ class Saved:
     sha256: str
 
 
+class OverwrittenError(StorageError):
+    """An object was written, but the store shows another one there.
+
+    :param message: what is there
+    :param saved: what was written
+    """
+
+    def __init__(self, message: str, saved: Saved) -> None:
+        super().__init__(message)
+        self.saved = saved
+
+
 def check_writable(uri: str, longest: str | None = None, replaced: Iterable[str] = ()) -> None:
     """Check that objects can be written below the folder ``uri``, and leave nothing behind.
 
@@ -106,7 +118,8 @@ def save_video(
     :param size: how many bytes must come, None if that is not known
     :param on_progress: called after each chunk with the number of bytes written
     :raises BrokenVideoError: when the bytes are no whole MP4
-    :raises StorageError: when the store fails, or shows another object there afterwards
+    :raises OverwrittenError: when the store shows another object there afterwards
+    :raises StorageError: when the store fails
     """
     place, digest, check, written = connect(uri), hashlib.sha256(), Mp4Check(size_known=size is not None), 0
     source: contextlib.AbstractContextManager[Iterable[bytes]] = contextlib.nullcontext(chunks)
@@ -125,14 +138,15 @@ def save_video(
         if size is not None and written != size:
             raise BrokenVideoError(f"{written:,} bytes came of {size:,}")
         check.finish()
-    _check_stored(place, uri, written)
+    saved = Saved(uri, written, digest.hexdigest())
+    _check_stored(place, saved)
     if check.trailing:
         log.warning(
             "%s is a whole MP4, followed by %s bytes that belong to no box. They were kept; players ignore them.",
             uri,
             f"{check.trailing:,}",
         )
-    return Saved(uri, written, digest.hexdigest())
+    return saved
 
 
 def save_json(uri: str, document: Mapping[str, Any]) -> None:
@@ -380,18 +394,19 @@ def _try_out_azure(place: Place) -> None:
             raise
 
 
-def _check_stored(place: Place, uri: str, written: int) -> None:
+def _check_stored(place: Place, saved: Saved) -> None:
     """Look at what exists at ``uri`` now; a store may need a moment to show it."""
     for pause in (0, 1, 3):
         time.sleep(pause)
         place.fs.invalidate_cache()
-        found = _size_at(place, uri)
-        if found == written:
+        found = _size_at(place, saved.uri)
+        if found == saved.size:
             return
     shown = "nothing" if found is None else f"an object of {found:,} bytes"
-    raise StorageError(
-        f"{uri}: {written:,} bytes were written, but the store shows {shown} there. Another process writes the same "
-        "object, or the store has lost the video. Retry: it is fetched once more, free of charge."
+    raise OverwrittenError(
+        f"{saved.uri}: {saved.size:,} bytes were written, but the store shows {shown} there. Another process writes "
+        "the same object, or the store has lost the video. Retry: it is fetched once more, free of charge.",
+        saved,
     )
 
 

@@ -17,7 +17,8 @@ from airflow_provider_modelmax.operators.record import Record, is_there
 from airflow_provider_modelmax.operators.stop import Stop, Stopped
 from airflow_provider_modelmax.parameters import MOST_SAMPLES
 from airflow_provider_modelmax.progress import Progress
-from airflow_provider_modelmax.storage import Saved, size_of
+from airflow_provider_modelmax.storage import OverwrittenError, Saved, size_of
+from airflow_provider_modelmax.stores import StorageError
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -39,6 +40,8 @@ class Landing:
     record: Record
     log: Logger
     stop: Stop = field(default_factory=Stop)
+    _overwritten: dict[str, OverwrittenError] = field(default_factory=dict, init=False)
+    """By URI, for videos that another job may have overwritten right after they were published."""
 
     def fetch(self, progress: Progress) -> Progress:
         """Return the progress with the result in it, fetching it at most once. THIS BILLS."""
@@ -71,6 +74,8 @@ class Landing:
                 kept = {each.uri: each for each in landed.videos if each.uri not in again}
                 wanted = [(url, uri, kept.get(uri)) for url, uri in places if url]
                 landed = progress.landed(self._videos(progress, wanted))
+            else:
+                raise next(iter(self._overwritten.values()), None) or _never_stays(again)
         if missing := [uri for url, uri in places if not url]:
             raise api.UnusableResultError(
                 f"{api.said_and_billed(result.said, result.usage)} {len(landed.videos)} of {len(urls)} videos of job "
@@ -121,6 +126,11 @@ class Landing:
                 pause=self.stop.pause,
                 through=lambda chunks: self._until_stopped(chunks, uri),
             )
+        except OverwrittenError as error:
+            if not self.record.overwrite:
+                raise
+            self._overwritten[uri] = error  # `publish` finds out whether by another job's video
+            return error.saved
         except (api.ModelMaxError, BrokenVideoError) as error:
             raise _not_landed(uri, error, with_store=self.record.state.has_store) from None
 
@@ -129,6 +139,10 @@ class Landing:
             if self.stop.is_set():
                 raise Stopped(uri)
             yield chunk
+
+
+def _never_stays(uris: set[str]) -> StorageError:
+    return StorageError(f"Another process overwrites {', '.join(sorted(uris))} again and again. Retry, free of charge.")
 
 
 def _not_landed(uri: str, error: Exception, *, with_store: bool) -> Exception:

@@ -299,14 +299,16 @@ class Record:
         With ``overwrite`` the destination may be another job's now. If its videos are there, so is its manifest.
 
         :param landed: how far this job got: its videos were published
-        :returns: the videos to publish again, if only some of this job's are still there; nothing was stored then
+        :returns: the videos to publish again: the manifest is this job's, or some of its videos are still there;
+            nothing was stored then
         """
         if not self.overwrite:
             self._put_manifest(landed)
         if self.overwrite or self._is_anothers(landed):
             with self._publishing(owner, pause) as (there, generation):
                 missing = self._overwritten(landed, there)
-                if missing and len(missing) < len(landed.videos):
+                is_ours = not there or there.progress.is_of(landed.job.request_id)
+                if missing and (is_ours or len(missing) < len(landed.videos)):
                     return missing
                 if missing:
                     self.log.warning("Another job has overwritten %s.", missing[0].uri)

@@ -300,7 +300,7 @@ STORES = pytest.mark.parametrize("stores", [Kept, lambda: None], ids=["task stat
 
 @STORES
 @pytest.mark.parametrize("first", [0, 1])
-@pytest.mark.parametrize("when", ["before", "while it downloads", "before its manifest", "after"])
+@pytest.mark.parametrize("when", ["before", "while it downloads", "after its video", "before its manifest", "after"])
 def test_manifest_and_video_are_of_one_job_whenever_another_run_lands_there(
     simulator, completed, tmp_path, monkeypatch, stores, when, first
 ):
@@ -317,6 +317,9 @@ def test_manifest_and_video_are_of_one_job_whenever_another_run_lands_there(
         land_b(None)
     if when == "while it downloads":
         monkeypatch.setattr(a.hook, "stream_content", Contents(a.hook, land_b))
+    if when == "after its video":
+        look = storage._check_stored
+        monkeypatch.setattr(storage, "_check_stored", lambda *given: (land_b(None), look(*given))[1])
     if when == "before its manifest":
         publish = a.record.publish
         monkeypatch.setattr(a.record, "publish", lambda *given: (land_b(None), publish(*given))[1])
