@@ -22,7 +22,7 @@ def plan(stranger: str) -> dict[str, Case]:
     """Return every case; `stranger` is a host that must not see the key. The first are started first."""
     return {
         # which are looked at while they run
-        "waiting": Case(faults=(takes(4, 20),)),
+        "waiting": Case(faults=(takes(4, 60),)),
         # whose end is timed
         "past_deadline": Case("until_deadline", (fault("stuck_queue", "submit"),)),
         "past_execution_timeout": Case("until_execution_timeout", (fault("stuck_progress", "submit"),)),

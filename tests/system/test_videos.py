@@ -40,9 +40,7 @@ def examples(stack: AirflowStack, cases: Cases) -> dict[str, str]:
 
 
 @pytest.mark.cases("waiting")
-def test_a_waiting_task_is_deferred_and_has_no_worker_process(
-    stack: AirflowStack, cases: Cases, examples: dict[str, str]
-) -> None:
+def test_a_waiting_task_is_deferred_and_has_no_worker_process(stack: AirflowStack, cases: Cases) -> None:
     run = cases["waiting"]
     stack.wait_for_task_state(run.dag_id, run.run_id, "generate", "deferred")
     # The worker's process stays a few seconds after the task is deferred.
