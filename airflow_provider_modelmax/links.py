@@ -50,7 +50,7 @@ class ManifestLink(BaseOperatorLink):
 
 def console_page(uri: str) -> str:
     """Return the page of an object in the console of its store, empty where there is none."""
-    from airflow_provider_modelmax.stores import EXTRAS, GCS, S3, plain  # noqa: PLC0415 - not at DAG parse
+    from airflow_provider_modelmax.storage.location import EXTRAS, GCS, S3, plain  # noqa: PLC0415 - not at DAG parse
 
     scheme, _, rest = plain(uri).partition("://")
     bucket, _, key = rest.partition("/")
@@ -64,7 +64,7 @@ def console_page(uri: str) -> str:
 
 def _is_elsewhere(uri: str) -> bool:
     """Return whether an S3 server is not Amazon's: MinIO, SeaweedFS and others have their own consoles."""
-    from airflow_provider_modelmax.stores import connect  # noqa: PLC0415 - not at DAG parse
+    from airflow_provider_modelmax.storage.location import connect  # noqa: PLC0415 - not at DAG parse
 
     fs = connect(uri).fs
     return bool(getattr(fs, "endpoint_url", None) or (getattr(fs, "client_kwargs", None) or {}).get("endpoint_url"))

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_modelmax import api
-from airflow_provider_modelmax import parameters as inputs
+from airflow_provider_modelmax.api import parameters as inputs
+from airflow_provider_modelmax.api.errors import StorageError
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -101,8 +102,8 @@ def check_destination(operator: BaseOperator, destination: object) -> None:
     text = destination.strip() if isinstance(destination, str) else ""
     if _GOOD_START.match(text) and not _BAD_END.search(text) and not _VERSION.match(text):
         return  # the imports below would double the time that this package takes at DAG parse
-    from airflow_provider_modelmax.manifest import Destination  # noqa: PLC0415 - only for what is probably wrong
-    from airflow_provider_modelmax.stores import StorageError, connect  # noqa: PLC0415
+    from airflow_provider_modelmax.jobs.manifest import Destination  # noqa: PLC0415 - only for what is probably wrong
+    from airflow_provider_modelmax.storage.location import connect  # noqa: PLC0415
 
     try:
         Destination.parse(destination, "video")

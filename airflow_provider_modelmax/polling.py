@@ -24,10 +24,10 @@ from airflow_provider_modelmax.api import (
     ServiceError,
     UnauthorizedError,
 )
-from airflow_provider_modelmax.pace import MOST
+from airflow_provider_modelmax.poll_schedule import MOST
 
 if TYPE_CHECKING:
-    from airflow_provider_modelmax.pace import Experience
+    from airflow_provider_modelmax.poll_schedule import Experience
 
 DEFAULT_DEADLINE = timedelta(hours=1)
 """How long a job is waited for."""

@@ -15,7 +15,8 @@ except ImportError:
         "fail at once by themselves where no retry can help."
     ) from None
 
-from airflow_provider_modelmax import api, edge
+from airflow_provider_modelmax import airflow_errors as edge
+from airflow_provider_modelmax import api
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

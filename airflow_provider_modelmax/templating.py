@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_modelmax.texts import excerpt
+from airflow_provider_modelmax.api.text import excerpt
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context

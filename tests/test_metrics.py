@@ -10,11 +10,10 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
 from airflow_provider_modelmax import api, metrics
+from airflow_provider_modelmax.api import BrokenVideoError, DestinationError
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-from airflow_provider_modelmax.mp4 import BrokenVideoError
 from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
 from airflow_provider_modelmax.sensors.job import ModelMaxVideoSensor
-from airflow_provider_modelmax.stores import DestinationError
 from tests.airflow_versions import AIRFLOW
 from tests.operators.conftest import CONTEXT
 from tests.stack.processes import wait_until

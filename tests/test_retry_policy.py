@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from airflow_provider_modelmax import api, edge
+from airflow_provider_modelmax import airflow_errors as edge
+from airflow_provider_modelmax import api
 from airflow_provider_modelmax.api import InsufficientBalanceError
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
 
@@ -15,8 +16,8 @@ try:
 except ImportError:
     pytest.skip("retry policies exist since Airflow 3.3", allow_module_level=True)
 
+from airflow_provider_modelmax.api import DestinationError
 from airflow_provider_modelmax.retry_policy import ModelMaxRetryPolicy
-from airflow_provider_modelmax.stores import DestinationError
 
 HOUR = timedelta(hours=1)
 

@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 from airflow.sdk.log import mask_secret
 
 from airflow_provider_modelmax import api
-from airflow_provider_modelmax.hooks.endpoint import CONN_TYPE, Endpoint, read_connection
+from airflow_provider_modelmax.hooks.connection import CONN_TYPE, Endpoint, read_connection
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection

@@ -8,27 +8,27 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_modelmax import api, polling
-from airflow_provider_modelmax import parameters as inputs
 from airflow_provider_modelmax.api import InvalidInputError
+from airflow_provider_modelmax.api import parameters as inputs
+from airflow_provider_modelmax.api.errors import BrokenVideoError, DestinationError
+from airflow_provider_modelmax.api.text import stem_of, tell
 from airflow_provider_modelmax.get_provider_info import CONNECTION_FORM
-from airflow_provider_modelmax.hooks import shared_transport
+from airflow_provider_modelmax.hooks import shared_session as shared_transport
 from airflow_provider_modelmax.hooks.look_up import alook_up, look_up
-from airflow_provider_modelmax.hooks.shared_transport import SharedTransport
-from airflow_provider_modelmax.texts import stem_of, tell
+from airflow_provider_modelmax.hooks.shared_session import SharedTransport
 
 if TYPE_CHECKING:
     import requests
 
-    from airflow_provider_modelmax.hooks.async_transport import AsyncTransport
-    from airflow_provider_modelmax.hooks.endpoint import Endpoint
-    from airflow_provider_modelmax.hooks.sync_transport import Content, SyncTransport
+    from airflow_provider_modelmax.hooks.aiohttp_transport import AsyncTransport
+    from airflow_provider_modelmax.hooks.connection import Endpoint
+    from airflow_provider_modelmax.hooks.requests_transport import Content, SyncTransport
 
 T = TypeVar("T")
 
@@ -47,27 +47,10 @@ def _sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def _nothing(*_: object) -> None:
-    """Do nothing: the default of callbacks."""
-
-
-@dataclass(frozen=True)
-class _Around:
-    """Callbacks around the attempts of a call, see :meth:`ModelMaxHook.get_result`."""
-
-    before_each: Callable[[], object] = _nothing
-    after_each: Callable[[api.ModelMaxError], object] = _nothing
-    pause: Pause = _sleep
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            _check_callable(name, value)
-
-
 class ContentStream(AbstractContextManager["Content"]):
     """A video that is requested when it is entered, or iterated over.
 
-    ``with`` gives the :class:`~airflow_provider_modelmax.hooks.sync_transport.Content`, which has size and bytes.
+    ``with`` gives the :class:`~airflow_provider_modelmax.hooks.requests_transport.Content`, which has size and bytes.
     ``for`` gives the bytes.
 
     :param request: sends the call
@@ -128,7 +111,7 @@ class ModelMaxHook(BaseHook):
 
         :param model: a model id, for example ``veo-3.1``
         :param prompt: what to show
-        :param parameters: the service's parameters (:class:`~airflow_provider_modelmax.parameters.VideoParameters`);
+        :param parameters: the service's parameters (:class:`.VideoParameters`);
             ``image`` must be Base64 here
         :param allow_unknown_parameters: whether a parameter is sent although its name looks like a mistake for a known
             one; default False. Other unknown names are sent as they are, with a warning
@@ -142,7 +125,7 @@ class ModelMaxHook(BaseHook):
             wanted["image"] = inputs.check_encoded_image(wanted["image"])
         if unknown:
             self.log.warning("%s", unknown)
-        return self._send(api.submit(model, prompt, wanted), _Around(pause=pause))
+        return self.call(api.submit(model, prompt, wanted), pause=pause)
 
     def get_status(self, job: api.Job | Mapping[str, str], *, pause: Pause = _sleep) -> api.JobStatus:
         """Get the status of a job. Free of charge.
@@ -150,26 +133,17 @@ class ModelMaxHook(BaseHook):
         :param job: the job, or its dict
         :param pause: waits for that many seconds between two attempts; may raise to end them
         """
-        return self._send(api.status(api.Job.of(job)), _Around(pause=pause))
+        return self.call(api.status(api.Job.of(job)), pause=pause)
 
-    def get_result(
-        self,
-        job: api.Job | Mapping[str, str],
-        *,
-        before_each: Callable[[], object] = _nothing,
-        after_each: Callable[[api.ModelMaxError], object] = _nothing,
-        pause: Pause = _sleep,
-    ) -> api.Result:
+    def get_result(self, job: api.Job | Mapping[str, str], *, pause: Pause = _sleep) -> api.Result:
         """Fetch the result of a COMPLETED job. THIS BILLS: call it once per job and keep the answer.
 
         If the answer is lost, the call is sent again, twice at most, with a warning of a possible second bill.
 
         :param job: the job, or its dict
-        :param before_each: called right before each attempt; may raise to prevent it
-        :param after_each: called right after each attempt that is retried, with its error
         :param pause: waits for that many seconds between two attempts; may raise to end them
         """
-        return self._send(api.result(api.Job.of(job)), _Around(before_each, after_each, pause))
+        return self.call(api.result(api.Job.of(job)), pause=pause)
 
     def download_videos(
         self,
@@ -198,7 +172,6 @@ class ModelMaxHook(BaseHook):
         :raises StorageError: if the store failed
         """
         from airflow_provider_modelmax.hooks import video  # noqa: PLC0415 - the libraries of the stores
-        from airflow_provider_modelmax.mp4 import BrokenVideoError  # noqa: PLC0415
 
         result = api.Result.of(result)
         _check_callable("pause", pause)
@@ -225,9 +198,8 @@ class ModelMaxHook(BaseHook):
     @staticmethod
     def _places(result: api.Result, destination: object, *, overwrite: bool) -> list[tuple[str, str]]:
         """Return URL and URI of each video."""
-        from airflow_provider_modelmax.manifest import Destination  # noqa: PLC0415 - the libraries of the stores
-        from airflow_provider_modelmax.storage import size_of  # noqa: PLC0415
-        from airflow_provider_modelmax.stores import DestinationError  # noqa: PLC0415
+        from airflow_provider_modelmax.jobs.manifest import Destination  # noqa: PLC0415 - the libraries of the stores
+        from airflow_provider_modelmax.storage.objects import size_of  # noqa: PLC0415
 
         to = Destination.parse(destination, stem_of(result.request_id))
         uris = to.videos(len(result.urls))
@@ -254,7 +226,7 @@ class ModelMaxHook(BaseHook):
     @contextmanager
     def _stream(self, call: api.Call[None]) -> Iterator[Content]:
         with ExitStack() as stack:
-            yield self._with_its_key(self._transport, lambda transport: stack.enter_context(transport.stream(call)))
+            yield self._with_current_key(lambda transport: stack.enter_context(transport.stream(call)))
 
     def wait(
         self,
@@ -301,7 +273,7 @@ class ModelMaxHook(BaseHook):
         """
         job = api.Job.of(job)
         try:
-            known = wait.answered(self._send_once(self._transport, api.status(job)), _now())
+            known = wait.answered(self.call_once(api.status(job)), _now())
         except api.InvalidInputError:
             raise
         except api.ModelMaxError as error:
@@ -384,73 +356,49 @@ class ModelMaxHook(BaseHook):
 
         :param name: what error messages call the connection
         """
-        from airflow_provider_modelmax.hooks.sync_transport import SyncTransport  # noqa: PLC0415 - not at DAG parse
+        from airflow_provider_modelmax.hooks.requests_transport import SyncTransport  # noqa: PLC0415 - not at DAG parse
 
         with _LOOKING_UP:
             if self._sync is None or self._sync is but:
                 self._sync = SyncTransport(look_up(self, self.modelmax_conn_id, conn_type=self.conn_type, name=name))
             return self._sync
 
-    def _send(self, call: api.Call[T], around: _Around) -> T:
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                transport = self._transport  # may look the connection up, so it comes before `before_each`
-            except api.ModelMaxError as error:
-                self._pause_or_raise(call, error, attempt, around)
-                continue
-            around.before_each()
-            try:
-                return self._send_once(transport, call, around.before_each)
-            except api.ModelMaxError as error:
-                self._pause_or_raise(call, error, attempt, around)
+    def call(self, call: api.Call[T], *, pause: Pause = _sleep) -> T:
+        """Make a call of :mod:`~airflow_provider_modelmax.api`, retried as the service's contract allows.
 
-    def _send_once(
-        self, transport: SyncTransport, call: api.Call[T], before_again: Callable[[], object] = _nothing
-    ) -> T:
-        return self._with_its_key(transport, lambda transport: transport.send(call), before_again)
+        :param call: the call
+        :param pause: waits for that many seconds between two attempts; may raise to end them
+        """
+        _check_callable("pause", pause)
+        for attempt in api.attempts(call, pause=pause, log=self.log):
+            with attempt:
+                return self.call_once(call)
+        raise AssertionError("the last attempt returns or raises")
 
-    def _with_its_key(
-        self,
-        transport: SyncTransport,
-        send: Callable[[SyncTransport], T],
-        before_again: Callable[[], object] = _nothing,
-    ) -> T:
-        """Send; if the key is refused and the connection has another one now, once more."""
+    def call_once(self, call: api.Call[T]) -> T:
+        """Make a call without retries.
+
+        If the key is refused and the connection has another one now, the call is made with that one.
+
+        :param call: the call
+        """
+        return self._with_current_key(lambda transport: transport.send(call))
+
+    def _with_current_key(self, send: Callable[[SyncTransport], T]) -> T:
+        transport = self._transport
         try:
             return send(transport)
         except api.UnauthorizedError:
             current = self._opened(but=transport)
             if current.endpoint == transport.endpoint:
                 raise
-            before_again()
             self.log.info("The connection has another host or key now: sending the call again.")
             return send(current)
-
-    def _pause_or_raise(self, call: api.Call[Any], error: api.ModelMaxError, attempt: int, around: _Around) -> None:
-        delay = api.retry_delay(call, error, attempt)
-        if delay is None:
-            raise error
-        around.after_each(error)
-        self._log_retry(call, error, attempt, delay)
-        around.pause(delay)
-
-    def _log_retry(self, call: api.Call[Any], error: api.ModelMaxError, attempt: int, delay: float) -> None:
-        attempts = api.max_attempts(call, error)
-        tell(self.log.warning, str(error))
-        self.log.warning("Attempt %s of %s; the next one is in %.1f s.", attempt, attempts, delay)
-        if api.may_have_billed(call, error):
-            tell(
-                self.log.warning,
-                "This call bills, and its answer was lost: asking again may be billed a second time. If it is, "
-                "the ModelMax console shows two charges for this request.",
-            )
 
 
 async def _open_async(endpoint: Endpoint) -> AsyncTransport:
     # Importing aiohttp takes about 100 ms: not in the loop that all triggers share.
-    module = await asyncio.to_thread(importlib.import_module, f"{_TRANSPORTS}.async_transport")
+    module = await asyncio.to_thread(importlib.import_module, f"{_TRANSPORTS}.aiohttp_transport")
     transport: AsyncTransport = await module.AsyncTransport.open(endpoint)
     return transport
 

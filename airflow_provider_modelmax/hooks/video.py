@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_modelmax import api, metrics
-from airflow_provider_modelmax.mp4 import BrokenVideoError
-from airflow_provider_modelmax.storage import Saved, save_video
-from airflow_provider_modelmax.texts import tell
+from airflow_provider_modelmax.api.errors import BrokenVideoError
+from airflow_provider_modelmax.api.text import tell
+from airflow_provider_modelmax.storage.objects import Saved, save_video
 
 if TYPE_CHECKING:
     from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook, Pause

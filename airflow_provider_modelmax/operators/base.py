@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink
 
-from airflow_provider_modelmax import edge, polling
+from airflow_provider_modelmax import airflow_errors as edge
+from airflow_provider_modelmax import polling
+from airflow_provider_modelmax.airflow_errors import DEFAULT_CONN_ID
 from airflow_provider_modelmax.api import InvalidInputError
-from airflow_provider_modelmax.edge import DEFAULT_CONN_ID
 from airflow_provider_modelmax.links import ModelMaxDashboardLink
 from airflow_provider_modelmax.literals import check_connection_id
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_modelmax.api import Job
     from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-    from airflow_provider_modelmax.operators.stop import Stop
-    from airflow_provider_modelmax.progress import Progress
+    from airflow_provider_modelmax.jobs.cancellation import Stop
+    from airflow_provider_modelmax.jobs.record import Progress
 
 
 class ModelMaxBaseOperator(BaseOperator):
@@ -82,7 +83,7 @@ class ModelMaxBaseOperator(BaseOperator):
 
     def _begin_to_work(self) -> Stop:
         """Return what a kill sets from now on."""
-        from airflow_provider_modelmax.operators.stop import Stop  # noqa: PLC0415 - not at DAG parse
+        from airflow_provider_modelmax.jobs.cancellation import Stop  # noqa: PLC0415 - not at DAG parse
 
         self._stop = Stop()
         if self._killed:  # before it began
@@ -91,7 +92,7 @@ class ModelMaxBaseOperator(BaseOperator):
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
         """Return the request."""
-        from airflow_provider_modelmax.facets import lineage  # noqa: PLC0415 - only where OpenLineage asks
+        from airflow_provider_modelmax.lineage.openlineage import lineage  # noqa: PLC0415 - only where OpenLineage asks
 
         try:
             request = self._request()

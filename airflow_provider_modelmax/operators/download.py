@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink
 
-from airflow_provider_modelmax import api, edge, metrics, polling
+from airflow_provider_modelmax import airflow_errors as edge
+from airflow_provider_modelmax import api, metrics, polling
+from airflow_provider_modelmax.api.parameters import check_deadline_argument, check_flag, check_poll_interval
+from airflow_provider_modelmax.api.text import stem_of
 from airflow_provider_modelmax.links import ManifestLink, ModelMaxDashboardLink, console_page
 from airflow_provider_modelmax.literals import check_destination, check_job
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
-from airflow_provider_modelmax.parameters import check_deadline_argument, check_flag, check_poll_interval
-from airflow_provider_modelmax.texts import stem_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_modelmax.operators.landing import Landing
-    from airflow_provider_modelmax.operators.record import Record
-    from airflow_provider_modelmax.progress import Progress
+    from airflow_provider_modelmax.jobs.download import Landing
+    from airflow_provider_modelmax.jobs.record import Progress
+    from airflow_provider_modelmax.jobs.store import Record
 
 DEFAULT_DEADLINE = polling.DEFAULT_DEADLINE
 
@@ -119,8 +120,8 @@ class LandsVideo(ModelMaxBaseOperator):
         raise NotImplementedError
 
     def _begin(self, context: Context) -> Landing:
-        from airflow_provider_modelmax.operators.landing import Landing  # noqa: PLC0415 - not at DAG parse
-        from airflow_provider_modelmax.operators.record import Record  # noqa: PLC0415 - not at DAG parse
+        from airflow_provider_modelmax.jobs.download import Landing  # noqa: PLC0415 - not at DAG parse
+        from airflow_provider_modelmax.jobs.store import Record  # noqa: PLC0415 - not at DAG parse
 
         record = Record.of(
             context,
@@ -214,7 +215,7 @@ class LandsVideo(ModelMaxBaseOperator):
             self.log.warning("%s could not be pushed: %s", what, error)
 
     def _hand_over(self, context: Context, landed: Progress, bill: dict[str, Any]) -> list[str]:
-        from airflow_provider_modelmax.lineage import tell_collector, tell_outlets  # noqa: PLC0415 - not at DAG parse
+        from airflow_provider_modelmax.lineage.assets import tell_collector, tell_outlets  # noqa: PLC0415 - not at DAG parse
 
         uris, image = [video.uri for video in landed.videos], self._image_uri()
         job = {"request_id": landed.job.request_id, "model": landed.job.model}

@@ -6,19 +6,20 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_modelmax import api, edge
+from airflow_provider_modelmax import airflow_errors as edge
+from airflow_provider_modelmax import api
+from airflow_provider_modelmax.api.parameters import check_future, sample_count
+from airflow_provider_modelmax.api.text import stem_of
 from airflow_provider_modelmax.operators.download import DEFAULT_DEADLINE, LandsVideo
 from airflow_provider_modelmax.operators.submit import SubmitsVideo
-from airflow_provider_modelmax.parameters import check_future, sample_count
 from airflow_provider_modelmax.polling import DEFAULT_POLL_INTERVAL
-from airflow_provider_modelmax.texts import stem_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_modelmax.operators.record import Record
-    from airflow_provider_modelmax.parameters import VideoParameters
-    from airflow_provider_modelmax.progress import Progress
+    from airflow_provider_modelmax.api.parameters import VideoParameters
+    from airflow_provider_modelmax.jobs.record import Progress
+    from airflow_provider_modelmax.jobs.store import Record
 
 
 class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
@@ -33,7 +34,7 @@ class ModelMaxGenerateVideoOperator(SubmitsVideo, LandsVideo):
     :param model: model id, for example ``veo-3.1`` (templated)
     :param prompt: what to show (templated); ``{% include 'boat.md' %}`` is the text of a file in the DAG file's folder
     :param parameters: the service's parameters (templated), see
-        :class:`~airflow_provider_modelmax.parameters.VideoParameters`; ``image`` may be a path or URI, read on
+        :class:`~airflow_provider_modelmax.api.parameters.VideoParameters`; ``image`` may be a path or URI, read on
         the worker
     :param allow_unknown_parameters: whether a parameter is sent although its name looks like a mistake for a known one,
         such as ``duration``; default False: the task fails before the submit. Other unknown names are sent as they are,

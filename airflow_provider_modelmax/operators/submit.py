@@ -6,19 +6,20 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_modelmax import api, edge, metrics, polling
+from airflow_provider_modelmax import airflow_errors as edge
+from airflow_provider_modelmax import api, metrics, polling
+from airflow_provider_modelmax.api.parameters import check_flag
+from airflow_provider_modelmax.api.text import read_dict, tell
+from airflow_provider_modelmax.jobs.request import Order, describe, fingerprint, hide_image, image_uri
 from airflow_provider_modelmax.literals import check_request
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator
-from airflow_provider_modelmax.operators.order import Order, describe, fingerprint, hide_image, image_uri
-from airflow_provider_modelmax.parameters import check_flag
-from airflow_provider_modelmax.texts import read_dict, tell
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_modelmax.operators.task_state import TaskState
-    from airflow_provider_modelmax.parameters import VideoParameters
-    from airflow_provider_modelmax.progress import Progress
+    from airflow_provider_modelmax.api.parameters import VideoParameters
+    from airflow_provider_modelmax.jobs.record import Progress
+    from airflow_provider_modelmax.jobs.task_state import TaskState
 
 
 class SubmitsVideo(ModelMaxBaseOperator):
@@ -119,7 +120,7 @@ class SubmitsVideo(ModelMaxBaseOperator):
         self.log.info("%s", job.as_argument())
 
     def _announce(self, context: Context, progress: Progress) -> Progress:
-        from airflow_provider_modelmax.operators.task_state import TaskState  # noqa: PLC0415 - not at DAG parse
+        from airflow_provider_modelmax.jobs.task_state import TaskState  # noqa: PLC0415 - not at DAG parse
 
         self._progress = progress
         context["ti"].xcom_push(key="request_id", value=progress.job.request_id)
@@ -176,7 +177,7 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
     :param model: model id, for example ``veo-3.1`` (templated)
     :param prompt: what to show (templated); ``{% include 'boat.md' %}`` is the text of a file in the DAG file's folder
     :param parameters: the service's parameters (templated), see
-        :class:`~airflow_provider_modelmax.parameters.VideoParameters`; ``image`` may be a path or URI, read on
+        :class:`~airflow_provider_modelmax.api.parameters.VideoParameters`; ``image`` may be a path or URI, read on
         the worker
     :param allow_unknown_parameters: whether a parameter is sent although its name looks like a mistake for a known one,
         such as ``duration``; default False: the task fails before the submit. Other unknown names are sent as they are,
@@ -192,7 +193,7 @@ class ModelMaxSubmitVideoOperator(SubmitsVideo):
     @edge.reporting_errors
     def execute(self, context: Context) -> dict[str, str]:
         """Submit, and return the job."""
-        from airflow_provider_modelmax.operators.task_state import TaskState  # noqa: PLC0415 - not at DAG parse
+        from airflow_provider_modelmax.jobs.task_state import TaskState  # noqa: PLC0415 - not at DAG parse
 
         with edge.told_to_airflow(self):
             self._begin_to_work()

@@ -16,10 +16,11 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
 )
 
-from airflow_provider_modelmax import api, edge, metrics, polling
+from airflow_provider_modelmax import airflow_errors as edge
+from airflow_provider_modelmax import api, metrics, polling
+from airflow_provider_modelmax.api.parameters import LONGEST_WAIT, check_flag, check_poll_interval
 from airflow_provider_modelmax.links import ModelMaxDashboardLink
 from airflow_provider_modelmax.literals import check_connection_id, check_job
-from airflow_provider_modelmax.parameters import LONGEST_WAIT, check_flag, check_poll_interval
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -210,8 +211,8 @@ class ModelMaxVideoSensor(BaseSensorOperator):
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
         """Return the job that the sensor waits for."""
-        from airflow_provider_modelmax.facets import lineage  # noqa: PLC0415 - only where OpenLineage asks
-        from airflow_provider_modelmax.progress import Progress  # noqa: PLC0415
+        from airflow_provider_modelmax.jobs.record import Progress  # noqa: PLC0415
+        from airflow_provider_modelmax.lineage.openlineage import lineage  # noqa: PLC0415 - only where OpenLineage asks
 
         return lineage(None, None, Progress(self.known_job) if self.known_job else None)
 

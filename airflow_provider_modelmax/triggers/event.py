@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from airflow_provider_modelmax import api, polling
-from airflow_provider_modelmax.texts import storable
+from airflow_provider_modelmax.api.text import storable
 
 
 @dataclass(frozen=True)

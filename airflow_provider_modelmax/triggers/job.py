@@ -12,10 +12,11 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_modelmax import api, pace, polling
+from airflow_provider_modelmax import api, polling
+from airflow_provider_modelmax import poll_schedule as pace
+from airflow_provider_modelmax.api.text import tell
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-from airflow_provider_modelmax.texts import tell
-from airflow_provider_modelmax.triggers import turns
+from airflow_provider_modelmax.triggers import timers as turns
 from airflow_provider_modelmax.triggers.event import JobEvent
 
 FIRST_EVENT = timedelta(seconds=8)

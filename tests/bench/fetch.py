@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-from airflow_provider_modelmax.storage import save_video
-from airflow_provider_modelmax.stores import connect
+from airflow_provider_modelmax.storage.location import connect
+from airflow_provider_modelmax.storage.objects import save_video
 
 URL = "/v1/queue/veo-3.1/requests/any/content/0"
 BLOCK = 8 * 1024 * 1024

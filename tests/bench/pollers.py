@@ -182,7 +182,8 @@ def http(order: Order, number: int) -> BaseTrigger:
 
 def idle(_: Order, __: int) -> BaseTrigger:
     """Return a trigger that sleeps, in a process that has imported what ours needs."""
-    from airflow_provider_modelmax.hooks import async_transport, modelmax  # noqa: F401
+    from airflow_provider_modelmax.hooks import aiohttp_transport as async_transport  # noqa: F401
+    from airflow_provider_modelmax.hooks import modelmax  # noqa: F401
     from airflow_provider_modelmax.triggers import job  # noqa: F401
     from tests.bench.after_seconds import AfterSeconds
 

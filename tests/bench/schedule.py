@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from airflow_provider_modelmax import pace
+from airflow_provider_modelmax import poll_schedule as pace
 from tests.bench.report import Figure, Report, Say
 
 INTERVAL = 5.0

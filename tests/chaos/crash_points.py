@@ -8,15 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_modelmax import storage
+from airflow_provider_modelmax.api import Result
 from airflow_provider_modelmax.hooks import video
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-from airflow_provider_modelmax.manifest import Manifest
+from airflow_provider_modelmax.jobs.manifest import Manifest
+from airflow_provider_modelmax.jobs.record import FETCHED, FETCHING, LANDED
+from airflow_provider_modelmax.jobs.store import Record
+from airflow_provider_modelmax.jobs.task_state import TaskState
 from airflow_provider_modelmax.operators.download import LandsVideo
-from airflow_provider_modelmax.operators.record import Record
 from airflow_provider_modelmax.operators.submit import SubmitsVideo
-from airflow_provider_modelmax.operators.task_state import TaskState
-from airflow_provider_modelmax.progress import FETCHED, FETCHING, LANDED
+from airflow_provider_modelmax.storage import objects as storage
 from tests.chaos.crash_plan import CLAIMED, STATE_ONLY, WINDOW, Crashes
 
 
@@ -32,7 +33,7 @@ def install(number: Callable[[], int | None], folder: Callable[[], Path]) -> Non
     _around(LandsVideo, "execute_complete", here, before="resumed")
     _around(LandsVideo, "_hand_over", here, after="handed over")
     _around(Record, "claim", here, after=CLAIMED, when=lambda result: result and result.phase == FETCHING)
-    _around(ModelMaxHook, "get_result", here, after=WINDOW)
+    _around(ModelMaxHook, "call_once", here, after=WINDOW, when=lambda answer: isinstance(answer, Result))
     _around(TaskState, "put", here, after=STATE_ONLY, when=lambda result: result.phase == FETCHED)
     _around(Record, "keep", here, after="result kept")
     _around(video, "save_video", here, after="published")

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from airflow_provider_modelmax import api
+from airflow_provider_modelmax.api.parameters import VideoParameters
 from airflow_provider_modelmax.hooks import modelmax
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-from airflow_provider_modelmax.parameters import VideoParameters
 from airflow_provider_modelmax.simulator import Simulator
 from tests.stack import processes
 from tests.stack.listener import Listener

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_modelmax import api
+from airflow_provider_modelmax.api import BrokenVideoError, DestinationError
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-from airflow_provider_modelmax.mp4 import BrokenVideoError
-from airflow_provider_modelmax.stores import DestinationError
 from tests.hooks.conftest import SHORT
 
 
@@ -95,8 +94,6 @@ def test_a_video_without_a_url_is_named_once_the_others_have_landed(hook, result
         lambda hook, job: hook.get_status(None),
         lambda hook, job: hook.get_status({"request_id": "x"}),
         lambda hook, job: hook.get_result("job"),
-        lambda hook, job: hook.get_result(job, before_each="x"),
-        lambda hook, job: hook.get_result(job, after_each=3),
         lambda hook, job: hook.get_result(job, pause=5),
         lambda hook, job: hook.submit_video("veo-3.1", "a boat", pause=5),
         lambda hook, job: hook.submit_video("veo-3.1", None),

@@ -15,11 +15,12 @@ from airflow.sdk.exceptions import ErrorType
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ConnectionResult, ErrorResponse, GetConnection
 
-from airflow_provider_modelmax import api, edge
+from airflow_provider_modelmax import airflow_errors as edge
+from airflow_provider_modelmax import api
+from airflow_provider_modelmax.api import DestinationError, StorageError
 from airflow_provider_modelmax.hooks import look_up
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-from airflow_provider_modelmax.stores import DestinationError, StorageError
-from airflow_provider_modelmax.stores import connect as connect_to_store
+from airflow_provider_modelmax.storage.location import connect as connect_to_store
 from tests.airflow_versions import AIRFLOW
 from tests.hooks.conftest import NONE, statuses
 from tests.stack.listener import answer

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_modelmax import api
-from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from tests.hooks.conftest import FAULTS, NONE, SHORT, soon, statuses
 from tests.stack.listener import answer
 
@@ -193,7 +192,7 @@ def test_a_slow_answer_is_asked_for_again(connect, simulator, slept):
 
 @pytest.mark.parametrize("pieces", [1, 3])
 def test_an_answer_that_is_late_is_taken_when_it_is_whole(connect, listener, slept, monkeypatch, pieces):
-    monkeypatch.setattr("airflow_provider_modelmax.hooks.endpoint.CONNECT_TIMEOUT", 0.01)
+    monkeypatch.setattr("airflow_provider_modelmax.hooks.connection.CONNECT_TIMEOUT", 0.01)
     head, _, body = answer().partition(b"\r\n\r\n")
     size = len(body) // pieces + 1
     listener.answer = b""
@@ -264,7 +263,7 @@ def test_a_paid_result_that_can_be_used_is_used(hook, job, simulator, fault):
     assert (result.request_id, len(result.urls), len(simulator.ledger.bills)) == (job.request_id, 1, 1)
 
 
-def test_the_caller_hears_of_each_attempt_before_it_is_sent_and_before_the_pause_after_it(hook, job, simulator):
+def test_a_caller_may_do_something_before_and_after_each_attempt_of_a_call(hook, job, simulator):
     heard = []
     simulator.fault("result", "lost_answer", times=1)
     simulator.fault("result", "error", status=502, times=1)
@@ -272,15 +271,16 @@ def test_the_caller_hears_of_each_attempt_before_it_is_sent_and_before_the_pause
     def hear(what: object) -> None:
         heard.append((what, simulator.ledger.count("result")))
 
-    hook.get_result(
-        job,
-        before_each=lambda: hear("before"),
-        after_each=lambda error: hear(type(error)),
-        pause=lambda _: hear("pause"),
-    )
+    call = api.result(job)
+    for attempt in api.attempts(call, pause=lambda _: hear("pause"), log=hook.log):
+        hear("before")
+        with attempt:
+            hook.call_once(call)
+        hear(type(attempt.error))
     assert heard == [
         *(("before", 0), (api.TransportError, 1), ("pause", 1)),
-        *(("before", 1), (api.TemporaryError, 2), ("pause", 2), ("before", 2)),
+        *(("before", 1), (api.TemporaryError, 2), ("pause", 2)),
+        *(("before", 2), (type(None), 3)),
     ]
 
 
@@ -299,24 +299,6 @@ def test_a_pause_that_raises_ends_the_attempts(hook, job, simulator, endpoint):
     with pytest.raises(KeyboardInterrupt):
         ask[endpoint]()
     assert simulator.ledger.count(endpoint) == sent + 1
-
-
-@pytest.mark.parametrize("refusal", [api.TransportError("no claim"), OSError("no disk"), KeyboardInterrupt()])
-def test_a_caller_that_raises_before_an_attempt_is_heard_and_nothing_is_sent(hook, job, simulator, refusal):
-    def refuse() -> None:
-        raise refusal
-
-    with pytest.raises(type(refusal)) as caught:
-        hook.get_result(job, before_each=refuse)
-    assert caught.value is refusal
-    assert simulator.ledger.count("result") == 0
-
-
-def test_without_a_connection_no_attempt_is_announced(monkeypatch, slept):
-    announced = []
-    with pytest.raises(api.ConnectionSetupError):
-        ModelMaxHook("nobody").get_result(NONE, before_each=lambda: announced.append("one"))
-    assert announced == []
 
 
 def test_an_attempt_and_the_pause_after_it_take_so_long_at_most(connect, listener):

@@ -14,7 +14,8 @@ import pytest
 import requests
 
 from airflow_provider_modelmax import __version__, api
-from airflow_provider_modelmax.hooks import async_transport, endpoint
+from airflow_provider_modelmax.hooks import aiohttp_transport as async_transport
+from airflow_provider_modelmax.hooks import connection as endpoint
 from airflow_provider_modelmax.simulator import Simulator
 from tests.hooks.conftest import NONE
 from tests.stack.listener import answer

@@ -38,7 +38,7 @@ def outcome(tmp_path: Path) -> Outcome:
     [
         (("tests.storage.test_videos", "test_whole[s3]"), (IN_PROCESS, "s3")),
         (("tests.storage.test_videos", "test_whole[cut short-azure]"), (IN_PROCESS, "azure")),
-        (("tests.test_api", "test_locally"), (IN_PROCESS, NO_STORE)),
+        (("tests.api.test_calls", "test_locally"), (IN_PROCESS, NO_STORE)),
         (("tests.system.test_videos", "test_whole"), ("LocalExecutor", "s3")),
         (("tests.system.test_videos", "test_whole[gcs]"), ("LocalExecutor", "gcs")),
         (("tests.system.test_stack", "test_healthy"), ("LocalExecutor", NO_STORE)),

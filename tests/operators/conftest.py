@@ -160,7 +160,7 @@ def clear(dags: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> Clear:
 @pytest.fixture
 def no_task_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give tasks no state store, as Airflow 3.1 and 3.2 do."""
-    from airflow_provider_modelmax.operators.task_state import TaskState
+    from airflow_provider_modelmax.jobs.task_state import TaskState
 
     made = TaskState.__init__
     monkeypatch.setattr(TaskState, "__init__", lambda self, context: made(self, {"ti": context["ti"]}))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_modelmax import stores
+from airflow_provider_modelmax.storage import location as stores
 from tests.operators.test_generate import counts
 from tests.stack.odd_mount import mounted
 from tests.stack.s3 import BUCKET

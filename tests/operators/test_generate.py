@@ -12,7 +12,7 @@ import pytest
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-from airflow_provider_modelmax import lineage
+from airflow_provider_modelmax.lineage import assets as lineage
 from airflow_provider_modelmax.links import ManifestLink, ModelMaxDashboardLink
 from tests.airflow_versions import KEEPS_TASK_STATE
 from tests.operators.conftest import IMAGE
@@ -391,7 +391,7 @@ def test_without_task_state_a_retry_after_the_billing_call_only_downloads(way, r
 
 
 def test_a_job_whose_task_state_is_lost_while_it_is_waited_for_is_fetched(way, run, simulator, tmp_path, monkeypatch):
-    monkeypatch.setattr("airflow_provider_modelmax.operators.task_state.TaskState.get", lambda _: None)
+    monkeypatch.setattr("airflow_provider_modelmax.jobs.task_state.TaskState.get", lambda _: None)
     assert run(f"generate_{way}", destination=f"{tmp_path}/videos/").state == "success"
     assert counts(simulator) == [1, 1, 1]
 

@@ -12,11 +12,11 @@ from urllib.parse import quote, unquote
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_modelmax.api import DestinationError
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator, stem_of
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
 from airflow_provider_modelmax.operators.submit import ModelMaxSubmitVideoOperator
-from airflow_provider_modelmax.stores import DestinationError
 from tests.airflow_versions import KEEPS_TASK_STATE
 from tests.operators.conftest import IMAGE, Kept
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+from airflow_provider_modelmax.jobs.cancellation import Stopped
 from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
-from airflow_provider_modelmax.operators.stop import Stopped
 from airflow_provider_modelmax.operators.submit import ModelMaxSubmitVideoOperator
 from tests.operators.conftest import CONTEXT
 from tests.stack.processes import wait_until

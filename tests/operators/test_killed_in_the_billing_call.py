@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+from airflow_provider_modelmax.jobs.cancellation import Stopped
 from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
-from airflow_provider_modelmax.operators.stop import Stopped
 from airflow_provider_modelmax.operators.submit import ModelMaxSubmitVideoOperator
 from tests.airflow_versions import KEEPS_TASK_STATE
 from tests.operators.conftest import CONTEXT

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_modelmax.api import ModelMaxError
+from airflow_provider_modelmax.api import DestinationError, ModelMaxError
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
-from airflow_provider_modelmax.stores import DestinationError
 from tests.airflow_versions import KEEPS_TASK_STATE
 from tests.operators.conftest import Kept
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_modelmax import stores
+from airflow_provider_modelmax.storage import location as stores
 from tests.operators.test_generate import counts, served
 from tests.stores import MAKERS, on
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_modelmax.api import Job, ModelMaxError
+from airflow_provider_modelmax.jobs.record import Progress
+from airflow_provider_modelmax.jobs.task_state import KEY, TaskState
 from airflow_provider_modelmax.operators.submit import ModelMaxSubmitVideoOperator
-from airflow_provider_modelmax.operators.task_state import KEY, TaskState
-from airflow_provider_modelmax.progress import Progress
 from tests.airflow_versions import KEEPS_TASK_STATE
 from tests.operators.conftest import Kept
 

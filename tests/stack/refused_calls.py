@@ -56,7 +56,7 @@ def refuse(calls: dict[str, int]) -> None:
 
 
 def main() -> None:
-    from airflow_provider_modelmax.storage import check_writable
+    from airflow_provider_modelmax.storage.objects import check_writable
 
     *refusals, _, folder = sys.argv[1:]
     refuse({name: getattr(errno, number) for name, number in (each.split("=") for each in refusals)})

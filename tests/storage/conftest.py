@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_modelmax import stores
+from airflow_provider_modelmax.storage import location as stores
 from tests.stack.s3 import SeaweedFS
 from tests.stack.s3_proxy import Proxy, in_front_of
 from tests.stores import MAKERS, STORES, S3Store, Store

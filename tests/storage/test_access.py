@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_modelmax.mp4 import BrokenVideoError
-from airflow_provider_modelmax.storage import (
+from airflow_provider_modelmax.api import BrokenVideoError, DestinationError, StorageError
+from airflow_provider_modelmax.storage.location import connect
+from airflow_provider_modelmax.storage.objects import (
     check_writable,
     create_json,
     load_json,
@@ -19,7 +20,6 @@ from airflow_provider_modelmax.storage import (
     save_video,
     size_of,
 )
-from airflow_provider_modelmax.stores import DestinationError, StorageError, connect
 from tests.mp4s import padded
 from tests.stack.bare_server import Answers, answering
 from tests.stack.processes import free_port

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_modelmax import local_file
-from airflow_provider_modelmax.storage import (
+from airflow_provider_modelmax.api import DestinationError, StorageError
+from airflow_provider_modelmax.storage import local as local_file
+from airflow_provider_modelmax.storage.objects import (
     create_json,
     load_json,
     read_bytes,
@@ -19,7 +20,6 @@ from airflow_provider_modelmax.storage import (
     sha256_of,
     size_of,
 )
-from airflow_provider_modelmax.stores import DestinationError, StorageError
 from tests.storage.common import SMALL, missing_bucket, nothing_new, object_stores
 from tests.stores import Store
 

@@ -12,9 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_modelmax import throwaway
-from airflow_provider_modelmax.storage import check_writable, create_json, load_json, save_json, save_video, size_of
-from airflow_provider_modelmax.stores import DestinationError, StorageError
+from airflow_provider_modelmax.api import DestinationError, StorageError
+from airflow_provider_modelmax.storage.objects import (
+    check_writable,
+    create_json,
+    load_json,
+    save_json,
+    save_video,
+    size_of,
+    throwaway,
+)
 from tests.stack import refused_calls
 from tests.stack.odd_mount import mounted
 from tests.stack.processes import PROJECT, child_environment, wait_until
@@ -130,8 +137,8 @@ def test_a_disk_that_is_full_in_the_middle_of_a_video_leaves_nothing(tmp_path: P
 
 CHECK = """
 import os, signal, sys
-from airflow_provider_modelmax import local_file
-from airflow_provider_modelmax.storage import check_writable
+from airflow_provider_modelmax.storage import local as local_file
+from airflow_provider_modelmax.storage.objects import check_writable
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -170,7 +177,7 @@ def test_what_a_check_made_that_still_runs_or_ran_elsewhere_a_moment_ago_is_left
 
 
 def test_many_checks_of_one_folder_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
-    code = "import sys\nfrom airflow_provider_modelmax.storage import check_writable\n"
+    code = "import sys\nfrom airflow_provider_modelmax.storage.objects import check_writable\n"
     code += "for _ in range(40):\n    check_writable(sys.argv[1])"
     environment = child_environment({"AIRFLOW_HOME": os.environ["AIRFLOW_HOME"], "PYTHONPATH": str(PROJECT)})
     running = [

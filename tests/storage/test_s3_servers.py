@@ -17,16 +17,18 @@ import pytest
 from fsspec.config import conf, set_conf_env
 from s3fs import S3FileSystem
 
-from airflow_provider_modelmax import storage, throwaway
-from airflow_provider_modelmax.storage import (
+from airflow_provider_modelmax.api import DestinationError, StorageError
+from airflow_provider_modelmax.storage import objects as storage
+from airflow_provider_modelmax.storage.location import connect
+from airflow_provider_modelmax.storage.objects import (
     check_writable,
     create_json,
     load_json,
     save_json,
     save_video,
     size_of,
+    throwaway,
 )
-from airflow_provider_modelmax.stores import DestinationError, StorageError, connect
 from tests.mp4s import padded
 from tests.stack.processes import PROJECT, child_environment, free_port
 from tests.storage.common import MEBI, SMALL
@@ -259,8 +261,8 @@ def test_a_name_that_is_too_long_is_refused_with_the_limit(behind: Behind) -> No
 
 CHECK = """
 import os, signal, sys
-from airflow_provider_modelmax.s3_upload import S3Upload
-from airflow_provider_modelmax.storage import check_writable
+from airflow_provider_modelmax.storage.s3 import S3Upload
+from airflow_provider_modelmax.storage.objects import check_writable
 
 S3Upload.discard = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 check_writable(sys.argv[1])

@@ -10,9 +10,11 @@ import pytest
 from airflow.sdk import ObjectStoragePath
 from airflow.sdk.io import has_fs
 
-from airflow_provider_modelmax import local_file
-from airflow_provider_modelmax.manifest import Destination
-from airflow_provider_modelmax.storage import (
+from airflow_provider_modelmax.api import DestinationError
+from airflow_provider_modelmax.jobs.manifest import Destination
+from airflow_provider_modelmax.storage import local as local_file
+from airflow_provider_modelmax.storage.location import connect
+from airflow_provider_modelmax.storage.objects import (
     check_writable,
     load_json,
     read_bytes,
@@ -20,7 +22,6 @@ from airflow_provider_modelmax.storage import (
     save_video,
     size_of,
 )
-from airflow_provider_modelmax.stores import DestinationError, connect
 from tests.storage.common import OLD, SMALL, object_stores
 from tests.stores import S3Store, Store, on
 

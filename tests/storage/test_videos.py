@@ -14,15 +14,15 @@ import pytest
 from fsspec.spec import AbstractBufferedFile
 from s3fs import S3FileSystem
 
-from airflow_provider_modelmax import local_file, storage
-from airflow_provider_modelmax.mp4 import BrokenVideoError
-from airflow_provider_modelmax.storage import (
+from airflow_provider_modelmax.api import BrokenVideoError, DestinationError, StorageError
+from airflow_provider_modelmax.storage import local as local_file
+from airflow_provider_modelmax.storage import objects as storage
+from airflow_provider_modelmax.storage.objects import (
     create_json,
     save_json,
     save_video,
     size_of,
 )
-from airflow_provider_modelmax.stores import DestinationError, StorageError
 from tests.airflow_versions import AirflowTaskTimeout
 from tests.mp4s import padded
 from tests.storage.common import MEBI, OLD, SIZES, SMALL, nothing_new, object_stores, pieces

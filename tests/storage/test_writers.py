@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from s3fs import S3FileSystem
 
-from airflow_provider_modelmax import local_file
-from airflow_provider_modelmax.mp4 import BrokenVideoError
-from airflow_provider_modelmax.storage import (
+from airflow_provider_modelmax.api import BrokenVideoError, DestinationError, StorageError
+from airflow_provider_modelmax.storage import local as local_file
+from airflow_provider_modelmax.storage.objects import (
     save_video,
     size_of,
 )
-from airflow_provider_modelmax.stores import DestinationError, StorageError
 from tests.mp4s import padded
 from tests.stack.processes import PROJECT, child_environment
 from tests.storage.common import MEBI, OLD, SMALL, nothing_new, pieces
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 WRITER = """
 import sys
-from airflow_provider_modelmax.storage import save_video
+from airflow_provider_modelmax.storage.objects import save_video
 from tests.mp4s import padded
 
 def written(count):

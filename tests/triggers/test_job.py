@@ -17,7 +17,7 @@ from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_modelmax import api, polling
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-from airflow_provider_modelmax.pace import Experience
+from airflow_provider_modelmax.poll_schedule import Experience
 from airflow_provider_modelmax.simulator import Simulator
 from airflow_provider_modelmax.triggers import job as module
 from airflow_provider_modelmax.triggers.job import FIRST_EVENT, JobEvent, ModelMaxJobTrigger

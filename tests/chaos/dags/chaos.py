@@ -9,8 +9,8 @@ from typing import Any
 
 from airflow.sdk import DAG, get_current_context, task
 
+from airflow_provider_modelmax.jobs.task_state import TaskState
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
-from airflow_provider_modelmax.operators.task_state import TaskState
 from tests.chaos import crash_points
 
 WITH, WITHOUT = "chaos", "chaos_without_task_state"

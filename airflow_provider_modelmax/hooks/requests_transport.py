@@ -1,0 +1,225 @@
+"""Calls over ``requests``, for the worker: one pooled session, always with timeouts, no redirects."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import requests
+import urllib3
+from requests.auth import AuthBase
+
+from airflow_provider_modelmax import api
+from airflow_provider_modelmax.hooks.connection import HEADERS, Endpoint, check_size
+from airflow_provider_modelmax.hooks.read_deadline import MIN_BYTES_PER_TIMEOUT, Watch, WatchedAdapter
+
+T = TypeVar("T")
+
+_JSON = {"Content-Type": "application/json"}
+
+CHUNK = 1024 * 1024
+"""Bytes. Measured: 1 MiB costs the least CPU a byte; 8 MiB seven times as much."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """A video on its way. Iterating over it gives its bytes.
+
+    :param size: bytes as announced, None if they were not announced
+    :param chunks: the bytes; raises :class:`~airflow_provider_modelmax.api.TransportError` when they stop before the
+        announced size
+    """
+
+    size: int | None
+    chunks: Iterator[bytes]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.chunks
+
+
+class _Bearer(AuthBase):
+    """An ``auth`` of our own also keeps ``requests`` from sending a ``~/.netrc`` entry instead of the key."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+
+class SyncTransport:
+    """Sends calls to one endpoint."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.session = requests.Session()
+        self.session.auth = _Bearer(endpoint.key)
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, WatchedAdapter())
+        # Else requests reads the body of a redirect to its end, however long and slow, also when it is not to follow.
+        self.session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
+        self.session.headers.update(HEADERS)
+
+    def send(self, call: api.Call[T]) -> T:
+        """Send ``call`` once and return what its answer means.
+
+        :raises ModelMaxError: for everything that is not the promised answer
+        """
+        watch = self._watch(call)
+        with self._open(call, watch) as response:
+            body = self._read(call, response, watch)
+            return api.read_response(call, response.status_code, response.headers, body)
+
+    @contextmanager
+    def stream(self, call: api.Call[None]) -> Iterator[Content]:
+        """Open a download.
+
+        :raises ModelMaxError: when the answer is no video
+        """
+        watch = self._watch(call)
+        with self._open(call, watch, {"Accept": "video/mp4", "Accept-Encoding": "identity"}) as response:
+            kind = response.headers.get("Content-Type", "")
+            if response.status_code != 200:
+                body = self._read(call, response, watch)
+                raise api.error_of(call, response.status_code, response.headers, body)
+            if kind.startswith(("text/", "application/json")):
+                raise api.AnswerError(f"{call} answered 200, but with {kind} instead of video/mp4.", garbled=True)
+            yield Content(_size(response), self._chunks(call, response, watch))
+
+    def _watch(self, call: api.Call[Any]) -> Watch:
+        endpoint = self.endpoint
+        return Watch(call, endpoint.timeout, time.monotonic() + endpoint.connect_timeout + endpoint.timeout)
+
+    @contextmanager
+    def _open(
+        self, call: api.Call[Any], watch: Watch, headers: dict[str, str] | None = None
+    ) -> Iterator[requests.Response]:
+        endpoint = self.endpoint
+        body = _body(call)
+        proxies = {"http": endpoint.proxy, "https": endpoint.proxy} if endpoint.proxy else None
+        with _translated(call), watch.over_its_answer():
+            response = self.session.request(
+                call.method,
+                api.resolve(endpoint.base_url, call.path),
+                data=body,
+                headers={**(_JSON if body else {}), **(headers or {})},
+                timeout=(endpoint.connect_timeout, endpoint.timeout),
+                allow_redirects=False,
+                stream=True,
+                # Given here, not on the session: there the environment's would win.
+                proxies=proxies,
+                verify=endpoint.verify,
+            )
+        with response:
+            yield response
+
+    def _read(self, call: api.Call[Any], response: requests.Response, watch: Watch) -> bytes:
+        """Read a small body whole; the timeout of ``requests`` is for each byte, this one for all of them."""
+        body = bytearray()
+        with _translated(call):
+            # What has come, be it one byte: iter_content waits for all of them, each with a timeout of its own.
+            while chunk := response.raw.read1(65536, decode_content=True):
+                body += chunk
+                check_size(call, body)
+                if watch.is_late() and not response.raw.isclosed():  # late but whole: it may be paid for
+                    raise watch.too_late()
+        return self.endpoint.without_key(response.status_code, bytes(body))
+
+    def _chunks(self, call: api.Call[Any], response: requests.Response, watch: Watch) -> Iterator[bytes]:
+        """Read a big body in pieces that take no longer than a second, so that the reader can tell and stop."""
+        watch.begin_pace()
+        amount = MIN_BYTES_PER_TIMEOUT
+        with _translated(call):
+            while True:
+                begin = time.monotonic()
+                chunk = response.raw.read(amount, decode_content=True)
+                end = time.monotonic()
+                if not chunk:
+                    return
+                yield chunk
+                amount = _amount(amount, end - begin)
+                watch.since += time.monotonic() - end  # the reader's time is not the service's
+
+
+def _body(call: api.Call[Any]) -> io.BytesIO | None:
+    """Return the body as a file, which is sent in blocks, each with a timeout of its own: an image takes its time."""
+    return io.BytesIO(json.dumps(call.json, allow_nan=False).encode()) if call.json is not None else None
+
+
+def _amount(last: int, seconds: float) -> int:
+    """Return how much to read next, when the last read took so long."""
+    if seconds < 0.25:
+        return min(last * 4, CHUNK)
+    return max(last // 4, MIN_BYTES_PER_TIMEOUT) if seconds > 1 else last
+
+
+def _size(response: requests.Response) -> int | None:
+    length = response.headers.get("Content-Length", "")
+    plain = length.isascii() and length.isdigit() and "Content-Encoding" not in response.headers
+    return int(length) if plain else None
+
+
+@contextmanager
+def _translated(call: api.Call[Any]) -> Iterator[None]:
+    """Turn the errors of ``requests`` into ours; theirs hold the request and with it the key, so none is chained."""
+    try:
+        yield
+    except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError) as error:
+        raise _ours(call, error) from None
+    except OSError as error:  # a CA bundle that is not there
+        raise api.ConnectionSetupError(f"{call}: {error}. Correct the extra 'verify' of the connection.") from None
+
+
+def _ours(call: api.Call[Any], error: Exception) -> api.ModelMaxError:
+    cause = _innermost(error)
+    said = _words(cause)
+    if isinstance(cause, ssl.SSLError) and cause.library in {"X509", "PEM"}:
+        return api.ConnectionSetupError(
+            f"{call}: no certificates ({said}). Correct the extra 'verify' of the connection."
+        )
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return api.ConnectionSetupError(f"{call}: the certificate was not accepted ({said}). {api.CA_ADVICE}")
+    # InvalidURL, InvalidProxyURL, MissingSchema …; an InvalidHeader is of an answer
+    if isinstance(error, ValueError) and not isinstance(error, requests.exceptions.InvalidHeader):
+        return api.ConnectionSetupError(f"{call}: {said}. Correct host or proxy of the connection.")
+    return api.no_answer(call, said, reached=not _is_before_sending(error, cause))
+
+
+def _words(cause: BaseException) -> str:
+    """Return what happened in the user's words: the texts of ``urllib3`` begin with the repr of an object."""
+    if isinstance(cause, urllib3.exceptions.NewConnectionError):
+        return api.os_words(cause.__cause__ or cause)
+    if isinstance(cause, urllib3.exceptions.TimeoutError | TimeoutError):
+        return api.TIMED_OUT
+    if isinstance(cause, http.client.RemoteDisconnected):
+        return api.CLOSED
+    if isinstance(cause, http.client.IncompleteRead | urllib3.exceptions.IncompleteRead):
+        return api.CUT_OFF
+    if isinstance(cause, http.client.BadStatusLine | http.client.UnknownProtocol):
+        return api.NO_HTTP
+    return api.os_words(cause)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Unwrap requests -> urllib3's MaxRetryError -> the reason -> what a ProxyError is about."""
+    while True:
+        candidates = (getattr(error, "reason", None), getattr(error, "original_error", None), *error.args)
+        inner = next((each for each in candidates if isinstance(each, BaseException)), None)
+        if inner is None:
+            return error
+        error = inner
+
+
+def _is_before_sending(error: Exception, cause: BaseException) -> bool:
+    """Return whether nothing of the call was sent. A proxy may have passed it on, whatever urllib3 calls the error."""
+    if isinstance(error, requests.exceptions.ProxyError) and type(cause) is OSError:  # it made no tunnel
+        return True
+    return isinstance(cause, urllib3.exceptions.ConnectTimeoutError | urllib3.exceptions.NewConnectionError)

@@ -1,0 +1,1 @@
+"""What others see of a task's data: assets and OpenLineage."""

@@ -1,0 +1,73 @@
+"""Which objects a task read and wrote: asset events and hook lineage."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from airflow.providers.common.compat.sdk import Asset, AssetAlias
+
+from airflow_provider_modelmax.storage.location import plain
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+_MARKS = "!$&'()*+,;=:@/"
+"""What RFC 3986 allows in a path beside letters, digits and ``-._~``."""
+
+_LEGAL = re.compile(rf"([A-Za-z0-9._~{re.escape(_MARKS)}-]|%[0-9A-Fa-f]{{2}})*")
+
+
+def tell_outlets(context: Context, extra: Mapping[str, Any]) -> None:
+    """Put what was made into the asset events that Airflow emits for this task's outlets.
+
+    What Airflow does not take as an asset, such as a URI of more than 1,500 characters, is left out with a warning:
+    else the api-server refuses the task's success.
+
+    :param extra: what was made; an ``AssetAlias`` gets an asset for each of its ``uris``
+    """
+    for outlet in context["task"].outlets:
+        if isinstance(outlet, Asset):
+            context["outlet_events"][outlet].extra = dict(extra)
+        elif isinstance(outlet, AssetAlias):
+            for uri in extra["uris"]:
+                try:
+                    asset = Asset(asset_uri(uri))
+                except ValueError as error:
+                    context["task"].log.warning("No asset event for a video: %s: %s", error, uri)
+                else:
+                    context["outlet_events"][outlet].add(asset, extra=dict(extra))
+
+
+def asset_uri(uri: str) -> str:
+    """Return the URI of an object's asset: without its connection, and percent-encoded unless it is a legal URI.
+
+    Airflow's api-server takes ASCII only, and an asset loses what follows ``#`` and the order of what follows ``?``.
+    """
+    scheme, _, rest = plain(uri).partition("://")
+    return f"{scheme}://{rest if _LEGAL.fullmatch(rest) else quote(rest, safe=_MARKS, errors='replace')}"
+
+
+def tell_collector(hook: Any, *, read: Sequence[str], written: Sequence[str]) -> None:
+    """Add objects to Airflow's collector of hook lineage, which OpenLineage reads."""
+    if not _is_read():
+        return
+    from airflow.providers.common.compat.sdk import get_hook_lineage_collector  # noqa: PLC0415 - only where it is read
+
+    collector = get_hook_lineage_collector()
+    for uri in read:
+        collector.add_input_asset(context=hook, uri=asset_uri(uri))
+    for uri in written:
+        collector.add_output_asset(context=hook, uri=asset_uri(uri))
+
+
+def _is_read() -> bool:
+    """Return whether a plugin reads hook lineage. Without one, loading the collector would cost 100 ms for nothing."""
+    try:
+        from airflow.sdk.plugins_manager import get_hook_lineage_readers_plugins  # noqa: PLC0415 - not on 3.1
+    except ImportError:
+        return True
+    return bool(get_hook_lineage_readers_plugins())

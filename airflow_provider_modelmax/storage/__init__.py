@@ -1,0 +1,1 @@
+"""Bytes become a whole, checked object in a store, or nothing. ModelMax is not known here."""

@@ -1,0 +1,215 @@
+"""Local files, all or nothing: written to a locked, hidden sibling, then renamed.
+
+A killed process leaves a sibling that is not locked; the next writer of the same file removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+import uuid
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from airflow_provider_modelmax.storage import throwaway
+
+_NOT_SUPPORTED = {errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+_ATTEMPTS_TO_LOCK = 5
+_REFUSED = {*_NOT_SUPPORTED, errno.EPERM, errno.EXDEV, errno.EBUSY}
+
+
+class UnsupportedError(OSError):
+    """The file system cannot do what every write needs.
+
+    :param what: what it cannot do, as in "it cannot rename files"
+    """
+
+    def __init__(self, what: str, error: OSError) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.what = what
+
+
+class _Unpublished(Exception):  # noqa: N818 - a signal, not an error
+    """Leaves a write without publishing it."""
+
+
+@contextlib.contextmanager
+def writing(final: Path) -> Iterator[BinaryIO]:
+    """Yield a file that becomes ``final`` if the block ends without an exception, and is removed otherwise."""
+    with _needed("create folders"):
+        final.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(final)
+    part = final.with_name(f"{_family(final)}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        with _locked(part) as file:
+            yield file
+            _flushed(file)
+            with _needed("rename files", _REFUSED):
+                part.replace(final)
+            _flush_name(final)
+    except BaseException:
+        with _needed("delete files", _REFUSED):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def create(final: Path, data: bytes) -> None:
+    """Write ``final`` if nothing is there yet.
+
+    :raises FileExistsError: if something is
+    """
+    with contextlib.suppress(_Unpublished), writing(final) as file:
+        file.write(data)
+        _flushed(file)
+        try:
+            os.link(file.name, final)  # unlike a rename it fails when something is there
+        except FileExistsError:
+            raise
+        except OSError:  # no hard links here
+            _create_openly(final, data)
+        _flush_name(final)
+        raise _Unpublished
+
+
+def _create_openly(final: Path, data: bytes) -> None:
+    with final.open("xb") as new:
+        try:
+            new.write(data)
+            _flushed(new)
+        except BaseException:
+            final.unlink(missing_ok=True)
+            raise
+
+
+def _flushed(file: BinaryIO) -> None:
+    file.flush()
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:  # without fsync only a power cut may lose the file
+            raise
+    os.close(os.dup(file.fileno()))  # some network file systems report a full disk at a close only
+
+
+def _flush_name(final: Path) -> None:
+    """Flush the folder, which holds the name of the file, so that a power cut does not lose it."""
+    with contextlib.suppress(OSError):  # not permitted or not supported: the file is there all the same
+        folder = os.open(final.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def try_out(probe: Path, longest: Path | None = None) -> None:
+    """Do all that writes do, in a folder or its nearest existing parent, and leave nothing behind.
+
+    :param probe: a throw-away name in the folder
+    :param longest: the longest name that will be written there
+    """
+    with contextlib.suppress(FileNotFoundError):
+        (longest or probe).lstat()  # raises if the whole path is too long
+    there = next(each for each in probe.parents if os.path.lexists(each))
+    missing = probe.parts[len(there.parts) : -1]
+    final = there / probe.name.ljust(max((len(os.fsencode(part)) for part in missing), default=0), "x")
+    try:
+        if missing:
+            with _needed("create folders"):
+                final.mkdir()
+            final.rmdir()
+        create(final, b".")
+        _remove_abandoned(final)
+        _try_to_create_twice(final)
+        with writing(final) as file:
+            file.write(b"written")
+        if final.read_bytes() != b"written":
+            raise UnsupportedError("return what was written", OSError(errno.EIO, "other bytes were read"))
+        with _needed("delete files", _REFUSED):
+            final.unlink()
+    finally:
+        for left in there.glob(f"{throwaway.stem(final.name)}*"):
+            _remove(left)
+
+
+def check_replaceable(final: Path) -> None:
+    """Refuse a file that only another user may replace: it is in a folder with the sticky bit, such as ``/tmp``.
+
+    :raises PermissionError: if it is one
+    """
+    try:
+        folder, file = final.parent.stat(), final.lstat()
+    except FileNotFoundError:
+        return
+    if folder.st_mode & stat.S_ISVTX and os.geteuid() not in {0, folder.st_uid, file.st_uid}:
+        why = "The folder has the sticky bit, and the file belongs to another user, who alone may replace it"
+        raise PermissionError(errno.EPERM, why, str(final))
+
+
+def _try_to_create_twice(final: Path) -> None:
+    try:
+        create(final, b".")
+    except FileExistsError:
+        return
+    raise UnsupportedError("create a file only if it does not exist", OSError(errno.EEXIST, "it was created twice"))
+
+
+def _remove_abandoned(final: Path) -> None:
+    """Remove what killed checks left. Their age is measured against ``final``, which is new: one clock."""
+    now = final.stat().st_mtime
+    for path in final.parent.glob(f"{throwaway.PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if throwaway.is_abandoned(path.name, now - path.lstat().st_mtime):
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _needed(what: str, refused: Collection[int] = _NOT_SUPPORTED) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in refused and not isinstance(error, UnsupportedError):
+            raise UnsupportedError(what, error) from error
+        raise
+
+
+def _locked(part: Path) -> BinaryIO:
+    """Create and lock a file; again if another process removed it as a leftover before it was locked."""
+    for _ in range(_ATTEMPTS_TO_LOCK):
+        with _needed("create a file only if it does not exist"):
+            file = part.open("xb")
+        with contextlib.suppress(OSError):  # where there are no locks, leftovers stay
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.path.lexists(part):
+            return file
+        file.close()
+    raise UnsupportedError("show a file that is being written", OSError(errno.ENOENT, "it vanished"))
+
+
+def _remove_leftovers(final: Path) -> None:
+    for part in final.parent.glob(f"{_family(final)}.????????.part"):
+        with contextlib.suppress(OSError), part.open("r+b") as file:  # NFS locks only what is open for writing
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            part.unlink(missing_ok=True)
+
+
+def _family(final: Path) -> str:
+    """Return what the parts of a file begin with. Those of a check are recognised by the next one."""
+    return throwaway.stem(final.name) or f".{short_name(final)}"
+
+
+def short_name(final: Path) -> str:
+    """Return a name for a part that is never longer than what it becomes; the length of names is limited."""
+    return hashlib.sha256(final.name.encode(errors="surrogateescape")).hexdigest()[:16]
