@@ -80,3 +80,14 @@ def fake_gcs() -> Iterator[gcs.FakeGcs]:
 def azurite() -> Iterator[azure.Azurite]:
     with azure.Azurite() as server:
         yield server
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the pauses between attempts; how long they are is for the tests of the retry rule."""
+    from airflow_provider_modelmax import api
+    from airflow_provider_modelmax.api import calls
+
+    rule = calls.backoff
+    for module in (calls, api):
+        monkeypatch.setattr(module, "backoff", lambda *args: None if rule(*args) is None else 0.01)

@@ -104,4 +104,4 @@ def test_with_the_policy_an_operators_errors_reach_it_as_they_are():
 def test_the_policy_can_be_serialized():
     kept = ModelMaxRetryPolicy().serialize()
     assert kept["__type"] == "ExceptionRetryPolicy"
-    assert "airflow_provider_modelmax.api.JobFailedError" in str(kept["rules"])
+    assert "airflow_provider_modelmax.api.errors.JobFailedError" in str(kept["rules"])

@@ -29,7 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "templating.py": {"airflow.sdk", ".api"},
     "storage": {".api.errors", COMPAT, "airflow.sdk.io", "azure.storage.blob", "fsspec", ".storage"},
     "jobs": {"", "airflow.sdk", ".airflow_errors", ".api", ".hooks", ".jobs", ".metrics", ".storage"},
-    "airflow_errors.py": {"airflow", "jinja2", ".api", ".metrics", ".polling", ".storage.errors"},
+    "airflow_errors.py": {"airflow", "jinja2", ".api", ".metrics", ".polling"},
     "metrics.py": {COMPAT, ".api"},
     "retry_policy.py": {"airflow.sdk", ".api", ".airflow_errors"},
     "links.py": {COMPAT, "airflow.sdk.types", ".api", ".storage.location"},

@@ -114,7 +114,7 @@ def test_a_video_without_a_url_is_named_once_the_others_have_landed(hook, result
         lambda hook, job: hook.download_videos(RESULT, "/tmp/videos/", overwrite="no"),
         lambda hook, job: hook.download_videos(RESULT, "/tmp/videos/", pause=5),
     ],
-    ids=range(24),
+    ids=range(22),
 )
 def test_wrong_input_is_refused_before_anything_is_sent(hook, job, simulator, call):
     before = len(simulator.ledger.calls())

@@ -187,12 +187,3 @@ def discard_task_state() -> Callable[[Run], None]:
 def triggers_fire_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the 8 s that a trigger waits for the scheduler's sake: ``dag.test()`` has no scheduler."""
     monkeypatch.setattr("airflow_provider_modelmax.triggers.job.FIRST_EVENT", timedelta(0))
-
-
-@pytest.fixture
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare the pauses between attempts; how long they are is for the tests of the retry rule."""
-    from airflow_provider_modelmax import api
-
-    rule = api.backoff
-    monkeypatch.setattr(api, "backoff", lambda *args: None if rule(*args) is None else 0.01)

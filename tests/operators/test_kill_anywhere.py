@@ -23,7 +23,7 @@ def logs():
     log.info("at work")
 
 work = {"pauses": pauses, "logs": logs}[sys.argv[1]]
-files = ("threading.py", "stop.py", "_output.py")
+files = ("threading.py", "cancellation.py", "_output.py")
 
 def kills_at(number):
     # Send the signal at one instruction, as `kill` does, and return whether there was such an instruction.
