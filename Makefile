@@ -26,7 +26,7 @@ test: lint types docs ## Everything that must hold: lint, types, the site, all t
 	$(BIN)/pytest $(AT_ONCE) -r s -m "not matrix and not system" --cov --cov-report=
 	$(BIN)/pytest -r s -m "system and not matrix" --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=90
 	@$(MAKE) --no-print-directory chaos-quick
-	$(BIN)/python -m tests.bench --quick schedule
+	$(BIN)/python -m tests.benchmarks --quick schedule
 
 test-fast: .venv/.ready ## The tests that start no Airflow
 	$(BIN)/pytest $(AT_ONCE) -q -m "not system"
@@ -48,10 +48,10 @@ chaos-quick: .venv/.ready ## The same with 20 videos (two minutes)
 	$(BIN)/python -m tests.chaos --quick $(CHAOS)
 
 bench: .venv/.bench ## Speed and cost against peers of the same run (about an hour); BENCH="polling store" chooses
-	$(BIN)/python -m tests.bench $(BENCH)
+	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 bench-quick: .venv/.bench ## The same with fewer and shorter measurements
-	$(BIN)/python -m tests.bench --quick $(BENCH)
+	$(BIN)/python -m tests.benchmarks --quick $(BENCH)
 
 docs: .venv/.docs ## The site of docs/ in .docs/html; a warning is an error
 	@$(BIN)/sphinx-build -q -E -W --keep-going -n -j auto -d .docs/doctrees docs .docs/html

@@ -15,9 +15,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench.far_away import far_away
-from tests.bench.report import Figure, Report, Say
-from tests.bench.video_server import video_server, write_video
+from tests.benchmarks.far_away import far_away
+from tests.benchmarks.report import Figure, Report, Say
+from tests.benchmarks.video_server import video_server, write_video
 from tests.stack.processes import PROJECT, child_environment
 from tests.stack.s3 import OWNER, SeaweedFS
 
@@ -133,10 +133,10 @@ def interleaved(rounds: int, say: Say, **ways: Callable[[], Cost]) -> dict[str, 
 
 
 def fetch(arguments: list[str], connections: Mapping[str, Any]) -> Cost:
-    """Run `tests.bench.fetch` and return what it cost."""
+    """Run `tests.benchmarks.fetch` and return what it cost."""
     environment = {f"AIRFLOW_CONN_{name.upper()}": json.dumps(each) for name, each in connections.items()}
     environment |= {"PYTHONPATH": str(PROJECT), "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"}
-    command = [sys.executable, "-m", "tests.bench.fetch", *arguments]
+    command = [sys.executable, "-m", "tests.benchmarks.fetch", *arguments]
     done = subprocess.run(command, check=False, env=child_environment(environment), capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stdout + done.stderr)

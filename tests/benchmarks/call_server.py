@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bench.tls import certificate
+from tests.benchmarks.tls import certificate
 from tests.stack.processes import PROJECT, Service, child_environment, free_port
 from tests.stack.server import Server
 
@@ -115,7 +115,7 @@ class CallServer(Server):
         made = certificate(home)
         self.ca = made.ca
         arguments = [str(each) for each in (self.port, self._control, made.chain, made.key)]
-        command = [sys.executable, "-m", "tests.bench.call_server", *arguments]
+        command = [sys.executable, "-m", "tests.benchmarks.call_server", *arguments]
         environment = child_environment({"PYTHONPATH": str(PROJECT)})
         self.service = Service("call-server", command, environment, home / "call-server.log")
 

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from statistics import median
 
-from tests.bench.report import Figure, Report, Say
-from tests.bench.store import Cost, connection, fetch, interleaved
-from tests.bench.tls import certificate
-from tests.bench.video_server import video_server, write_video
+from tests.benchmarks.report import Figure, Report, Say
+from tests.benchmarks.store import Cost, connection, fetch, interleaved
+from tests.benchmarks.tls import certificate
+from tests.benchmarks.video_server import video_server, write_video
 
 
 def run(quick: bool, say: Say) -> Report:

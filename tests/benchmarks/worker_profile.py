@@ -1,4 +1,4 @@
-"""Where the worker seconds of a video go: `python -m tests.bench.worker_profile`. No benchmark of its own.
+"""Where the worker seconds of a video go: `python -m tests.benchmarks.worker_profile`. No benchmark of its own.
 
 The tasks run with spans around what they do (`worker_dags/bench_patches.py`). A row shows what its spans take without
 the spans in them, so that the rows add up; those marked ~ ran in another thread and are part of a row that waited.
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.bench.worker_stage import stage
+from tests.benchmarks.worker_stage import stage
 from tests.stack.demo import narrator, write
 
 KINDS = ("empty", "file", "s3")
@@ -35,7 +35,7 @@ Row = list[float]
 
 def main() -> None:
     """Run tasks of each kind in turn, and print a table for each."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.worker_profile", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.worker_profile", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -21,9 +21,9 @@ from typing import Any
 
 import psutil
 
-from tests.bench.call_server import CallServer
-from tests.bench.report import Say
-from tests.bench.usage import BLOCKED, Blocked
+from tests.benchmarks.call_server import CallServer
+from tests.benchmarks.report import Say
+from tests.benchmarks.usage import BLOCKED, Blocked
 from tests.stack.airflow_settings import settings
 from tests.stack.airflow_stack import AIRFLOW
 from tests.stack.postgres import Database, database

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench.report import Say
-from tests.bench.usage_by_process import Segment, Workers
+from tests.benchmarks.report import Say
+from tests.benchmarks.usage_by_process import Segment, Workers
 from tests.stack.airflow_stack import AirflowStack
 from tests.stack.postgres import database
 from tests.stack.processes import PROJECT, wait_until

@@ -11,7 +11,7 @@ class EmptyDeferrableOperator(BaseOperator):
     """Wait without a worker slot, as long as one of our jobs takes."""
 
     def execute(self, context: Any) -> None:
-        from tests.bench.after_seconds import AfterSeconds
+        from tests.benchmarks.after_seconds import AfterSeconds
 
         self.defer(trigger=AfterSeconds(9.0), method_name="execute_complete")
 

@@ -18,10 +18,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.bench.pollers import ACCOUNT, CONNECTION, KEY, Cost, Order
-from tests.bench.report import Figure, Report, Say, number
-from tests.bench.status_server import StatusServer
-from tests.bench.tls import certificate
+from tests.benchmarks.pollers import ACCOUNT, CONNECTION, KEY, Cost, Order
+from tests.benchmarks.report import Figure, Report, Say, number
+from tests.benchmarks.status_server import StatusServer
+from tests.benchmarks.tls import certificate
 from tests.stack.processes import PROJECT, child_environment
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Poller:
     """A process that polls. It ends with us, however we end: then its input is closed."""
 
     def __init__(self, order: Order, environment: dict[str, str], log: Path) -> None:
-        self._command = [sys.executable, "-m", "tests.bench.pollers", json.dumps(asdict(order))]
+        self._command = [sys.executable, "-m", "tests.benchmarks.pollers", json.dumps(asdict(order))]
         self._environment, self._log = environment, log
 
     def __enter__(self) -> Self:

@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from tests.bench.report import Figure, Report, Say
-from tests.bench.usage import EVERY, Found, watch
-from tests.bench.waits import Stage, stage
+from tests.benchmarks.report import Figure, Report, Say
+from tests.benchmarks.usage import EVERY, Found, watch
+from tests.benchmarks.waits import Stage, stage
 
 ABOUT = "waits in the real `airflow triggerer`, each polled every 5 s over TLS"
 ROUND = (("idle", 1000), ("modelmax", 1000), ("dbt", 1000))

@@ -20,7 +20,7 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from sqlalchemy import delete
 
-from tests.bench.usage import EVERY
+from tests.benchmarks.usage import EVERY
 
 DAG, TASK = "bench_waits", "wait"
 
@@ -80,7 +80,7 @@ def _http(number: int) -> Any:
 
 
 def _idle(_: int) -> Any:
-    from tests.bench.after_seconds import AfterSeconds
+    from tests.benchmarks.after_seconds import AfterSeconds
 
     return AfterSeconds()
 

@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
-from tests.bench.report import Figure, Report, Say
-from tests.bench.usage_by_process import Segment, overlap
-from tests.bench.worker_stage import Round, stage
+from tests.benchmarks.report import Figure, Report, Say
+from tests.benchmarks.usage_by_process import Segment, overlap
+from tests.benchmarks.worker_stage import Round, stage
 
 ROUNDS, QUICK_ROUNDS = 10, 4
 DESTINATIONS = {"file": "a local file", "s3": "S3 (SeaweedFS)"}

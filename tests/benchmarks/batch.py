@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from tests.bench.report import Figure, Report, Say, number
+from tests.benchmarks.report import Figure, Report, Say, number
 from tests.stack.airflow_stack import AirflowStack
 from tests.stack.postgres import database
 from tests.stack.processes import PROJECT

@@ -19,7 +19,7 @@ MOST = 64 * 1024 * 1024
 def far_away(folder: Path, port: int, round_trip: float) -> Iterator[int]:
     """Yield a port that leads to another one, `round_trip` seconds away."""
     own = free_port()
-    command = [sys.executable, "-m", "tests.bench.far_away", str(own), str(port), str(round_trip / 2)]
+    command = [sys.executable, "-m", "tests.benchmarks.far_away", str(own), str(port), str(round_trip / 2)]
     service = Service("far away", command, child_environment({"PYTHONPATH": str(PROJECT)}), folder / f"far-{own}.log")
     with running(service):
         wait_until(lambda: not is_free(own), 20, "the way is open", service.tail)

@@ -1,4 +1,4 @@
-"""One process that downloads videos as a task does, and prints what it cost as JSON: `python -m tests.bench.fetch`."""
+"""One process that downloads videos as a task does, and prints its cost as JSON: `python -m tests.benchmarks.fetch`."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench.tls import Certificate
+from tests.benchmarks.tls import Certificate
 from tests.stack.processes import PROJECT, Service, child_environment, free_port
 from tests.stack.server import Server
 
@@ -31,7 +31,7 @@ class StatusServer(Server):
     def __init__(self, home: Path, certificate: Certificate, core: int | None, answers_after: float = 0) -> None:
         ports = free_port(), free_port()
         self.plain, self.tls = f"http://127.0.0.1:{ports[0]}", f"https://127.0.0.1:{ports[1]}"
-        command = [sys.executable, "-m", "tests.bench.status_server", *map(str, ports)]
+        command = [sys.executable, "-m", "tests.benchmarks.status_server", *map(str, ports)]
         command += [str(certificate.chain), str(certificate.key), str(answers_after)]
         command += [] if core is None else [str(core)]
         environment = child_environment({"PYTHONPATH": str(PROJECT)})

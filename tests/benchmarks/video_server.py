@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench.tls import Certificate
+from tests.benchmarks.tls import Certificate
 from tests.mp4s import encode
 from tests.stack.processes import PROJECT, Service, child_environment, free_port, is_free, running, wait_until
 
@@ -25,7 +25,7 @@ def video_server(folder: Path, video: Path, certificate: Certificate | None = No
     port, secure = free_port(), []
     if certificate:
         secure = ["--chain", str(certificate.chain), "--key", str(certificate.key)]
-    command = [sys.executable, "-m", "tests.bench.video_server", str(port), str(video), *secure]
+    command = [sys.executable, "-m", "tests.benchmarks.video_server", str(port), str(video), *secure]
     environment = child_environment({"PYTHONPATH": str(PROJECT)})
     service = Service("video server", command, environment, folder / f"videos-{port}.log")
     with running(service):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from tests.bench.status_server import HTTP, OURS, counted
+from tests.benchmarks.status_server import HTTP, OURS, counted
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
@@ -185,7 +185,7 @@ def idle(_: Order, __: int) -> BaseTrigger:
     from airflow_provider_modelmax.hooks import aiohttp_transport as async_transport  # noqa: F401
     from airflow_provider_modelmax.hooks import modelmax  # noqa: F401
     from airflow_provider_modelmax.triggers import job  # noqa: F401
-    from tests.bench.after_seconds import AfterSeconds
+    from tests.benchmarks.after_seconds import AfterSeconds
 
     return AfterSeconds()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from airflow_provider_modelmax import poll_schedule as pace
-from tests.bench.report import Figure, Report, Say
+from tests.benchmarks.report import Figure, Report, Say
 
 INTERVAL = 5.0
 AGED = 1.5

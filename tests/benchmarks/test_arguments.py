@@ -1,10 +1,10 @@
-"""What a command line of `python -m tests.bench` chooses."""
+"""What a command line of `python -m tests.benchmarks` chooses."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.bench.__main__ import BENCHMARKS, arguments
+from tests.benchmarks.__main__ import BENCHMARKS, arguments
 
 
 def test_no_name_means_all_benchmarks():

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench.report import Report, circumstances
+from tests.benchmarks.report import Report, circumstances
 from tests.stack.demo import narrator, write
 from tests.stack.processes import PROJECT
 
@@ -29,7 +29,7 @@ def main() -> int:
     reports: list[Report] = []
     for name in chosen.names:
         say(f"{name} …")
-        report = importlib.import_module(f"tests.bench.{name}").run(chosen.quick, say)
+        report = importlib.import_module(f"tests.benchmarks.{name}").run(chosen.quick, say)
         reports.append(report)
         write(report.table(color=sys.stdout.isatty()) + "\n")
         _keep(chosen.json, chosen.quick, reports)
@@ -40,7 +40,7 @@ def main() -> int:
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:
     """Read a command line. Without a name it means all benchmarks."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     which = f"of {', '.join(BENCHMARKS)} (default: all)"
     parser.add_argument("names", nargs="*", type=_benchmark, default=BENCHMARKS, metavar="NAME", help=which)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter measurements: a few minutes in all")

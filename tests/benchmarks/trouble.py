@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
-from tests.bench.report import Figure, Report, Say
-from tests.bench.usage import look
-from tests.bench.waits import KEY, Crowd, stage
+from tests.benchmarks.report import Figure, Report, Say
+from tests.benchmarks.usage import look
+from tests.benchmarks.waits import KEY, Crowd, stage
 from tests.stack.processes import wait_until
 
 NEW_KEY = "sk-bench-key-two"

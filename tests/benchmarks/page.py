@@ -1,4 +1,4 @@
-"""Put what `make bench` measured into docs/performance.md, tables and plots: `python -m tests.bench.page`."""
+"""Put what `make bench` measured into docs/performance.md, tables and plots: `python -m tests.benchmarks.page`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ matplotlib.use("svg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from tests.bench.__main__ import BENCHMARKS
-from tests.bench.report import Figure, shown, spread
+from tests.benchmarks.__main__ import BENCHMARKS
+from tests.benchmarks.report import Figure, shown, spread
 from tests.stack.demo import write
 from tests.stack.processes import PROJECT
 

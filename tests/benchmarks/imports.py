@@ -6,7 +6,7 @@ import subprocess
 import sys
 from statistics import median
 
-from tests.bench.report import Figure, Report, Say
+from tests.benchmarks.report import Figure, Report, Say
 from tests.stack.processes import child_environment
 
 NAME = "airflow_provider_modelmax"
