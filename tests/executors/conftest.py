@@ -32,12 +32,6 @@ ENVIRONMENT = {
 }
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Name the markers of this folder."""
-    config.addinivalue_line("markers", "system: runs a real Airflow in processes of its own (slow)")
-    config.addinivalue_line("markers", "matrix: left to `make matrix`")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark everything in this folder."""
     for item in items:

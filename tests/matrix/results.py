@@ -22,6 +22,7 @@ DEFAULTS = {
     "tests.system": ("LocalExecutor", NO_STORE),
     "tests.system.test_videos": ("LocalExecutor", "s3"),
     "tests.executors.test_kills": ("LocalExecutor", "local"),
+    "tests.upgrade": ("LocalExecutor", "local"),
     "": (IN_PROCESS, NO_STORE),
 }
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 JOB_TYPES = {"dag-processor": "DagProcessorJob", "scheduler": "SchedulerJob", "triggerer": "TriggererJob"}
 ENOUGH_CORES = 4
-AIRFLOW = [sys.executable, "-m", "airflow"]
 
 
 class AirflowStack(AirflowClient):
@@ -50,17 +49,20 @@ class AirflowStack(AirflowClient):
         executor: Executor | None = None,
         triggerers: int = 1,
         port: int | None = None,
+        python: str = sys.executable,
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Describe it; entering the context starts it.
 
         `dags` is a folder, or several by name, each a DAG bundle. `connections` reach every component through
         AIRFLOW_CONN_<ID>. `environment` adds or overrides settings. The second of several
-        `triggerers` is called `triggerer-2`. `progress` is told what happens.
+        `triggerers` is called `triggerer-2`. `python` is the interpreter of every component. `progress` is told what
+        happens.
         """
         port = port or free_port()
         executor = executor or LocalExecutor()
         super().__init__(f"http://127.0.0.1:{port}")
+        self.python = python
         self.home = home.resolve()
         self.database = database
         self.progress = progress
@@ -106,7 +108,8 @@ class AirflowStack(AirflowClient):
         stop(self.services.values())
 
     def _service(self, name: str, command: list[str]) -> Service:
-        return Service(name, [*AIRFLOW, *command], self.environment, self.home / "processes" / f"{name}.log")
+        arguments = [self.python, "-m", "airflow", *command]
+        return Service(name, arguments, self.environment, self.home / "processes" / f"{name}.log")
 
     def _another_triggerer(self, name: str) -> Service:
         service = self._service(name, ["triggerer"])
@@ -224,6 +227,16 @@ class AirflowStack(AirflowClient):
         """Start a component (again) and wait until the new process is at work."""
         stop([self.services[component]])
         self._start_one(component)
+
+    def restart_with(self, python: str) -> None:
+        """Stop every component and start it with another interpreter: what an upgrade of a package does."""
+        self.stop()
+        self.python = python
+        for service in self.services.values():
+            service.command[0] = python
+        self._migrate()
+        self._start()
+        self.wait_healthy()
 
     # Evidence
 

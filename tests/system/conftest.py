@@ -31,12 +31,6 @@ WRONG_KEY = "sk-wrong-key-that-must-appear-nowhere-either"
 VARIABLES = {"AIRFLOW_VAR_VIDEOS": "s3://store@videos/examples"}
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker of this folder."""
-    config.addinivalue_line("markers", "system: runs a real Airflow in processes of its own (slow)")
-    config.addinivalue_line("markers", "cases(*names): the cases of the plan that a test looks at")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark everything in this folder, so that `-m 'not system'` leaves it out."""
     for item in items:
