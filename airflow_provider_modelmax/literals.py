@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_modelmax import api
 from airflow_provider_modelmax.api import parameters as inputs
 from airflow_provider_modelmax.api.errors import StorageError
+from airflow_provider_modelmax.api.image import check_image_kind
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -80,7 +81,7 @@ def _check_parameter(name: str, value: object) -> None:
     if isinstance(value, str) and not isinstance(checked, str):
         raise api.InvalidInputError(f"parameters[{name!r}] is the text {value!r}. Write {checked!r}, without quotes.")
     if name == "image":
-        inputs.check_image_kind(value)
+        check_image_kind(value)
 
 
 def check_job(operator: BaseOperator, job: object) -> None:

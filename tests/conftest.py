@@ -86,8 +86,8 @@ def azurite() -> Iterator[azure.Azurite]:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses between attempts; how long they are is for the tests of the retry rule."""
     from airflow_provider_modelmax import api
-    from airflow_provider_modelmax.api import calls
+    from airflow_provider_modelmax.api import retry
 
-    rule = calls.backoff
-    for module in (calls, api):
+    rule = retry.backoff
+    for module in (retry, api):
         monkeypatch.setattr(module, "backoff", lambda *args: None if rule(*args) is None else 0.01)

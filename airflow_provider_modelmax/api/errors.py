@@ -1,4 +1,4 @@
-"""Everything that this provider raises, as one tree; each class says what to do next. No I/O.
+"""Everything that this provider raises, as one tree; each class names the next step. No I/O.
 
 ::
 
@@ -36,13 +36,13 @@ from airflow_provider_modelmax.api.text import storable
 
 
 class ModelMaxError(Exception):
-    """The root of everything that this provider raises about the service.
+    """The base class of everything that this provider raises.
 
     :param message: what happened, and what to do next
     """
 
     retry_after: float | None = None
-    """Seconds to wait, where the service's answer asked for that."""
+    """Seconds that the service's answer asked to wait, or None."""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(storable(message))
@@ -57,10 +57,10 @@ class ConnectionSetupError(ModelMaxError):
 
 
 class TransportError(ModelMaxError):
-    """No whole answer came.
+    """No complete answer came.
 
     :param message: what happened, without secrets
-    :param reached: whether the request may have reached the service (False: nobody was listening)
+    :param reached: whether the request may have reached the service; False if no connection was made
     """
 
     def __init__(self, message: str, *, reached: bool = True) -> None:
@@ -79,10 +79,10 @@ class BusyError(TransportError):
 
 
 class AnswerError(ModelMaxError):
-    """An answer came that the contract does not know.
+    """An answer came that is not in the contract.
 
     :param message: what was expected, and an excerpt of what came
-    :param garbled: True when the body could not be read at all (HTML of a gateway, cut JSON)
+    :param garbled: whether the body could not be read at all (HTML of a gateway, cut JSON)
     """
 
     def __init__(self, message: str, *, garbled: bool = False) -> None:
@@ -91,11 +91,11 @@ class AnswerError(ModelMaxError):
 
 
 class ForeignUrlError(AnswerError):
-    """A URL or redirect leads away from the connection's own origin, or nowhere. The key is not sent there.
+    """A URL or redirect leads to another origin than the connection's, or is invalid. The key is not sent there.
 
     :param message: where it leads
     :param reached: whether the request may have reached the service: a redirect is an answer, of the service or of a
-        gateway under maintenance, and a later call may have another one
+        gateway under maintenance, and a later call may get another one
     """
 
     def __init__(self, message: str, *, reached: bool = False) -> None:
@@ -108,11 +108,11 @@ class TooEarlyError(AnswerError):
 
 
 class UnusableResultError(AnswerError):
-    """The result came, was paid for and cannot be used. Asking again may bill again; the message holds what came.
+    """The result was paid for and cannot be used. Asking again may bill again; the message holds the answer.
 
     :param message: what came, and what to do
     :param said: the service's reason; the message begins with it
-    :param usage: what was billed, as the service gave it; the second part of the message
+    :param usage: what was billed, as the service gave it
     """
 
     def __init__(self, message: str, *, said: str = "", usage: Mapping[str, Any] | None = None) -> None:
@@ -123,10 +123,10 @@ class UnusableResultError(AnswerError):
 class ServiceError(ModelMaxError):
     """The service answered with an error.
 
-    :param message: the whole sentence, naming call, status and what to do
+    :param message: call, status, the service's sentence, and what to do next
     :param status: HTTP status
     :param type: the service's error type, for example ``bad_request``; empty when a gateway answered
-    :param retry_after: seconds to wait as the answer asks, or None
+    :param retry_after: seconds that the answer asked to wait, or None
     :param documented: whether the service documents this type for this status; otherwise a gateway may have answered
     """
 
@@ -163,7 +163,7 @@ class NotFoundError(ServiceError):
 
 
 class TemporaryError(ServiceError):
-    """408, 425, 429, 5xx, or what something in front of the service refuses. Asking again later can help."""
+    """408, 425, 429, 5xx, or a refusal of a gateway in front of the service. Asking again later can help."""
 
 
 class RefusedError(ModelMaxError):
@@ -188,11 +188,11 @@ class JobFailedError(ModelMaxError):
 
 
 class JobNotOverError(ModelMaxError):
-    """We stopped waiting; the job may still be running and stays adoptable.
+    """The wait has ended; the job may still be running, and another task can wait for it.
 
     :param request_id: the job
     :param why: what ended the wait
-    :param timed_out: True at the deadline, False when the service could not be understood for too long
+    :param timed_out: True at the deadline, False if the service gave no usable answer for too long
     """
 
     def __init__(self, request_id: str, why: str, *, timed_out: bool) -> None:
@@ -240,4 +240,4 @@ class OverwrittenError(StorageError):
 
 
 class BrokenVideoError(ModelMaxError):
-    """The bytes are no whole MP4. Fetch them again."""
+    """The bytes are not a complete MP4. Nothing was stored; download the video again."""

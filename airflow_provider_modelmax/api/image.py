@@ -1,44 +1,137 @@
-"""Which bytes are an image file, and whether its end is missing. Reads the structure of the file only. No I/O."""
+"""The image of a request: decoded, checked by the structure of its file, and encoded. No I/O."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
+from urllib.parse import unquote, unquote_to_bytes
 
-_BRANDS = frozenset(
-    {
-        b"avif",
-        b"avis",
-        b"heic",
-        b"heix",
-        b"heim",
-        b"heis",
-        b"hevc",
-        b"hevx",
-        b"hevm",
-        b"hevs",
-        b"mif1",
-        b"mif2",
-        b"msf1",
-    }
-)
-"""Of AVIF and HEIC."""
+from airflow_provider_modelmax.api.errors import InvalidInputError
+
+MAX_IMAGE_BYTES = 20 * 1024 * 1024
+"""Bytes. The contract names no limit; a larger file is assumed to be a mistake (a video, a raw photo)."""
+
+_MIN_BASE64 = 200
+"""Characters. A shorter text is decoded to find out whether it is an image; a path of this length has a dot."""
+
+_BLANKS = " \t\r\n\f\v\ufeff\u200b"
+"""Whitespace, and a byte order mark: they may precede Base64."""
+
+_BASE64 = r"[A-Za-z0-9+/_%\-\s]+={0,2}\s*"  # compiled at its first use: not when a DAG is parsed
+_URL_SAFE_TO_STANDARD = str.maketrans("-_", "+/")
+
+# fmt: off
+_BRANDS = frozenset({
+    b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1",
+})
+# fmt: on
+"""Brands of AVIF and HEIC."""
 
 _BOXES = frozenset({b"ftyp", b"meta", b"mdat", b"moov", b"moof", b"mfra", b"sidx", b"free", b"skip", b"wide", b"uuid"})
-"""What AVIF and HEIC files are made of at their top level."""
+"""Boxes at the top level of AVIF and HEIC files."""
 
 _TIFF_OFFSETS, _TIFF_SIZES = {273, 324}, {279, 325}
-"""Of strips, and of tiles."""
+"""Tags: the offsets and sizes of strips, and of tiles."""
 
 _TIFF_NEEDED = {258, 347} | _TIFF_OFFSETS | _TIFF_SIZES
-"""Bits of a sample, tables of JPEG, and where the picture's data is."""
+"""Tags that are read: bits of a sample, JPEG tables, and the two above."""
 
 _TIFF_WIDTHS = {3: 2, 4: 4, 7: 1}
-"""Bytes of one value, for the types of these fields."""
+"""Bytes of one value, by the type of a field."""
 
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
-"""One that begins a segment, or ends the file; ``FF 00`` and ``FF D0`` to ``FF D7`` are part of the picture's data."""
+_JPEG_MARKER = rb"\xff[^\x00\x01\xd0-\xd8\xff]"
+"""A marker that begins a segment or ends the file; ``FF 00`` and ``FF D0`` to ``FF D7`` are part of the image data."""
+
+
+def encode_image(data: bytes, source: str) -> str:
+    """Return ``data`` as the Base64 that the service takes.
+
+    :param data: the image file
+    :param source: where it came from, for the message
+    :raises InvalidInputError: if it is empty, too large, not an image, or cut off
+    """
+    if not data:
+        raise InvalidInputError(f"The image {source} is empty.")
+    if len(data) > MAX_IMAGE_BYTES:
+        raise InvalidInputError(
+            f"The image {source} has {len(data):,} bytes; at most {MAX_IMAGE_BYTES:,} are sent. Scale it down: "
+            "the largest video is 3840 x 2160."
+        )
+    if not is_image(data):
+        raise InvalidInputError(
+            f"{source} is not an image: it is neither PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF nor HEIC."
+        )
+    if is_cut_off(data):
+        raise InvalidInputError(
+            f"The image {source} is cut off: its end is missing after {len(data):,} bytes. Check how it was written or "
+            "copied, and give the whole file."
+        )
+    return base64.b64encode(data).decode()
+
+
+def check_image_kind(image: object) -> None:
+    """Check the type of an image that is not read yet.
+
+    :raises InvalidInputError: if it is on the web, or not a path, URI, Base64 or bytes
+    """
+    if isinstance(image, str):
+        scheme, _, rest = image.strip().partition("://")
+        if scheme.lower() in {"http", "https"}:
+            host = rest.partition("/")[0].rpartition("@")[2]  # the rest may hold a password or a signature
+            raise InvalidInputError(
+                f"The image is on the web, at {host}. Give a path that workers can read, a URI such as "
+                "s3://conn_id@bucket/key.png, or its bytes as Base64."
+            )
+    if isinstance(image, int | float | list | tuple | set | Mapping) or (isinstance(image, str) and not image.strip()):
+        raise InvalidInputError(
+            f"parameters['image'] is {type(image).__name__} {str(image)[:60]!r}, but must be a path, a URI or Base64."
+        )
+
+
+def check_encoded_image(image: object) -> str:
+    """Return ``image`` as the Base64 that the service takes. The hook reads no files.
+
+    :raises InvalidInputError: if it is not Base64 of an image
+    """
+    data = decode_image(image) if isinstance(image, str) else None
+    if data is None:
+        raise InvalidInputError(
+            "parameters['image'] must be Base64 of an image here; the operators also take a path or a URI."
+        )
+    return encode_image(data, "given as Base64")
+
+
+def decode_image(text: str) -> bytes | None:
+    """Return the image in ``text``, which is Base64 or a ``data:`` URL; None if it is neither.
+
+    Padding may be missing, ``-_`` may replace ``+/``, and characters may be percent-encoded, as in URLs.
+    """
+    text = text.lstrip(_BLANKS)
+    if is_data_url(text):
+        header, _, text = text.partition(",")
+        if not header.lower().rstrip().endswith(";base64"):
+            data = unquote_to_bytes(text)
+            return data if is_image(data) else None
+    text = "".join(unquote(text).split()).translate(_URL_SAFE_TO_STANDARD).rstrip("=")
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return data if is_image(data) else None
+
+
+def is_data_url(text: str) -> bool:
+    """Return whether ``text`` is a ``data:`` URL, also in capitals or after blanks."""
+    return text.lstrip(_BLANKS)[:5].lower() == "data:"
+
+
+def may_be_base64(text: str) -> bool:
+    """Return whether ``text`` looks like Base64 and not like a path. Then it must not be logged."""
+    text = text.lstrip(_BLANKS)
+    return is_data_url(text) or (len(text) >= _MIN_BASE64 and re.fullmatch(_BASE64, text) is not None)
 
 
 class _CutOffError(Exception):
@@ -51,7 +144,7 @@ def is_image(data: bytes) -> bool:
 
 
 def is_cut_off(data: bytes) -> bool:
-    """Return whether the end of an image file is missing. What follows its end, as some cameras write, is no fault."""
+    """Return whether the end of an image file is missing. Bytes after its end, as some cameras write, are allowed."""
     reader = _reader(data)
     try:
         if reader:
@@ -62,7 +155,7 @@ def is_cut_off(data: bytes) -> bool:
 
 
 def _reader(data: bytes) -> Callable[[bytes], None] | None:
-    """Return what reads an image file to its end, for the format that ``data`` begins with."""
+    """Return the function that walks an image file to its end, by the format that ``data`` begins with."""
     if data[:4] == b"RIFF":
         return _webp if data[8:12] == b"WEBP" else None
     if data[4:8] == b"ftyp":
@@ -87,8 +180,8 @@ def _png(data: bytes) -> None:
 
 
 def _jpeg(data: bytes) -> None:
-    at = 2
-    while marker := _JPEG_MARKER.search(data, at):
+    at, markers = 2, re.compile(_JPEG_MARKER)
+    while marker := markers.search(data, at):
         if marker[0] == b"\xff\xd9":  # the end
             return
         at = marker.end() + _number(data, marker.end(), 2)
@@ -127,14 +220,14 @@ def _webp(data: bytes) -> None:
 
 
 def _bmp(data: bytes) -> None:
-    """Go by the dimensions: the size of the file that is in the header is often wrong."""
+    """Use the dimensions: the file size in the header is often wrong."""
     start, header = _number(data, 10, 4, "little"), _number(data, 14, 4, "little")
     if header == 12:
         width, height, bits = (_number(data, at, 2, "little") for at in (18, 20, 24))
         compression = 0
     else:
         width, height, bits = (_number(data, at, size, "little") for at, size in ((18, 4), (22, 4), (28, 2)))
-        height = min(height, 2**32 - height)  # a negative one means from top to bottom
+        height = min(height, 2**32 - height)  # negative: from top to bottom
         compression = _number(data, 30, 4, "little") if header >= 40 else 0
     if compression in {0, 3, 6}:  # none
         _need(data, start + (width * bits + 31) // 32 * 4 * height)
@@ -143,7 +236,7 @@ def _bmp(data: bytes) -> None:
 
 
 def _tiff(data: bytes) -> None:
-    """Go by the strips or tiles of the first picture."""
+    """Use the strips or tiles of the first picture."""
     order: Literal["big", "little"] = "little" if data.startswith(b"II") else "big"
     directory = _number(data, 4, 4, order)
     end = directory + 2 + 12 * _number(data, directory, 2, order)
@@ -163,7 +256,7 @@ def _tiff(data: bytes) -> None:
 
 
 def _avif_or_heic(data: bytes) -> None:
-    """Follow the boxes until all that is needed has come: what describes the pictures, and what holds them."""
+    """Follow the boxes until both the description and the data of the pictures were seen."""
     at, seen = 0, set()
     while (kind := data[at + 4 : at + 8]) in _BOXES:
         size = _number(data, at, 4)

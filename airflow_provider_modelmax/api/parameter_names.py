@@ -1,4 +1,4 @@
-"""Which unknown name of a parameter is a mistake for a known one. No I/O."""
+"""Names of parameters: which unknown one is probably a mistake for a known one. No I/O."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Collection, Iterable
 
-from airflow_provider_modelmax.api import InvalidInputError
+from airflow_provider_modelmax.api.errors import InvalidInputError
 
 _ARGUMENTS = ("model", "prompt", "parameters", "destination")
 """Arguments that people put into ``parameters`` by mistake."""
@@ -17,19 +17,19 @@ _FILLERS = frozenset({
     "number", "of", "path", "s", "the", "time", "total", "uri", "url", "use", "value", "video", "with",
 })
 # fmt: on
-"""Words that do not make a different parameter of a name."""
+"""Words that are ignored when names are compared."""
 
 _ALIKE = 0.8
-"""As :func:`difflib.get_close_matches` measures it: two wrong letters in ten."""
+"""Cutoff for :func:`difflib.get_close_matches`: two wrong letters in ten."""
 
 
 def check_names(names: Iterable[str], known: Collection[str], *, allow_unknown: bool = False) -> str | None:
-    """Return a warning about the names that are not ``known``, or None when all are.
+    """Return a warning about the names that are not ``known``, or None if all are.
 
     :param names: of the parameters to send
-    :param known: the names that the contract has
-    :param allow_unknown: whether a name that looks like a mistake is sent all the same
-    :raises InvalidInputError: for the name of an argument, and for one that looks like a mistake for a known name
+    :param known: the names in the contract
+    :param allow_unknown: whether to accept a name that looks like a mistake for a known one
+    :raises InvalidInputError: for such a name, unless ``allow_unknown``; for the name of an argument
     """
     unknown = []
     for name in names:
@@ -37,7 +37,7 @@ def check_names(names: Iterable[str], known: Collection[str], *, allow_unknown: 
             continue
         if argument := next((each for each in _ARGUMENTS if _words(name) == _words(each)), None):
             raise InvalidInputError(
-                f"parameters[{name!r}] is no parameter of the service: {argument} is a separate argument. "
+                f"parameters[{name!r}] is not a parameter of the service: {argument} is a separate argument. "
                 "Move it there."
             )
         if (meant := near_miss(name, known)) and not allow_unknown:
@@ -55,8 +55,8 @@ def check_names(names: Iterable[str], known: Collection[str], *, allow_unknown: 
 def near_miss(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that ``name`` is probably meant to be, or None.
 
-    It is if it is a part of the known name, differs from it in a letter or two, or has all the words of a known name of
-    several words. ``reference_images`` is a name of its own, ``image_url`` is not: ``url`` is among :data:`_FILLERS`.
+    It is if it is a part of the known name, differs from it in a letter or two, or contains all of its words, if these
+    are several. :data:`_FILLERS` do not count: ``image_url`` is a mistake for ``image``, ``reference_images`` is not.
     """
     words = _words(name)
     told = [word for word in words if word not in _FILLERS]

@@ -17,6 +17,7 @@ from airflow_provider_modelmax import api, polling
 from airflow_provider_modelmax.api import InvalidInputError
 from airflow_provider_modelmax.api import parameters as inputs
 from airflow_provider_modelmax.api.errors import BrokenVideoError, DestinationError
+from airflow_provider_modelmax.api.image import check_encoded_image
 from airflow_provider_modelmax.api.text import stem_of, tell
 from airflow_provider_modelmax.get_provider_info import CONNECTION_FORM
 from airflow_provider_modelmax.hooks import shared_session as shared_transport
@@ -122,7 +123,7 @@ class ModelMaxHook(BaseHook):
         unknown = inputs.check_parameter_names(parameters, allow_unknown=allow_unknown_parameters)
         wanted = inputs.check_parameters(parameters)
         if "image" in wanted:
-            wanted["image"] = inputs.check_encoded_image(wanted["image"])
+            wanted["image"] = check_encoded_image(wanted["image"])
         if unknown:
             self.log.warning("%s", unknown)
         return self.call(api.submit(model, prompt, wanted), pause=pause)

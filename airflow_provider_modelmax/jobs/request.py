@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_modelmax.api import InvalidInputError
+from airflow_provider_modelmax.api import image as images
 from airflow_provider_modelmax.api import parameters as inputs
 from airflow_provider_modelmax.api.errors import DestinationError, StorageError
 
@@ -37,7 +38,7 @@ def hide_image(parameters: Any) -> Any:
     image = parameters.get("image")
     if isinstance(image, bytes | bytearray | memoryview):
         image = base64.b64encode(image).decode()
-    elif not isinstance(image, str) or not (inputs.may_be_base64(image) or inputs.decode_image(image)):
+    elif not isinstance(image, str) or not (images.may_be_base64(image) or images.decode_image(image)):
         return parameters
     return {**parameters, "image": HiddenImage(image)}
 
@@ -81,7 +82,7 @@ def image_uri(image: object) -> str | None:
         from airflow_provider_modelmax.storage.location import as_text  # noqa: PLC0415 - not at DAG parse
 
         image = as_text(image)
-    if not isinstance(image, str) or not image.strip() or len(image) > LONGEST_URI or inputs.is_data_url(image):
+    if not isinstance(image, str) or not image.strip() or len(image) > LONGEST_URI or images.is_data_url(image):
         return None
     return image
 
@@ -104,14 +105,14 @@ def fingerprint(request: Mapping[str, Any]) -> str:
 def _read_image(image: object) -> str:
     if isinstance(image, HiddenImage):
         image = image.text
-    inputs.check_image_kind(image)
+    images.check_image_kind(image)
     if isinstance(image, bytes | bytearray | memoryview):
-        return inputs.encode_image(bytes(image), "given as bytes")
+        return images.encode_image(bytes(image), "given as bytes")
     uri = image_uri(image)
-    if isinstance(image, str) and (data := inputs.decode_image(image)):
-        return inputs.encode_image(data, "given as Base64")
-    if uri and not inputs.may_be_base64(uri):
-        return inputs.encode_image(_load(uri), uri)
+    if isinstance(image, str) and (data := images.decode_image(image)):
+        return images.encode_image(data, "given as Base64")
+    if uri and not images.may_be_base64(uri):
+        return images.encode_image(_load(uri), uri)
     raise InvalidInputError(
         f"parameters['image'] ({len(str(image)):,} characters) is neither a path, nor a URI, nor Base64 of a PNG, "
         "JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC."
@@ -123,7 +124,7 @@ def _load(uri: str) -> bytes:
     from airflow_provider_modelmax.storage.objects import read_bytes  # noqa: PLC0415 - not at DAG parse
 
     try:
-        return read_bytes(uri, inputs.MAX_IMAGE_BYTES + 1)
+        return read_bytes(uri, images.MAX_IMAGE_BYTES + 1)
     except StorageError as error:
         if isinstance(error, DestinationError) and error.leads_nowhere:
             raise InvalidInputError(f"The image: {error}") from None

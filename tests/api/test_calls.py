@@ -6,7 +6,6 @@ import json
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
 from airflow_provider_modelmax import api
-from airflow_provider_modelmax.api import errors
 from tests import samples
 
 HOME = "https://api.modelmax.io"
@@ -434,128 +432,6 @@ def test_no_answer_raises_anything_but_our_errors(call, status, headers, body):
     assert isinstance(value, api.Job | api.JobStatus | api.Result)
 
 
-# Where calls go
-
-
-@pytest.mark.parametrize(
-    ("base", "url", "absolute"),
-    [
-        (HOME, "/v1/x", f"{HOME}/v1/x"),
-        (HOME, f"{JOB_PATH}/status", f"{HOME}{JOB_PATH}/status"),
-        (HOME, "/v1/x?a=b%20c&d=1", f"{HOME}/v1/x?a=b%20c&d=1"),
-        (HOME, "v1/x", f"{HOME}/v1/x"),
-        (HOME, "v1/a//b==/status", f"{HOME}/v1/a//b==/status"),
-        (HOME, "/v1/a//b==/status", f"{HOME}/v1/a//b==/status"),
-        (HOME, f"{HOME}/v1/x", f"{HOME}/v1/x"),
-        (HOME, "https://api.modelmax.io:443/v1/x", "https://api.modelmax.io:443/v1/x"),
-        (HOME, "https://API.modelmax.io/v1/x", "https://API.modelmax.io/v1/x"),
-        ("http://[::1]:8765", "/v1/x", "http://[::1]:8765/v1/x"),
-        ("https://gw.example/modelmax", "/v1/x", "https://gw.example/modelmax/v1/x"),
-        ("https://gw.example/modelmax", "/modelmax/v1/x", "https://gw.example/modelmax/v1/x"),
-        ("https://gw.example/modelmax", "/modelmaxed/x", "https://gw.example/modelmax/modelmaxed/x"),
-        ("https://gw.example/modelmax", "v1/x", "https://gw.example/modelmax/v1/x"),
-        ("https://gw.example/modelmax", "https://gw.example/modelmax/v1/x", "https://gw.example/modelmax/v1/x"),
-    ],
-)
-def test_a_url_of_the_service_stays_at_home(base, url, absolute):
-    assert api.resolve(base, url) == absolute
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://evil/x",
-        "//evil/x",
-        "http://api.modelmax.io/x",
-        "https://api.modelmax.io:8443/x",
-        "https://api.modelmax.io@evil/",
-        "https://api.modelmax.io:443@evil/",
-        "https://api.modelmax.io.evil/",
-        "https://api.modelmax.io./",
-        "https://me:pw@api.modelmax.io/x",
-        "ftp://api.modelmax.io/x",
-        "file:///etc/passwd",
-        "javascript:alert(1)",
-    ],
-)
-@pytest.mark.parametrize("base", [HOME, f"{HOME}/base"])
-def test_a_url_on_another_origin_is_foreign(base, url):
-    with pytest.raises(api.ForeignUrlError, match="The key is not sent there"):
-        api.resolve(base, url)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://evil\\@api.modelmax.io/x",
-        "/\\evil/x",
-        "\\\\evil\\x",
-        "/v1/a\r\nHost: evil",
-        "/v1/\x00",
-        "/v1/\x7f",
-        "/v1/\u202e",
-        "//[",
-        "https://[::1/x",
-        "https://api.modelmax.io:99999/x",
-        "https://api.modelmax.io:x/",
-    ],
-)
-def test_a_url_that_clients_read_in_different_ways_is_none(url):
-    with pytest.raises(api.ForeignUrlError, match="gave an invalid URL") as caught:
-        api.resolve(HOME, url)
-    assert not api.may_have_billed(RESULT, caught.value)  # it was not sent
-
-
-def test_what_no_url_can_hold_is_quoted_and_the_rest_sent_as_it_came():
-    assert api.resolve(HOME, "/v1/a b/ü+c%20d==?x=%2F") == f"{HOME}/v1/a%20b/%C3%BC+c%20d==?x=%2F"
-
-
-@given(st.text(alphabet="/\\@:?#.[]%ahtpsevil\t ", max_size=20) | st.text(max_size=20))
-def test_no_url_leaves_the_origin_for_any_client(url):
-    from urllib3.util import parse_url
-    from yarl import URL
-
-    try:
-        absolute = api.resolve(HOME, url)
-    except api.AnswerError:
-        return
-    assert (parse_url(absolute).scheme, parse_url(absolute).host) == ("https", "api.modelmax.io")
-    assert URL(absolute, encoded=True).host == "api.modelmax.io"
-
-
-# Ids
-
-
-@pytest.mark.parametrize(
-    "request_id", ["a/b+c==", "a?b#c", "100%", "a&b", "a b", "ü€", "a..b", "...", "%2e%2e", "a\\b"]
-)
-def test_an_id_is_one_quoted_segment_of_the_path(request_id):
-    job = api.Job.of({"model": MODEL, "request_id": request_id})
-    *_, segment = job.response_url.split("/")
-    assert unquote(segment) == request_id
-    assert job.status_url == f"{job.response_url}/status"
-    assert api.resolve(HOME, job.response_url) == f"{HOME}/v1/queue/veo-3.1/requests/{segment}"
-
-
-@given(st.text(min_size=1).filter(lambda text: text.strip() not in {"", "None"} and text not in {".", ".."}))
-def test_every_id_comes_out_as_it_went_in(request_id):
-    path = api.Job.of({"model": MODEL, "request_id": request_id}).response_url
-    absolute = api.resolve(HOME, path)
-    assert absolute == f"{HOME}{path}"
-    assert unquote(absolute.rpartition("/")[2]) == request_id
-
-
-@pytest.mark.parametrize("value", [".", ".."])
-@pytest.mark.parametrize("name", ["model", "request_id"])
-def test_an_id_that_would_change_the_path_is_refused(name, value):
-    with pytest.raises(api.InvalidInputError, match=f"{name} '{value}' is no id"):
-        api.Job.of({"model": MODEL, "request_id": "x", name: value})
-
-
-def test_an_unknown_model_is_passed_through():
-    assert api.submit("veo/9 new", "x").path == "/v1/queue/veo%2F9%20new"
-
-
 # Jobs and results as others hold them
 
 
@@ -601,103 +477,18 @@ def test_a_result_survives_being_kept(urls, usage):
     assert api.Result.from_dict(json.loads(json.dumps(result.as_dict()))) == result
 
 
-# When a call is sent again
-
-BROKEN = api.TransportError("reset")
-NOBODY = api.TransportError("nobody listens", reached=False)
-GARBLED = api.AnswerError("html", garbled=True)
-ODD = api.AnswerError("without a usable 'status'")
-UNUSABLE = api.UnusableResultError("without a usable 'data'")
-EARLY = api.TooEarlyError("IN_PROGRESS")
-FOREIGN = api.ForeignUrlError("evil")
+def test_an_error_of_any_size_is_told_in_a_line():
+    body = json.dumps({"error": {"type": "bad_request" * 1000, "message": "no " * 300_000}}).encode()
+    assert len(str(api.error_of(STATUS, 400, {}, body))) < 1500
+    answer = {**GOOD["status"][1], "status": "PAUSED" * 1000}
+    assert len(read(STATUS, answer).status) <= 100
 
 
-def temporary(status: int = 500, retry_after: float | None = None) -> api.TemporaryError:
-    return api.TemporaryError("busy", status=status, retry_after=retry_after)
+def test_what_is_said_of_a_call_holds_no_query():
+    assert str(api.content("/v1/x.mp4?signature=secret")) == "GET /v1/x.mp4"
 
 
-@pytest.mark.parametrize(
-    ("call", "error", "attempts"),
-    [
-        (SUBMIT, BROKEN, 5),
-        (SUBMIT, NOBODY, 5),
-        (SUBMIT, GARBLED, 5),
-        (SUBMIT, ODD, 5),
-        (SUBMIT, temporary(500), 5),
-        (SUBMIT, temporary(429), 5),
-        (STATUS, BROKEN, 5),
-        (STATUS, ODD, 5),
-        (STATUS, FOREIGN, 1),
-        (STATUS, temporary(404), 5),
-        (STATUS, api.NotFoundError("no", status=404), 1),
-        (RESULT, BROKEN, 3),
-        (RESULT, NOBODY, 5),
-        (RESULT, GARBLED, 3),
-        (RESULT, ODD, 1),
-        (RESULT, UNUSABLE, 1),
-        (STATUS, UNUSABLE, 1),
-        (RESULT, EARLY, 5),
-        (RESULT, temporary(404), 3),
-        (RESULT, api.NotFoundError("no", status=404), 1),
-        (RESULT, temporary(500), 3),
-        (RESULT, temporary(502), 3),
-        (RESULT, temporary(429), 5),
-        (RESULT, FOREIGN, 1),
-        (SUBMIT, api.BadRequestError("no", status=400), 1),
-        (SUBMIT, api.UnauthorizedError("no", status=401), 1),
-        (SUBMIT, api.InsufficientBalanceError("no", status=402), 1),
-        (SUBMIT, api.ServiceError("no", status=403), 1),
-        (SUBMIT, api.InvalidInputError("no"), 1),
-        (SUBMIT, api.ConnectionSetupError("no"), 1),
-        (RESULT, api.JobFailedError("id", "no"), 1),
-    ],
-)
-def test_a_call_is_sent_so_often_at_most(call, error, attempts):
-    delays = [api.retry_delay(call, error, attempt) for attempt in range(1, 7)]
-    assert [delay is not None for delay in delays] == [attempt < attempts for attempt in range(1, 7)]
-    assert attempts <= api.ATTEMPTS_WHEN_IT_MAY_BILL or not api.may_have_billed(call, error)
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "billed"),
-    [
-        (RESULT, BROKEN, True),
-        (RESULT, GARBLED, True),
-        (RESULT, ODD, True),
-        (RESULT, UNUSABLE, True),
-        (RESULT, temporary(500), True),
-        (RESULT, temporary(503), True),
-        *((RESULT, temporary(status), True) for status in (400, 404, 408, 410)),  # of a gateway
-        *((RESULT, api.ServiceError("no", status=status), True) for status in (403, 422, 451, 499)),
-        *((RESULT, temporary(status), False) for status in (425, 429)),
-        *((RESULT, api.ServiceError("no", status=status), False) for status in (402, 407, 421)),
-        (RESULT, api.UnauthorizedError("no", status=401), False),
-        (RESULT, api.InsufficientBalanceError("no", status=402, type="insufficient_balance"), False),
-        (RESULT, api.NotFoundError("no", status=404, type="not_found"), False),
-        (RESULT, api.BadRequestError("no", status=400, type="bad_request"), False),
-        (RESULT, NOBODY, False),
-        (RESULT, EARLY, False),
-        (RESULT, FOREIGN, False),
-        (RESULT, api.ForeignUrlError("a redirect", reached=True), True),
-        (RESULT, api.JobFailedError("id", "no"), False),
-        (SUBMIT, BROKEN, False),
-        (STATUS, GARBLED, False),
-    ],
-)
-def test_only_a_result_that_may_have_been_carried_out_may_have_billed(call, error, billed):
-    assert api.may_have_billed(call, error) is billed
-
-
-@pytest.mark.parametrize("attempt", [1, 2, 3, 4])
-def test_delays_double_and_are_spread(attempt):
-    delays = {api.retry_delay(SUBMIT, BROKEN, attempt) for _ in range(50)}
-    assert len(delays) > 1
-    assert all(2 ** (attempt - 1) / 2 <= delay <= 2 ** (attempt - 1) for delay in delays)
-
-
-@pytest.mark.parametrize(("asked", "delay"), [(7.0, 7.0), (0.0, 0.1), (60.0, 60.0), (61.0, None), (float("inf"), None)])
-def test_retry_after_is_honoured_unless_it_is_too_long_for_a_worker(asked, delay):
-    assert api.retry_delay(SUBMIT, temporary(429, asked), 1) == delay
+# Retry-After
 
 
 @pytest.mark.parametrize(
@@ -724,44 +515,7 @@ def test_retry_after_is_seconds_or_a_date_and_anything_else_is_ignored(value, se
     assert api.error_of(STATUS, 429, CaseInsensitiveDict({"retry-after": value}), b"").retry_after == seconds
 
 
-def test_an_error_of_any_size_is_told_in_a_line():
-    body = json.dumps({"error": {"type": "bad_request" * 1000, "message": "no " * 300_000}}).encode()
-    assert len(str(api.error_of(STATUS, 400, {}, body))) < 1500
-    answer = {**GOOD["status"][1], "status": "PAUSED" * 1000}
-    assert len(read(STATUS, answer).status) <= 100
-
-
-def test_what_is_said_of_a_call_holds_no_query():
-    assert str(api.content("/v1/x.mp4?signature=secret")) == "GET /v1/x.mp4"
-
-
-def test_a_foreign_url_is_named_without_its_credentials():
-    with pytest.raises(api.ForeignUrlError, match=r"another host \(evil:8080\)"):
-        api.resolve(HOME, "https://user:secret@evil:8080/x")
-
-
 def test_retry_after_can_be_a_date_to_come():
     date = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=30), usegmt=True)
     error = api.error_of(STATUS, 503, CaseInsensitiveDict({"Retry-After": date}), b"")
     assert 25 < error.retry_after <= 30
-
-
-def test_the_error_tree_is_as_the_docstring_draws_it():
-    drawn = [
-        line for line in errors.__doc__.splitlines() if "Error" in line and ("──" in line or line.strip()[0] == "M")
-    ]
-    names = [next(word for word in line.split() if word.endswith("Error")) for line in drawn]
-    depths = [len(line) - len(line.lstrip(" │├└─")) for line in drawn]
-    parents: dict[int, str] = {}
-    for name, depth in zip(names, depths, strict=True):
-        above = [level for level in parents if level < depth]
-        if above:
-            assert getattr(api, parents[max(above)]) in getattr(api, name).__bases__, name
-        parents = {level: parent for level, parent in parents.items() if level < depth} | {depth: name}
-    defined = {name for name, value in vars(api).items() if isinstance(value, type) and issubclass(value, Exception)}
-    assert set(names) == defined
-
-
-def test_wrong_arguments_are_also_value_errors():
-    assert issubclass(api.InvalidInputError, ValueError)
-    assert not issubclass(api.AnswerError, ValueError)

@@ -5,15 +5,24 @@ from __future__ import annotations
 import base64
 import io
 import random
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from PIL import Image
 
 from airflow_provider_modelmax import api
-from airflow_provider_modelmax.api import parameters
-from airflow_provider_modelmax.api.image import is_cut_off, is_image
+from airflow_provider_modelmax.api.image import (
+    MAX_IMAGE_BYTES,
+    check_encoded_image,
+    decode_image,
+    encode_image,
+    is_cut_off,
+    is_image,
+    may_be_base64,
+)
 from airflow_provider_modelmax.jobs.request import HiddenImage, hide_image, image_uri
+from tests import samples
 
 
 def picture(mode: str = "RGB", seed: int = 1, size: tuple[int, int] = (70, 45)) -> Image.Image:
@@ -68,7 +77,7 @@ WHOLE = {
 def test_a_whole_picture_is_sent_as_it_is(data):
     assert is_image(data)
     assert not is_cut_off(data)
-    assert base64.b64decode(parameters.encode_image(data, "x.png")) == data
+    assert base64.b64decode(encode_image(data, "x.png")) == data
 
 
 @pytest.mark.parametrize("tail", [b"\n", bytes(1000), b"\xff\xd8\xff\xe0 and more", b"SEFT\x01\x02\x03\x04" * 9])
@@ -92,7 +101,7 @@ def test_a_picture_is_cut_off_wherever_it_is_cut(data):
 def test_a_picture_that_is_cut_off_is_refused_with_what_to_look_at():
     whole = saved("JPEG")
     with pytest.raises(api.InvalidInputError) as caught:
-        parameters.encode_image(whole[:1000], "s3://b/boat.jpg")
+        encode_image(whole[:1000], "s3://b/boat.jpg")
     assert "The image s3://b/boat.jpg is cut off: its end is missing after 1,000 bytes." in str(caught.value)
 
 
@@ -137,11 +146,113 @@ TEXT = base64.b64encode(PNG).decode()
     ids=["capitals", "mixed", "percent-encoded", "not Base64", "blanks", "BOM", "wrapped", "Base64, percent-encoded"],
 )
 def test_base64_is_taken_in_the_forms_that_browsers_and_editors_make(text):
-    assert parameters.check_encoded_image(text) == TEXT
+    assert check_encoded_image(text) == TEXT
     assert isinstance(hide_image({"image": text})["image"], HiddenImage)
     assert image_uri(text[:4000]) is None or not text.lstrip("\ufeff \n").lower().startswith("data:")
 
 
 @pytest.mark.parametrize("text", ["data:image/png,raw", "data:", "data:,", "DATA:image/png;base64,", "%%%", "\ufeff"])
 def test_what_holds_no_image_is_none(text):
-    assert parameters.decode_image(text) is None
+    assert decode_image(text) is None
+
+
+# What is an image, and what is Base64 of one
+
+SAMPLE = base64.b64decode(samples.load("submit_all_parameters").request_json["parameters"]["image"])
+SAMPLE_TEXT = base64.b64encode(SAMPLE).decode()
+IMAGES = {
+    "PNG": SAMPLE,
+    "JPEG": b"\xff\xd8\xff\xe0rest",
+    "GIF": b"GIF89a",
+    "WebP": b"RIFF\x00\x00\x00\x00WEBPVP8 ",
+    "BMP": b"BM1234",
+    "TIFF, little-endian": b"II*\0",
+    "TIFF, big-endian": b"MM\0*",
+    "AVIF": b"\0\0\0\x1cftypavif",
+    "HEIC": b"\0\0\0\x18ftypheic",
+}
+NO_IMAGES = {
+    "nothing": b"",
+    "HTML": b"<html>",
+    "WAV": b"RIFF\x00\x00\x00\x00WAVEfmt ",
+    "MP4": b"\0\0\0\x18ftypisom",
+    "PDF": b"%PDF-1.7",
+    "PNG, cut": b"\x89PN",
+}
+
+
+@pytest.mark.parametrize("data", IMAGES.values(), ids=IMAGES)
+def test_an_image_is_known_by_its_first_bytes(data):
+    assert is_image(data)
+
+
+@pytest.mark.parametrize("data", NO_IMAGES.values(), ids=NO_IMAGES)
+def test_another_file_is_no_image(data):
+    assert not is_image(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "The image s3://b/k is empty"),
+        (b"<html>", "s3://b/k is not an image"),
+        (
+            SAMPLE + bytes(MAX_IMAGE_BYTES),
+            "image s3://b/k has 20,971,589 bytes; at most 20,971,520 are sent",
+        ),
+    ],
+)
+def test_a_file_that_is_no_image_to_send_is_refused(data, words):
+    with pytest.raises(api.InvalidInputError) as caught:
+        encode_image(data, "s3://b/k")
+    assert words in str(caught.value)
+
+
+def test_an_image_of_the_largest_size_is_sent():
+    data = SAMPLE + bytes(MAX_IMAGE_BYTES - len(SAMPLE))
+    assert base64.b64decode(encode_image(data, "x")) == data
+
+
+@pytest.mark.parametrize(
+    "text", [SAMPLE_TEXT, f"{SAMPLE_TEXT[:40]}\n{SAMPLE_TEXT[40:]}\n", f"data:image/png;base64,{SAMPLE_TEXT}"]
+)
+def test_base64_of_an_image_is_recognised_also_wrapped_or_as_a_data_url(text):
+    assert decode_image(text) == SAMPLE
+
+
+@pytest.mark.parametrize(
+    "text", ["", "photo.png", "s3://b/photo.png", "aGVsbG8=", f"{SAMPLE_TEXT}!", "data:image/png,x", "ü"]
+)
+def test_other_text_is_no_image(text):
+    assert decode_image(text) is None
+
+
+@pytest.mark.parametrize("text", [SAMPLE_TEXT.rstrip("="), SAMPLE_TEXT.replace("+", "-").replace("/", "_")])
+def test_base64_without_padding_or_as_in_urls_is_recognised(text):
+    assert decode_image(text) == SAMPLE
+
+
+@pytest.mark.parametrize(
+    "image", ["/no/such.png", "s3://b/x.png", SAMPLE, Path("x.png"), 3, "", base64.b64encode(b"x" * 300).decode()]
+)
+def test_where_no_file_is_read_an_image_that_is_not_base64_is_refused_without_showing_it(image):
+    with pytest.raises(api.InvalidInputError, match="must be Base64 of an image here") as caught:
+        check_encoded_image(image)
+    assert "eHh4" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "looks_so"),
+    [
+        ("data:image/svg+xml,<svg/>", True),
+        (base64.b64encode(b"<svg/>" * 40).decode(), True),
+        (base64.urlsafe_b64encode(bytes(range(250))).decode().rstrip("="), True),
+        (base64.encodebytes(b"\xff\x0a" * 200).decode(), True),
+        ("/data/" + "a" * 250 + ".png", False),
+        ("s3://conn@bucket/" + "a" * 250, False),
+        ("{{ ti.xcom_pull('draw') }}", False),
+        ("pictures/lighthouse", False),
+    ],
+)
+def test_what_looks_like_bytes_is_told_from_the_name_of_a_file(text, looks_so):
+    assert may_be_base64(text) is looks_so

@@ -7,14 +7,13 @@ import json
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pendulum
 import pytest
 
 from airflow_provider_modelmax import api
-from airflow_provider_modelmax.api import image, parameters
+from airflow_provider_modelmax.api import parameters
 from tests import samples
 
 PNG = base64.b64decode(samples.load("submit_all_parameters").request_json["parameters"]["image"])
@@ -271,103 +270,6 @@ def test_a_model_that_can_be_no_id_is_refused(model):
 
 def test_a_model_that_nobody_knows_is_the_services_to_judge():
     assert parameters.check_model("veo-9000") == "veo-9000"
-
-
-IMAGES = {
-    "PNG": PNG,
-    "JPEG": b"\xff\xd8\xff\xe0rest",
-    "GIF": b"GIF89a",
-    "WebP": b"RIFF\x00\x00\x00\x00WEBPVP8 ",
-    "BMP": b"BM1234",
-    "TIFF, little-endian": b"II*\0",
-    "TIFF, big-endian": b"MM\0*",
-    "AVIF": b"\0\0\0\x1cftypavif",
-    "HEIC": b"\0\0\0\x18ftypheic",
-}
-NO_IMAGES = {
-    "nothing": b"",
-    "HTML": b"<html>",
-    "WAV": b"RIFF\x00\x00\x00\x00WAVEfmt ",
-    "MP4": b"\0\0\0\x18ftypisom",
-    "PDF": b"%PDF-1.7",
-    "PNG, cut": b"\x89PN",
-}
-
-
-@pytest.mark.parametrize("data", IMAGES.values(), ids=IMAGES)
-def test_an_image_is_known_by_its_first_bytes(data):
-    assert image.is_image(data)
-
-
-@pytest.mark.parametrize("data", NO_IMAGES.values(), ids=NO_IMAGES)
-def test_another_file_is_no_image(data):
-    assert not image.is_image(data)
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (b"", "The image s3://b/k is empty"),
-        (b"<html>", "s3://b/k is not an image"),
-        (
-            PNG + bytes(parameters.MAX_IMAGE_BYTES),
-            "image s3://b/k has 20,971,589 bytes; at most 20,971,520 are sent",
-        ),
-    ],
-)
-def test_a_file_that_is_no_image_to_send_is_refused(data, words):
-    with pytest.raises(api.InvalidInputError) as caught:
-        parameters.encode_image(data, "s3://b/k")
-    assert words in str(caught.value)
-
-
-def test_an_image_of_the_largest_size_is_sent():
-    data = PNG + bytes(parameters.MAX_IMAGE_BYTES - len(PNG))
-    assert base64.b64decode(parameters.encode_image(data, "x")) == data
-
-
-TEXT = base64.b64encode(PNG).decode()
-
-
-@pytest.mark.parametrize("text", [TEXT, f"{TEXT[:40]}\n{TEXT[40:]}\n", f"data:image/png;base64,{TEXT}"])
-def test_base64_of_an_image_is_recognised_also_wrapped_or_as_a_data_url(text):
-    assert parameters.decode_image(text) == PNG
-
-
-@pytest.mark.parametrize("text", ["", "photo.png", "s3://b/photo.png", "aGVsbG8=", f"{TEXT}!", "data:image/png,x", "ü"])
-def test_other_text_is_no_image(text):
-    assert parameters.decode_image(text) is None
-
-
-@pytest.mark.parametrize("text", [TEXT.rstrip("="), TEXT.replace("+", "-").replace("/", "_")])
-def test_base64_without_padding_or_as_in_urls_is_recognised(text):
-    assert parameters.decode_image(text) == PNG
-
-
-@pytest.mark.parametrize(
-    "image", ["/no/such.png", "s3://b/x.png", PNG, Path("x.png"), 3, "", base64.b64encode(b"x" * 300).decode()]
-)
-def test_where_no_file_is_read_an_image_that_is_not_base64_is_refused_without_showing_it(image):
-    with pytest.raises(api.InvalidInputError, match="must be Base64 of an image here") as caught:
-        parameters.check_encoded_image(image)
-    assert "eHh4" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "looks_so"),
-    [
-        ("data:image/svg+xml,<svg/>", True),
-        (base64.b64encode(b"<svg/>" * 40).decode(), True),
-        (base64.urlsafe_b64encode(bytes(range(250))).decode().rstrip("="), True),
-        (base64.encodebytes(b"\xff\x0a" * 200).decode(), True),
-        ("/data/" + "a" * 250 + ".png", False),
-        ("s3://conn@bucket/" + "a" * 250, False),
-        ("{{ ti.xcom_pull('draw') }}", False),
-        ("pictures/lighthouse", False),
-    ],
-)
-def test_what_looks_like_bytes_is_told_from_the_name_of_a_file(text, looks_so):
-    assert parameters.may_be_base64(text) is looks_so
 
 
 @pytest.mark.parametrize("deadline", [NOW - HOUR, NOW])

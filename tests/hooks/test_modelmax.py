@@ -202,7 +202,7 @@ def test_an_answer_that_is_late_is_taken_when_it_is_whole(connect, listener, sle
     if pieces == 1:
         assert hook.get_status(NONE).status == "IN_QUEUE"
     else:
-        monkeypatch.setattr("airflow_provider_modelmax.api.calls._ATTEMPTS", 1)
+        monkeypatch.setattr("airflow_provider_modelmax.api.retry.MAX_ATTEMPTS", 1)
         with pytest.raises(api.TransportError, match=r"the answer took longer than 0\.5 s"):
             hook.get_status(NONE)
     assert time.monotonic() - begin < hook.answer_seconds - api.MAX_RETRY_AFTER

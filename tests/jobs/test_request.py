@@ -15,7 +15,7 @@ from airflow.sdk.execution_time.task_runner import _serialize_template_field
 from airflow_provider_modelmax import airflow_errors as edge
 from airflow_provider_modelmax import api
 from airflow_provider_modelmax.api import DestinationError
-from airflow_provider_modelmax.api.parameters import MAX_IMAGE_BYTES
+from airflow_provider_modelmax.api.image import MAX_IMAGE_BYTES
 from airflow_provider_modelmax.jobs.request import HiddenImage, Order, describe, fingerprint, hide_image, image_uri
 from tests import samples
 
