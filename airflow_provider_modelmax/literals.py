@@ -103,7 +103,7 @@ def check_destination(operator: BaseOperator, destination: object) -> None:
     text = destination.strip() if isinstance(destination, str) else ""
     if _GOOD_START.match(text) and not _BAD_END.search(text) and not _VERSION.match(text):
         return  # the imports below would double the time that this package takes at DAG parse
-    from airflow_provider_modelmax.jobs.manifest import Destination  # noqa: PLC0415 - only for what is probably wrong
+    from airflow_provider_modelmax.jobs.destination import Destination  # noqa: PLC0415 - only for what is probably wrong
     from airflow_provider_modelmax.storage.location import connect  # noqa: PLC0415
 
     try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_modelmax.api.text import excerpt
+from airflow_provider_modelmax.api.text import excerpt, read_dict
+from airflow_provider_modelmax.jobs.request import hide_image
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
@@ -17,6 +18,31 @@ _TEXTS_IN = {
     "job": frozenset({"request_id", "model", "status_url", "response_url"}),
 }
 """Fields that are dicts, and the keys in them that are texts."""
+
+
+class HiddenImageField:
+    """A template field that is a mapping; an image in it is hidden, also where a template or an upstream task gave it.
+
+    Rendering ends with setting the field, for mapped and unmapped tasks alike; after it Airflow stores the fields.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = f"_{name}"
+
+    def __get__(self, operator: Any, owner: type) -> Any:
+        return self if operator is None else getattr(operator, self.name)
+
+    def __set__(self, operator: Any, value: Any) -> None:
+        hidden = hide_image(value) if isinstance(value, Mapping) and "image" in value else value
+        setattr(operator, self.name, hidden)
+        setattr(operator, f"{self.name}_given", id(value))
+
+
+def read_texts(operator: Any) -> None:
+    """Convert ``parameters`` that rendered to the text of a dict to the dict."""
+    parameters = getattr(operator, "parameters", None)
+    if isinstance(parameters, str):
+        operator.parameters = read_dict(parameters) or parameters
 
 
 def render_texts(
@@ -32,7 +58,8 @@ def render_texts(
     done, of_upstream = set(), _expanded_by_upstream(operator, context)
     for field in template_fields:
         value = getattr(operator, field)
-        if id(value) in upstream or field in of_upstream:
+        given = getattr(operator, f"_{field}_given", id(value))  # before its image was hidden
+        if given in upstream or id(value) in upstream or field in of_upstream:
             done.add(id(value))
         elif field in _TEXTS and isinstance(value, str):
             setattr(operator, field, text.rendered(field, value))

@@ -199,7 +199,7 @@ class ModelMaxHook(BaseHook):
     @staticmethod
     def _places(result: api.Result, destination: object, *, overwrite: bool) -> list[tuple[str, str]]:
         """Return URL and URI of each video."""
-        from airflow_provider_modelmax.jobs.manifest import Destination  # noqa: PLC0415 - the libraries of the stores
+        from airflow_provider_modelmax.jobs.destination import Destination  # noqa: PLC0415 - the libraries of the stores
         from airflow_provider_modelmax.storage.objects import size_of  # noqa: PLC0415
 
         to = Destination.parse(destination, stem_of(result.request_id))

@@ -1,4 +1,4 @@
-"""What a task asks for, checked and ready to send, with the image read on the worker."""
+"""A request for videos: checked once, and read, described and hashed at most once."""
 
 from __future__ import annotations
 
@@ -6,23 +6,31 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_modelmax.api import InvalidInputError
 from airflow_provider_modelmax.api import image as images
 from airflow_provider_modelmax.api import parameters as inputs
 from airflow_provider_modelmax.api.errors import DestinationError, StorageError
 
+if TYPE_CHECKING:
+    from airflow_provider_modelmax.jobs.record import JobRecord
+
 LONGEST_URI = 4096
 """Characters. What is longer is no path, but Base64 of something that is no image."""
 
 
 class HiddenImage:
-    """Base64 that a DAG author wrote into ``parameters``; shows its size where Airflow would show the bytes."""
+    """An image that a DAG author wrote into ``parameters``; shows its size where Airflow would show the bytes.
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    :param text: its Base64
+    :param is_bytes: whether it was given as bytes
+    """
+
+    def __init__(self, text: str, *, is_bytes: bool = False) -> None:
+        self.text, self.is_bytes = text, is_bytes
 
     def __str__(self) -> str:
         digest = hashlib.sha256(self.text.encode()).hexdigest()[:12]
@@ -37,43 +45,95 @@ def hide_image(parameters: Any) -> Any:
         return parameters
     image = parameters.get("image")
     if isinstance(image, bytes | bytearray | memoryview):
-        image = base64.b64encode(image).decode()
-    elif not isinstance(image, str) or not (images.may_be_base64(image) or images.decode_image(image)):
+        return {**parameters, "image": HiddenImage(base64.b64encode(image).decode(), is_bytes=True)}
+    if not isinstance(image, str) or not (images.may_be_base64(image) or images.decode_image(image)):
         return parameters
     return {**parameters, "image": HiddenImage(image)}
 
 
 @dataclass(frozen=True)
-class Order:
-    """A request for videos.
+class VideoRequest:
+    """A request for videos that was checked: the names and types of its parameters, and whether its image can be read.
 
     :param model: model id
     :param prompt: what to show
-    :param parameters: as the caller gave them: an image is a path, a URI or a :class:`HiddenImage`
-    :param image: the image as the service takes it
+    :param parameters: as they are sent, but for the image: a path, a URI or a :class:`HiddenImage`
+    :param warning: about parameters that are not in the contract, None if there are none
     """
 
     model: str
     prompt: str
     parameters: Mapping[str, Any]
-    image: str | None = field(default=None, repr=False)
+    warning: str | None = None
 
     @classmethod
-    def checked(cls, model: object, prompt: object, parameters: object, *, allow_unknown: bool = False) -> Order:
-        """Check everything and read the image.
+    def check(cls, model: object, prompt: object, parameters: object, *, allow_unknown: bool = False) -> VideoRequest:
+        """Check everything but the image, which :attr:`image` reads.
 
         :param allow_unknown: whether a parameter is sent although its name looks like a mistake for a known one
         :raises InvalidInputError: for what is wrong, before anything is sent
         """
-        inputs.check_parameter_names(parameters, allow_unknown=allow_unknown)
-        wanted = inputs.check_parameters(parameters)
-        image = _read_image(wanted["image"]) if "image" in wanted else None
-        return cls(inputs.check_model(model), inputs.check_prompt(prompt), wanted, image)
+        given = inputs.read_parameters(parameters)
+        warning = inputs.check_parameter_names(given, allow_unknown=allow_unknown)
+        checked = hide_image(inputs.check_parameters(given))
+        return cls(inputs.check_model(model), inputs.check_prompt(prompt), checked, warning)
+
+    @cached_property
+    def image(self) -> str | None:
+        """The image as Base64, read once; None if there is none.
+
+        :raises InvalidInputError: if it is missing, too large or not an image
+        :raises StorageError: if its store fails
+        """
+        return _read_image(self.parameters["image"]) if "image" in self.parameters else None
+
+    @property
+    def image_uri(self) -> str | None:
+        """The path or URI of the image, None if there is none."""
+        return image_uri(self.parameters.get("image"))
 
     @property
     def body(self) -> dict[str, Any]:
         """The parameters as they are sent."""
         return {**self.parameters, "image": self.image} if self.image else dict(self.parameters)
+
+    @property
+    def samples(self) -> int:
+        """How many videos are asked for."""
+        return int(self.parameters.get("sample_count", 1))
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """The request in readable form: the image by its name, or its size and hash."""
+        shown = dict(self.parameters)
+        if "image" in shown:
+            shown["image"] = str(shown["image"])
+        document = {"model": self.model, "prompt": self.prompt, "parameters": shown}
+        described: dict[str, Any] = json.loads(json.dumps(document))  # as it is read back from a record
+        return described
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the request in hex, with the content of its image."""
+        document = {"model": self.model, "prompt": self.prompt, "parameters": self.body}
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def order(self) -> str:
+        """The hash that 0.1.0 stored: an image on a path counts by its path, not by its content."""
+        return hashlib.sha256(json.dumps(self.description, sort_keys=True).encode()).hexdigest()[:16]
+
+    def is_that_of(self, record: JobRecord) -> bool:
+        """Whether a job was submitted with this request.
+
+        A record of 0.1.0 has no fingerprint; and the image may be gone by now, which is no reason for a new job.
+        """
+        if record.fingerprint and "image" in self.parameters:
+            try:
+                return record.fingerprint == self.fingerprint
+            except (InvalidInputError, StorageError):
+                pass
+        return record.order == self.order
 
 
 def image_uri(image: object) -> str | None:
@@ -87,27 +147,12 @@ def image_uri(image: object) -> str | None:
     return image
 
 
-def describe(model: str, prompt: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a request as a manifest shows it: the image by its name, or its size."""
-    model, prompt, shown = inputs.check_model(model), inputs.check_prompt(prompt), inputs.check_parameters(parameters)
-    if "image" in shown:
-        shown["image"] = str(hide_image(shown)["image"])
-    # Through JSON, so that it equals what is read back from a manifest.
-    described: dict[str, Any] = json.loads(json.dumps({"model": model, "prompt": prompt, "parameters": shown}))
-    return described
-
-
-def fingerprint(request: Mapping[str, Any]) -> str:
-    """Return a hash of a request. An image on a path counts by its path only."""
-    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def _read_image(image: object) -> str:
     if isinstance(image, HiddenImage):
+        if image.is_bytes:
+            return images.encode_image(base64.b64decode(image.text), "given as bytes")
         image = image.text
     images.check_image_kind(image)
-    if isinstance(image, bytes | bytearray | memoryview):
-        return images.encode_image(bytes(image), "given as bytes")
     uri = image_uri(image)
     if isinstance(image, str) and (data := images.decode_image(image)):
         return images.encode_image(data, "given as Base64")

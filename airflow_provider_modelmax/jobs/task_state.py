@@ -1,20 +1,16 @@
-"""How far a task got, in Airflow's task state store, which survives retries, kills and clears.
+"""The record of a job in Airflow's task state store, which survives retries, kills and clears (Airflow 3.3 and later).
 
-The store exists since Airflow 3.3. Before, or if it was emptied, the manifest beside the video holds the same.
+Without a store, or if it was emptied, the manifest beside the videos holds the same.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_provider_modelmax.api import ModelMaxError
-from airflow_provider_modelmax.jobs.record import VERSION, Progress, is_newer, newer, with_unknown_fields
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_modelmax.api import Job
+from airflow_provider_modelmax.jobs.record import VERSION, JobRecord, check_version, with_unknown_fields
 
 KEY = "modelmax"
 
@@ -22,44 +18,46 @@ _VERSION = "state_version"
 
 
 class TaskState:
-    """The task state of one task instance; stores nothing if this Airflow has no store for it.
+    """The record in the state of one task instance; stores nothing if this Airflow has no store for it.
 
-    :param context: the task's
+    :param store: Airflow's ``task_state_store``, None before Airflow 3.3
+    :param max_tries: Airflow's, of this execution
+    :param try_number: Airflow's, of this execution
+    :param key: of the state
     """
 
-    def __init__(self, context: Context) -> None:
-        self._store: Any = context.get("task_state_store")
-        self.max_tries = int(context["ti"].max_tries)
-        self.try_number = int(context["ti"].try_number)
-        self._read: Progress | None = None
+    def __init__(self, store: Any, *, max_tries: int, try_number: int, key: str = KEY) -> None:
+        self._store, self._key = store, key
+        self.max_tries, self.try_number = max_tries, try_number
+        self._stored: Mapping[str, Any] = {}
 
     @property
     def has_store(self) -> bool:
-        """Whether this Airflow keeps a state of the task (3.3 and later)."""
+        """Whether this Airflow keeps a state of the task."""
         return self._store is not None
 
-    def get(self) -> Progress | None:
-        """Return what was stored.
+    def get(self) -> JobRecord | None:
+        """Return the record.
 
         :raises ModelMaxError: if it cannot be read: a result in it may be paid for
         """
-        stored = self._store.get(KEY) if self._store is not None else None
+        stored = self._store.get(self._key) if self._store is not None else None
         if not stored:
             return None
         try:
-            if is_newer(version := stored.get(_VERSION)):
-                raise ModelMaxError(newer(f"The task state {KEY!r}", stored, version))
-            self._read = Progress.from_dict({name: value for name, value in stored.items() if name != _VERSION})
+            check_version(f"The task state {self._key!r}", stored, stored.get(_VERSION), ModelMaxError)
+            record = JobRecord.from_dict(stored)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModelMaxError(
-                f"The task state {KEY!r} of this task cannot be read: it is damaged, or was edited "
+                f"The task state {self._key!r} of this task cannot be read: it is damaged, or was edited "
                 f"({type(error).__name__}: {error}). The video may be paid for, so nothing was submitted or fetched. "
                 "Correct it, or delete it to have a new video made."
             ) from error
-        return self._read
+        self._stored = stored
+        return record
 
-    def put(self, progress: Progress, *, reread: bool = True) -> Progress:
-        """Store ``progress`` without an expiry, unless more is stored already. Return the record that is stored then.
+    def put(self, record: JobRecord, *, reread: bool = True) -> JobRecord:
+        """Store a record without an expiry, unless more is stored already. Return the record that is stored then.
 
         A record of another job that a later execution of this task has stored is left as it is.
 
@@ -67,52 +65,47 @@ class TaskState:
             or if no other process can have written: Airflow refuses an execution once the next one has begun
         """
         if self._store is None:
-            return progress
+            return record
         now = self.get() if reread else None
-        if now and now.knows_more_than(progress):
+        if now and now.knows_more_than(record):
             return now
-        if not now or now.is_of(progress.job.request_id) or now.try_number <= self.try_number:
-            self._write(progress)
-        return progress
+        if not now or now.is_of(record.job.request_id) or now.try_number <= self.try_number:
+            self._write(record)
+        return record
 
-    def _write(self, progress: Progress) -> None:
+    def _write(self, record: JobRecord) -> None:
         from airflow.sdk.execution_time.context import NEVER_EXPIRE  # noqa: PLC0415 - Airflow 3.3 and later
 
-        document = {_VERSION: VERSION, **progress.as_dict()}
-        if self._read and self._read.is_of(progress.job.request_id):
-            document = with_unknown_fields(document, self._read.stored)
-        self._store.set(KEY, document, retention=NEVER_EXPIRE)
+        document = with_unknown_fields({_VERSION: VERSION, **record.as_dict()}, self._stored)
+        self._store.set(self._key, document, retention=NEVER_EXPIRE)
 
-    def begun(self, job: Job, order: str, *, submitted_at: float = 0.0) -> Progress:
-        """Return the progress of a job that was just submitted or named.
-
-        :param order: fingerprint of what was asked for
-        :param submitted_at: seconds since the epoch; 0 when the job was submitted elsewhere
-        """
-        return self._stamped(Progress(job, order=order, submitted_at=round(submitted_at, 1)))
-
-    def taken_up(self, kept: Progress) -> Progress:
-        """Store that this execution continues with ``kept``, or with a newer record of the same job.
+    def adopt(self, record: JobRecord) -> JobRecord:
+        """Store that this execution continues with ``record``, or with a newer one of the same job.
 
         Its retries do not count as clears then.
         """
-        now = self.get()
-        if now and now.is_of(kept.job.request_id) and not kept.knows_more_than(now):
-            kept = now
-        stamped = self._stamped(kept)
-        return kept if stamped == kept else self.put(stamped)
+        now, newest = self.get(), record
+        if now and now.is_of(record.job.request_id) and not record.knows_more_than(now):
+            newest = replace(
+                now, task=record.task, request=record.request, samples=record.samples, destination=record.destination
+            )
+        stamped = self.stamped(newest)
+        if now == stamped and now.destination == stamped.destination:
+            return stamped
+        return self.put(stamped, reread=False)
 
-    def was_cleared_since(self, progress: Progress) -> bool:
+    def stamped(self, record: JobRecord) -> JobRecord:
+        """Return the record as one of this execution."""
+        return replace(record, max_tries=self.max_tries, try_number=self.try_number)
+
+    def was_cleared_since(self, record: JobRecord) -> bool:
         """Return whether the task was cleared: only a clear changes ``max_tries`` (``clear_task_instances``).
 
         It adds the task's ``retries`` to the tries made, which can be less than before if ``retries`` was lowered. If
         it was lowered by as many as tries were made, a clear is not noticed.
         """
-        return self.max_tries != progress.max_tries
+        return self.max_tries != record.max_tries
 
-    def is_of_a_later_clear(self, progress: Progress) -> bool:
+    def is_of_a_later_clear(self, record: JobRecord) -> bool:
         """Return whether this execution began after such a clear, and is not a cleared one that still runs."""
-        return self.was_cleared_since(progress) and self.try_number > progress.try_number
-
-    def _stamped(self, progress: Progress) -> Progress:
-        return replace(progress, max_tries=self.max_tries, try_number=self.try_number)
+        return self.was_cleared_since(record) and self.try_number > record.try_number

@@ -1,4 +1,4 @@
-"""Airflow's ``execution_timeout`` is an alarm, which can come at any instruction: held back, it loses nothing."""
+"""Defers SIGALRM, Airflow's ``execution_timeout``, during the billing call, so that its answer is stored first."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def held_back() -> Iterator[Callable[[], None]]:
-    """Hold the alarm of this process back until the block is left: what the block did is done then.
+def deferred_timeout() -> Iterator[Callable[[], None]]:
+    """Defer the alarm of this process until the block ends.
 
-    Yields a function that raises an alarm that was held back, for moments at which no call is under way.
+    Yields a function that raises an alarm that was deferred, for moments at which no call is under way.
     """
     if threading.current_thread() is not threading.main_thread():  # Python runs handlers in the main thread only
         yield lambda: None
         return
-    came = False
+    is_due = False
 
     def note(*_: object) -> None:
-        nonlocal came
-        came = True
+        nonlocal is_due
+        is_due = True
 
-    def let_through() -> None:
-        nonlocal came
-        if came:
-            came = False
+    def raise_if_due() -> None:
+        nonlocal is_due
+        if is_due:
+            is_due = False
             signal.signal(signal.SIGALRM, usual)
             signal.raise_signal(signal.SIGALRM)
 
     usual = signal.signal(signal.SIGALRM, note) or signal.SIG_DFL
     try:
-        yield let_through
+        yield raise_if_due
     finally:
         signal.signal(signal.SIGALRM, usual)
-        let_through()
+        raise_if_due()

@@ -17,7 +17,7 @@ from openlineage.client.facet_v2 import (
     storage_dataset,
 )
 
-from airflow_provider_modelmax.jobs.record import Progress
+from airflow_provider_modelmax.jobs.record import JobRecord
 from airflow_provider_modelmax.storage.location import plain
 from airflow_provider_modelmax.storage.objects import Saved
 
@@ -53,7 +53,7 @@ class ModelMaxVideoDatasetFacet(DatasetFacet):
 
 
 def lineage(
-    request: Mapping[str, Any] | None, image: str | None, progress: Progress | None
+    request: Mapping[str, Any] | None, image: str | None, progress: JobRecord | None
 ) -> OperatorLineage[Any, Any]:
     """Return what is known by now.
 
@@ -73,7 +73,7 @@ def lineage(
     )
 
 
-def _run_facet(request: Mapping[str, Any], progress: Progress | None) -> ModelMaxRunFacet:
+def _run_facet(request: Mapping[str, Any], progress: JobRecord | None) -> ModelMaxRunFacet:
     prompt = request.get("prompt")
     return ModelMaxRunFacet(
         model=request.get("model") or (progress.job.model if progress else None),
@@ -83,7 +83,7 @@ def _run_facet(request: Mapping[str, Any], progress: Progress | None) -> ModelMa
     )
 
 
-def _output(video: Saved, progress: Progress) -> OutputDataset:
+def _output(video: Saved, progress: JobRecord) -> OutputDataset:
     namespace, name = _name(video.uri)
     usage = dict(progress.result.usage) if progress.result else {}
     storage = storage_dataset.StorageDatasetFacet(storageLayer=namespace.partition(":")[0], fileFormat="mp4")

@@ -211,10 +211,10 @@ class ModelMaxVideoSensor(BaseSensorOperator):
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
         """Return the job that the sensor waits for."""
-        from airflow_provider_modelmax.jobs.record import Progress  # noqa: PLC0415
+        from airflow_provider_modelmax.jobs.record import JobRecord  # noqa: PLC0415
         from airflow_provider_modelmax.lineage.openlineage import lineage  # noqa: PLC0415 - only where OpenLineage asks
 
-        return lineage(None, None, Progress(self.known_job) if self.known_job else None)
+        return lineage(None, None, JobRecord(self.known_job) if self.known_job else None)
 
     @contextmanager
     def _soft(self, *more: type[Exception]) -> Iterator[None]:

@@ -16,30 +16,17 @@ import pytest
 
 from airflow_provider_modelmax.api import Job, Result, StorageError
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-from airflow_provider_modelmax.jobs import fetch as billing
 from airflow_provider_modelmax.jobs import lease as asker
-from airflow_provider_modelmax.jobs.cancellation import Stopped
-from airflow_provider_modelmax.jobs.download import Landing
+from airflow_provider_modelmax.jobs.cancellation import Cancelled
 from airflow_provider_modelmax.jobs.manifest import Manifest
-from airflow_provider_modelmax.jobs.record import FETCHED, FETCHING, LANDED, Progress
+from airflow_provider_modelmax.jobs.record import FETCHED, FETCHING, LANDED, JobRecord
 from airflow_provider_modelmax.storage import objects as storage
 from airflow_provider_modelmax.storage.objects import create_json
-from tests.jobs.test_landing import ANOTHER, DEAD, ELSEWHERE, TASK, claimed, landing, manifest, write
+from tests.jobs.conftest import ANOTHER, DEAD, ELSEWHERE, TASK, OneJob, claimed, known, manifest, one_job, write
 from tests.operators.conftest import Kept
 
 RUN_2 = {**TASK, "run_id": "r2"}
 SHORT = {"duration_seconds": 1, "generate_audio": False}
-
-
-@pytest.fixture
-def completed(simulator: Any, modelmax_conn: str) -> Job:
-    simulator.settings.run_seconds = 0
-    return ModelMaxHook(modelmax_conn).submit_video("veo-3.1-fast", "a lighthouse", SHORT)
-
-
-@pytest.fixture(autouse=True)
-def look_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(billing, "LOOK_AGAIN", 0.05)
 
 
 def in_threads(*calls: Any) -> list[BaseException]:
@@ -75,20 +62,20 @@ def test_a_dead_lease_is_taken_over_by_one_process_also_where_writing_the_manife
     simulator, completed, tmp_path, monkeypatch, takers
 ):
     dead = write(tmp_path, claimed(completed, DEAD))
-    written, slow = Manifest.write, threading.local()
+    written, slow = Manifest.put, threading.local()
 
-    def write_slowly(self: Manifest, uri: str) -> None:
+    def write_slowly(self: Manifest, record: JobRecord) -> None:
         time.sleep(getattr(slow, "seconds", 0))
         slow.seconds = 0
-        written(self, uri)
+        written(self, record)
 
-    monkeypatch.setattr(Manifest, "write", write_slowly)
+    monkeypatch.setattr(Manifest, "put", write_slowly)
     simulator.fault("result", "slow_answer", seconds=2)
 
     def run(seconds: float) -> None:
         slow.seconds = seconds
-        here = landing(tmp_path, None)
-        here.land(here.fetch(dead))
+        here = one_job(tmp_path, None)
+        here.download(here.fetch(dead))
 
     assert in_threads(*(lambda seconds=1.6 * (1 - i % 2): run(seconds) for i in range(takers))) == []
     assert len(simulator.ledger.bills) == 1
@@ -103,10 +90,10 @@ def test_a_generation_whose_process_died_before_it_wrote_the_manifest_is_skipped
     for generation in (1, 2):
         owner, expires = (ELSEWHERE, time.time() - 1) if expired else (DEAD, time.time() + 60)
         create_json(f"{tmp_path}/clip.modelmax.json.claim-{generation}", {"owner": owner, "expires": expires})
-    here = landing(tmp_path, None)
+    here = one_job(tmp_path, None)
     fetched = here.fetch(dead)
-    assert (fetched.asks, manifest(tmp_path).generation) == (2, 3)
-    here.land(fetched)
+    assert (fetched.attempts, manifest(tmp_path).generation) == (2, 3)
+    here.download(fetched)
     assert len(simulator.ledger.bills) == 1
     assert claims(tmp_path) == []
 
@@ -118,7 +105,7 @@ def test_a_generation_whose_process_is_about_to_write_the_manifest_is_waited_for
     done = won.fetched(Result(completed.request_id, completed.model, ("/v1/x",), {}))
     threading.Timer(0.3, write, [tmp_path, won]).start()
     threading.Timer(0.6, write, [tmp_path, done]).start()
-    assert landing(tmp_path, None).fetch(dead).result == done.result
+    assert one_job(tmp_path, None).fetch(dead).result == done.result
     assert simulator.ledger.count("result") == 0
 
 
@@ -127,13 +114,13 @@ def test_a_process_that_comes_late_does_not_take_over_what_has_landed_and_was_cl
 ):
     """It has read the manifest before, and creates the generation that was removed since."""
     dead = write(tmp_path, claimed(completed, DEAD))
-    create, late = storage.create_json, landing(tmp_path, None)
+    create, late = storage.create_json, one_job(tmp_path, None)
 
     def after_another_has_landed(uri: str, document: Any) -> bool:
         if uri.endswith(".claim-1"):
             monkeypatch.setattr(asker, "create_json", create)
-            first = landing(tmp_path, None)
-            first.land(first.fetch(dead))
+            first = one_job(tmp_path, None)
+            first.download(first.fetch(dead))
             assert claims(tmp_path) == []
         return create(uri, document)
 
@@ -144,8 +131,8 @@ def test_a_process_that_comes_late_does_not_take_over_what_has_landed_and_was_cl
 
 def test_the_lease_leaves_nothing_behind(completed, tmp_path):
     over = write(tmp_path, claimed(completed, DEAD))
-    here = landing(tmp_path, None)
-    here.land(here.fetch(over))
+    here = one_job(tmp_path, None)
+    here.download(here.fetch(over))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.modelmax.json", "clip.mp4"]
 
 
@@ -155,9 +142,9 @@ def test_a_store_that_lets_nobody_delete_fails_nothing(completed, tmp_path, monk
 
     monkeypatch.setattr(asker, "remove", refuse)
     for run in range(3):
-        here = landing(tmp_path, None, overwrite=True, task={**TASK, "run_id": f"r{run}"})
+        here = one_job(tmp_path, None, overwrite=True, task={**TASK, "run_id": f"r{run}"})
         job = ModelMaxHook().submit_video("veo-3.1-fast", f"a lighthouse {run}", SHORT)
-        assert here.land(here.fetch(Progress(job))).phase == LANDED
+        assert here.download(here.fetch(known(job, task=here.store.task))).phase == LANDED
         assert manifest(tmp_path).job == job
 
 
@@ -166,16 +153,18 @@ def test_a_call_that_is_over_does_not_replace_the_result_of_the_process_that_too
 ):
     """The lease of the first has expired, its answer is lost, and the second has fetched the result meanwhile."""
     kept = Kept()
-    first, second = landing(tmp_path, kept), landing(tmp_path, kept)
-    with asker.asker() as name:
-        asking = first.record.claim(Progress(completed), Progress(completed).asking(name, time.time() - 1))
+    first, second = one_job(tmp_path, kept), one_job(tmp_path, kept)
+    with asker.new_owner() as name:
+        past = time.time() - 1
+        began = known(completed)
+        asking = first.store.acquire(began, began.requesting(name, expires=past, busy_until=past))
         fetched = second.fetch(manifest(tmp_path))
-        first.record.release(asking.lost())
-    assert manifest(tmp_path).result == first.record.state.get().result == fetched.result
+        first.store.release(asking.lost())
+    assert manifest(tmp_path).result == first.store.state.get().result == fetched.result
 
 
 def test_a_process_that_lost_its_lease_sends_no_second_attempt(simulator, completed, tmp_path, short_pauses):
-    first, second = landing(tmp_path, None), landing(tmp_path, None)
+    first, second = one_job(tmp_path, None), one_job(tmp_path, None)
     result = Result(completed.request_id, completed.model, ("/v1/x",), {})
     simulator.fault("result", "error", status=503)
 
@@ -183,10 +172,10 @@ def test_a_process_that_lost_its_lease_sends_no_second_attempt(simulator, comple
         if seconds and not manifest(tmp_path).result:
             write(tmp_path, replace(claimed(completed, ELSEWHERE), generation=1).fetched(result))
 
-    first.stop.pause = another_takes_over  # type: ignore[method-assign]
-    assert first.fetch(Progress(completed)).result == result
+    first.cancel.pause = another_takes_over  # type: ignore[method-assign]
+    assert first.fetch(known(completed)).result == result
     assert simulator.ledger.count("result") == 1
-    assert second.fetch(Progress(completed)).result == result
+    assert second.fetch(known(completed)).result == result
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -202,18 +191,18 @@ def test_a_lease_whose_creation_was_not_answered_is_held(
 
     monkeypatch.setattr(asker, "create_json", without_answer)
     dead = write(tmp_path, claimed(completed, DEAD))
-    here = landing(tmp_path, None, overwrite=overwrite)
-    monkeypatch.setattr(here.stop, "pause", lambda seconds: seconds and pytest.fail("it waits"))
-    here.land(here.fetch(dead))
+    here = one_job(tmp_path, None, overwrite=overwrite)
+    monkeypatch.setattr(here.cancel, "pause", lambda seconds: seconds and pytest.fail("it waits"))
+    here.download(here.fetch(dead))
     assert (len(simulator.ledger.bills), claims(tmp_path)) == (1, [])
 
 
 def test_a_task_that_is_killed_while_it_waits_for_another_process_ends(completed, tmp_path):
     dead = write(tmp_path, claimed(completed, DEAD))
     create_json(f"{tmp_path}/clip.modelmax.json.claim-1", {"owner": ELSEWHERE, "expires": time.time() + 60})
-    here = landing(tmp_path, None)
-    threading.Timer(0.3, here.stop.set).start()
-    with pytest.raises(Stopped):
+    here = one_job(tmp_path, None)
+    threading.Timer(0.3, here.cancel.cancel).start()
+    with pytest.raises(Cancelled):
         here.fetch(dead)
 
 
@@ -225,21 +214,21 @@ def test_an_execution_that_takes_a_job_up_keeps_what_another_has_stored_meanwhil
 ):
     """The first pays, but its manifest cannot be written; the second has read the state before."""
     kept = Kept()
-    first, second = landing(tmp_path, kept), landing(tmp_path, kept)
-    first.record.state.try_number, second.record.state.try_number = 1, 2
-    first.record.state.put(first.record.begun(completed, submitted_at=time.time()))
-    read_before = second.record.recall(completed)
+    first, second = one_job(tmp_path, kept), one_job(tmp_path, kept)
+    first.store.state.try_number, second.store.state.try_number = 1, 2
+    first.store.state.put(first.store.state.stamped(known(completed, submitted_at=time.time())))
+    read_before = second.recall(completed)
     with monkeypatch.context() as broken:
 
-        def refuse(self: Manifest, uri: str) -> None:
-            if self.progress.result:
+        def refuse(self: Manifest, record: JobRecord) -> None:
+            if record.result:
                 raise StorageError("the store is down")
 
-        broken.setattr(Manifest, "write", refuse)
+        broken.setattr(Manifest, "put", refuse)
         broken.setattr("airflow_provider_modelmax.jobs.store.time.sleep", lambda _: None)
         with pytest.raises(StorageError):
-            first.fetch(first.record.recall(completed))
-    taken_up = second.record.state.taken_up(read_before)
+            first.fetch(first.recall(completed))
+    taken_up = second.store.state.adopt(read_before)
     assert taken_up.try_number == 2
     assert second.fetch(taken_up).result
     assert len(simulator.ledger.bills) == 1
@@ -248,16 +237,16 @@ def test_an_execution_that_takes_a_job_up_keeps_what_another_has_stored_meanwhil
 @pytest.mark.parametrize("what", ["begun", "failed", "landed"])
 def test_an_execution_that_lives_on_does_not_replace_the_job_of_a_later_one(completed, tmp_path, what):
     kept = Kept()
-    later, earlier = landing(tmp_path, kept, max_tries=3), landing(tmp_path, kept)
-    later.record.state.try_number, earlier.record.state.try_number = 2, 1
+    later, earlier = one_job(tmp_path, kept, max_tries=3), one_job(tmp_path, kept)
+    later.store.state.try_number, earlier.store.state.try_number = 2, 1
     job = Job.of({"model": "veo-3.1", "request_id": "later"})
-    paid = later.record.begun(job).fetched(Result("later", "veo-3.1", ("/v1/x",), {}))
-    later.record.state.put(paid)
-    mine = earlier.record.begun(completed)
-    earlier.record.state.put(
+    paid = later.store.state.stamped(known(job)).fetched(Result("later", "veo-3.1", ("/v1/x",), {}))
+    later.store.state.put(paid)
+    mine = earlier.store.state.stamped(known(completed))
+    earlier.store.state.put(
         {"begun": mine, "failed": mine.failed("policy"), "landed": replace(mine, phase=LANDED)}[what]
     )
-    assert later.record.state.get() == paid
+    assert later.store.state.get() == paid
 
 
 # One object for several jobs
@@ -279,14 +268,14 @@ class Contents:
         self.then(None)
 
 
-def two_runs(tmp_path: Path, stores: Any, samples: int = 1) -> tuple[list[Landing], list[Progress]]:
+def two_runs(tmp_path: Path, stores: Any, samples: int = 1) -> tuple[list[OneJob], list[JobRecord]]:
     hook = ModelMaxHook()
     runs, fetched = [], []
     for number, (run, prompt) in enumerate(((TASK, "a lighthouse"), (RUN_2, "a red kite")), 1):
         body = {"duration_seconds": number, "generate_audio": False, "sample_count": samples}
-        here = landing(tmp_path, stores(), overwrite=True, task=run, samples=samples)
+        here = one_job(tmp_path, stores(), overwrite=True, task=run)
         runs.append(here)
-        fetched.append(here.fetch(Progress(hook.submit_video("veo-3.1-fast", prompt, body))))
+        fetched.append(here.fetch(known(hook.submit_video("veo-3.1-fast", prompt, body), task=run)))
     return runs, fetched
 
 
@@ -311,7 +300,7 @@ def test_manifest_and_video_are_of_one_job_whenever_another_run_lands_there(
     def land_b(_: object) -> None:
         if not landed_b:
             landed_b.append(None)
-            b.land(fetched[1 - first])
+            b.download(fetched[1 - first])
 
     if when == "before":
         land_b(None)
@@ -321,9 +310,9 @@ def test_manifest_and_video_are_of_one_job_whenever_another_run_lands_there(
         look = storage._check_stored
         monkeypatch.setattr(storage, "_check_stored", lambda *given: (land_b(None), look(*given))[1])
     if when == "before its manifest":
-        publish = a.record.publish
-        monkeypatch.setattr(a.record, "publish", lambda *given: (land_b(None), publish(*given))[1])
-    a.land(fetched[first])
+        publish = a.store.publish
+        monkeypatch.setattr(a.store, "publish", lambda *given: (land_b(None), publish(*given))[1])
+    a.download(fetched[first])
     if when == "after":
         land_b(None)
     assert are_of_one_job(tmp_path)
@@ -338,14 +327,14 @@ def test_manifest_and_video_are_of_one_job_if_only_the_other_run_may_overwrite(
     completed, tmp_path, monkeypatch, stores, when
 ):
     (a, b), (of_a, of_b) = two_runs(tmp_path, stores)
-    a.record.overwrite = False
+    a.store.overwrite = False
     write(tmp_path, of_a)
     if when == "while it downloads":
-        monkeypatch.setattr(a.hook, "stream_content", Contents(a.hook, lambda _: b.land(of_b)))
+        monkeypatch.setattr(a.hook, "stream_content", Contents(a.hook, lambda _: b.download(of_b)))
     else:
-        publish = a.record.publish
-        monkeypatch.setattr(a.record, "publish", lambda *given: (b.land(of_b), publish(*given))[1])
-    a.land(of_a)
+        publish = a.store.publish
+        monkeypatch.setattr(a.store, "publish", lambda *given: (b.download(of_b), publish(*given))[1])
+    a.download(of_a)
     assert are_of_one_job(tmp_path)
     assert manifest(tmp_path).job == (of_a if when == "while it downloads" else of_b).job
     assert claims(tmp_path) == []
@@ -360,7 +349,7 @@ def test_manifest_and_video_are_of_one_job_after_the_retry_of_a_run_that_was_kil
     """The retry of a run whose manifest is another's by now knows its result from the task state only."""
     (a, b), (of_a, of_b) = two_runs(tmp_path, stores)
     if other_first:
-        b.land(of_b)
+        b.download(of_b)
 
     class Killed(BaseException):
         pass
@@ -372,13 +361,13 @@ def test_manifest_and_video_are_of_one_job_after_the_retry_of_a_run_that_was_kil
         if killed == "before its video":
             patched.setattr(a.hook, "stream_content", Contents(a.hook, kill))
         else:
-            patched.setattr(a.record, "publish", kill)
+            patched.setattr(a.store, "publish", kill)
         with pytest.raises(Killed):
-            a.land(of_a)
+            a.download(of_a)
     if not other_first:
-        b.land(of_b)
+        b.download(of_b)
         assert are_of_one_job(tmp_path)
-    a.land(of_a)
+    a.download(of_a)
     assert are_of_one_job(tmp_path)
     assert manifest(tmp_path).job == of_a.job
 
@@ -386,20 +375,20 @@ def test_manifest_and_video_are_of_one_job_after_the_retry_of_a_run_that_was_kil
 def test_of_several_samples_all_are_of_the_job_that_the_manifest_names(completed, tmp_path, monkeypatch):
     """Each run overwrites one video of the other, after both have begun."""
     (a, b), (of_a, of_b) = two_runs(tmp_path, Kept, samples=2)
-    publish = a.record.publish
+    publish = a.store.publish
 
     def overwrite_one(*given: Any) -> Any:
-        monkeypatch.setattr(a.record, "publish", publish)
-        b.land(of_b)
+        monkeypatch.setattr(a.store, "publish", publish)
+        b.download(of_b)
         lone = tmp_path / "alone"
         lone.mkdir()
-        alone = landing(lone, None, samples=2)
-        videos = alone.land(of_a).videos
+        alone = one_job(lone, None)
+        videos = alone.download(of_a).videos
         Path(f"{tmp_path}/clip-1.mp4").write_bytes(Path(videos[1].uri).read_bytes())
         return publish(*given)
 
-    monkeypatch.setattr(a.record, "publish", overwrite_one)
-    a.land(of_a)
+    monkeypatch.setattr(a.store, "publish", overwrite_one)
+    a.download(of_a)
     assert are_of_one_job(tmp_path)
     assert manifest(tmp_path).job == of_a.job
 
@@ -407,64 +396,63 @@ def test_of_several_samples_all_are_of_the_job_that_the_manifest_names(completed
 @STORES
 def test_manifest_and_video_are_of_one_job_after_any_run_of_threads(completed, tmp_path, monkeypatch, stores):
     (a, b), (of_a, of_b) = two_runs(tmp_path, stores)
-    written, turns = Manifest.write, itertools.cycle([0.0, 0.05, 0.1, 0.02])
+    written, turns = Manifest.put, itertools.cycle([0.0, 0.05, 0.1, 0.02])
 
-    def write_late(self: Manifest, uri: str) -> None:
+    def write_late(self: Manifest, record: JobRecord) -> None:
         time.sleep(next(turns))
-        written(self, uri)
+        written(self, record)
 
-    monkeypatch.setattr(Manifest, "write", write_late)
+    monkeypatch.setattr(Manifest, "put", write_late)
     for _ in range(6):
-        assert in_threads(lambda: a.land(of_a), lambda: b.land(of_b)) == []
+        assert in_threads(lambda: a.download(of_a), lambda: b.download(of_b)) == []
         assert are_of_one_job(tmp_path)
     assert claims(tmp_path) == []
 
 
 def test_a_result_that_comes_after_another_run_took_the_object_over_leaves_its_manifest(simulator, completed, tmp_path):
-    a = landing(tmp_path, Kept(), overwrite=True)
-    b = landing(tmp_path, Kept(), overwrite=True, task=RUN_2)
+    a = one_job(tmp_path, Kept(), overwrite=True)
+    b = one_job(tmp_path, Kept(), overwrite=True, task=RUN_2)
     of_b = ModelMaxHook().submit_video("veo-3.1-fast", "a red kite", SHORT)
     simulator.fault("result", "slow_answer", seconds=0.6, times=1)
-    thread = threading.Thread(target=a.fetch, args=(Progress(completed),))
+    thread = threading.Thread(target=a.fetch, args=(known(completed),))
     thread.start()
     while not simulator.ledger.count("result"):
         time.sleep(0.01)
-    b.land(b.fetch(Progress(of_b)))
+    b.download(b.fetch(known(of_b, task=RUN_2)))
     thread.join()
-    assert a.record.state.get().phase == FETCHED
+    assert a.store.state.get().phase == FETCHED
     assert (manifest(tmp_path).job, manifest(tmp_path).phase) == (of_b, LANDED)
 
 
 def test_a_run_whose_manifest_is_taken_over_between_two_attempts_fetches_its_own_result(
     simulator, completed, tmp_path, short_pauses
 ):
-    a = landing(tmp_path, Kept(), overwrite=True)
-    b = landing(tmp_path, Kept(), overwrite=True, task=RUN_2)
+    a = one_job(tmp_path, Kept(), overwrite=True)
+    b = one_job(tmp_path, Kept(), overwrite=True, task=RUN_2)
     of_b = ModelMaxHook().submit_video("veo-3.1-fast", "a red kite", SHORT)
     simulator.fault("result", "error", status=429, retry_after=1, times=1)
-    fetched_b: list[Progress] = []
+    fetched_b: list[JobRecord] = []
 
     def b_fetches(seconds: float) -> None:
         if seconds and not fetched_b:
-            fetched_b.append(b.fetch(Progress(of_b)))
+            fetched_b.append(b.fetch(known(of_b, task=RUN_2)))
 
-    a.stop.pause = b_fetches  # type: ignore[method-assign]
-    of_a = a.fetch(Progress(completed))
-    a.land(of_a)
-    b.land(fetched_b[0])
-    assert (of_a.asks, len(simulator.ledger.bills)) == (1, 2)
+    a.cancel.pause = b_fetches  # type: ignore[method-assign]
+    of_a = a.fetch(known(completed))
+    a.download(of_a)
+    b.download(fetched_b[0])
+    assert (of_a.attempts, len(simulator.ledger.bills)) == (1, 2)
     assert are_of_one_job(tmp_path)
     assert manifest(tmp_path).job == of_b
 
 
 def test_what_another_task_stores_of_the_job_tells_no_order_of_this_one(completed, tmp_path):
-    lost = write(tmp_path, Progress(completed, asks=1, phase=FETCHING), ANOTHER)
-    own = landing(tmp_path, Kept(), max_tries=2)
-    own.record.order = "one"
-    own.record.state.put(own.record.begun(completed, submitted_at=1.0))
+    lost = write(tmp_path, known(completed, attempts=1, phase=FETCHING), ANOTHER)
+    own = one_job(tmp_path, Kept(), max_tries=2)
+    own.store.state.put(own.store.state.stamped(known(completed, order="one", submitted_at=1.0)))
     won = lost.fetched(Result(completed.request_id, completed.model, ("/v1/x",), {}))
     create_json(f"{tmp_path}/clip.modelmax.json.claim-1", {"owner": ELSEWHERE, "expires": time.time() + 60})
     threading.Timer(0.3, write, [tmp_path, replace(won, generation=1), ANOTHER]).start()
-    found = own.fetch(own.record.recall())
+    found = own.fetch(own.recall())
     assert (found.order, found.max_tries) == ("one", 2)
     assert json.loads((tmp_path / "clip.modelmax.json").read_text())["task"] == ANOTHER

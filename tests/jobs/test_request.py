@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,15 +17,23 @@ from airflow_provider_modelmax import airflow_errors as edge
 from airflow_provider_modelmax import api
 from airflow_provider_modelmax.api import DestinationError
 from airflow_provider_modelmax.api.image import MAX_IMAGE_BYTES
-from airflow_provider_modelmax.jobs.request import HiddenImage, Order, describe, fingerprint, hide_image, image_uri
+from airflow_provider_modelmax.jobs.record import JobRecord
+from airflow_provider_modelmax.jobs.request import HiddenImage, VideoRequest, hide_image, image_uri
 from tests import samples
 
 TEXT = samples.load("submit_all_parameters").request_json["parameters"]["image"]
 PNG = base64.b64decode(TEXT)
+JOB = api.Job.of({"model": "veo-2", "request_id": "id"})
 
 
-def order(image: object) -> Order:
-    return Order.checked("veo-3.1", "a boat", {"image": image, "sample_count": 2})
+def order(image: object) -> VideoRequest:
+    request = VideoRequest.check("veo-3.1", "a boat", {"image": image, "sample_count": 2})
+    assert request.image
+    return request
+
+
+def described(model: Any, prompt: Any, parameters: Any) -> dict[str, Any]:
+    return VideoRequest.check(model, prompt, parameters).description
 
 
 @pytest.fixture
@@ -48,7 +57,7 @@ def picture(tmp_path: Path) -> Path:
 )
 def test_an_image_given_in_place_is_sent_as_plain_base64(image):
     assert order(image).body == {"image": TEXT, "sample_count": 2}
-    assert Order.checked("veo-3.1", "a boat", hide_image({"image": image})).body == {"image": TEXT}
+    assert VideoRequest.check("veo-3.1", "a boat", hide_image({"image": image})).body == {"image": TEXT}
 
 
 @pytest.mark.parametrize(
@@ -67,11 +76,11 @@ def test_an_image_on_a_relative_path_is_read(picture, monkeypatch):
 
 
 def test_an_order_without_an_image_is_sent_as_it_is():
-    assert Order.checked("veo-2", "x", {"image": None, "resolution": "4k", "seed": 3}).body == {
+    assert VideoRequest.check("veo-2", "x", {"image": None, "resolution": "4k", "seed": 3}).body == {
         "resolution": "4k",
         "seed": 3,
     }
-    assert Order.checked("veo-2", "x", None).body == {}
+    assert VideoRequest.check("veo-2", "x", None).body == {}
 
 
 @pytest.mark.parametrize(
@@ -146,7 +155,7 @@ def test_a_folder_is_no_image(tmp_path):
 )
 def test_a_wrong_argument_is_refused(model, prompt, parameters):
     with pytest.raises(api.InvalidInputError):
-        Order.checked(model, prompt, parameters)
+        VideoRequest.check(model, prompt, parameters)
 
 
 # Nowhere to be seen
@@ -216,36 +225,60 @@ def test_two_images_of_one_size_can_be_told_apart():
 # One order or another
 
 
-def test_the_fingerprint_tells_what_is_asked_for_and_not_how_it_is_written():
+@pytest.mark.parametrize("hashed", ["order", "fingerprint"])
+def test_the_hash_of_a_request_tells_what_is_asked_for_and_not_how_it_is_written(hashed, tmp_path):
+    a, b = tmp_path / "a.png", tmp_path / "b.png"
+    a.write_bytes(PNG)
+    b.write_bytes(PNG + b"more")
+
     def of(model: str, prompt: str, **parameters: Any) -> str:
-        return fingerprint(describe(model, prompt, parameters))
+        return getattr(VideoRequest.check(model, prompt, parameters), hashed)
 
     assert of("veo-2", "x", image=TEXT) == of("veo-2", "x", image=PNG) == of("veo-2", "x", image=HiddenImage(TEXT))
-    assert of("veo-2", "x", image="/a.png") == of("veo-2", "x", image=Path("/a.png"))
+    assert of("veo-2", "x", image=str(a)) == of("veo-2", "x", image=a)
     assert of("veo-2", "x", resolution="4k", sample_count=2) == of("veo-2", "x", sample_count=2, resolution="4k")
     different = [of("veo-2", "x"), of("veo-3", "x"), of("veo-2", "y"), of("veo-2", "x", resolution="4k")]
-    different += [of("veo-2", "x", image=TEXT), of("veo-2", "x", image="/a.png"), of("veo-2", "x", image="/b.png")]
+    different += [of("veo-2", "x", image=str(a)), of("veo-2", "x", image=str(b))]
     assert len(set(different)) == len(different)
+
+
+def test_the_fingerprint_has_the_content_of_an_image_and_not_its_path(tmp_path):
+    def of(path: Path) -> VideoRequest:
+        return VideoRequest.check("veo-2", "x", {"image": str(path)})
+
+    a, b = tmp_path / "a.png", tmp_path / "b.png"
+    a.write_bytes(PNG)
+    b.write_bytes(PNG)
+    before = of(a)
+    assert before.fingerprint == of(b).fingerprint
+    assert before.order != of(b).order
+    record = JobRecord(JOB, order=before.order, fingerprint=before.fingerprint)
+    assert of(b).is_that_of(record)
+    a.write_bytes(PNG + b"more")
+    assert not of(a).is_that_of(record)
+    assert of(a).is_that_of(replace(record, fingerprint=""))  # 0.1.0 stored none
+    a.unlink()
+    assert of(a).is_that_of(record)  # which is no reason for a new job
 
 
 @pytest.mark.parametrize(("model", "prompt"), [("veo-2", b"x"), ("veo-2", ""), (None, "x")])
 def test_what_cannot_be_ordered_cannot_be_described(model, prompt):
     with pytest.raises(api.InvalidInputError):
-        describe(model, prompt, None)
+        described(model, prompt, None)
 
 
 def test_a_description_names_the_image_and_equals_what_is_read_back():
-    described = describe("veo-2", "x", {"image": "a.png", "seed": (1, 2), "resolution": None})
-    assert described == {"model": "veo-2", "prompt": "x", "parameters": {"image": "a.png", "seed": [1, 2]}}
-    assert described == json.loads(json.dumps(described))
-    assert describe("veo-2", "x", None)["parameters"] == {}
+    shown = described("veo-2", "x", {"image": "a.png", "seed": (1, 2), "resolution": None})
+    assert shown == {"model": "veo-2", "prompt": "x", "parameters": {"image": "a.png", "seed": [1, 2]}}
+    assert shown == json.loads(json.dumps(shown))
+    assert described("veo-2", "x", None)["parameters"] == {}
 
 
 @pytest.mark.parametrize(
     "image", [TEXT, PNG, HiddenImage(TEXT), Path("/data/a.png")], ids=["base64", "bytes", "hidden", "Path"]
 )
 def test_a_description_never_holds_the_image(image):
-    text = json.dumps(describe("veo-2", "x", {"image": image}))
+    text = json.dumps(described("veo-2", "x", {"image": image}))
     assert TEXT[:16] not in text
     assert "<image, " in text or "/data/a.png" in text
 

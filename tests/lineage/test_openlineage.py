@@ -8,7 +8,7 @@ import json
 from openlineage.client.serde import Serde
 
 from airflow_provider_modelmax import api
-from airflow_provider_modelmax.jobs.record import Progress
+from airflow_provider_modelmax.jobs.record import JobRecord
 from airflow_provider_modelmax.lineage import openlineage
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
 from airflow_provider_modelmax.sensors.job import ModelMaxVideoSensor
@@ -45,7 +45,7 @@ def test_a_sensor_tells_which_job_it_waits_for():
 
 
 def test_a_job_of_elsewhere_is_told_without_an_order():
-    said = told(None, None, Progress(JOB))
+    said = told(None, None, JobRecord(JOB))
     assert said["run"]["modelmax"]["model"] == "veo-3.1"
     assert "promptSha256" not in said["run"]["modelmax"]
     assert said["run"]["externalQuery"]["externalQueryId"] == JOB.request_id
@@ -54,7 +54,7 @@ def test_a_job_of_elsewhere_is_told_without_an_order():
 def test_each_video_is_an_output_with_its_size_checksum_and_the_bill():
     result = api.Result(JOB.request_id, JOB.model, ("/1", "/2"), USAGE)
     videos = (Saved("/tmp/v/a-0.mp4", 10, "aa"), Saved("s3://store@videos/a-1.mp4", 20, "bb"))
-    said = told(REQUEST, None, Progress(JOB).fetched(result).landed(videos))
+    said = told(REQUEST, None, JobRecord(JOB).fetched(result).landed(videos))
     first, second = said["outputs"]
     assert (first["namespace"], first["name"]) == ("file", "/tmp/v/a-0.mp4")
     assert (second["namespace"], second["name"]) == ("s3://videos", "a-1.mp4")

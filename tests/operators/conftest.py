@@ -163,7 +163,7 @@ def no_task_state(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_provider_modelmax.jobs.task_state import TaskState
 
     made = TaskState.__init__
-    monkeypatch.setattr(TaskState, "__init__", lambda self, context: made(self, {"ti": context["ti"]}))
+    monkeypatch.setattr(TaskState, "__init__", lambda self, _, **more: made(self, None, **more))
 
 
 @pytest.fixture

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from airflow_provider_modelmax.lineage import assets as lineage
-from airflow_provider_modelmax.links import ManifestLink, ModelMaxDashboardLink
 from tests.airflow_versions import KEEPS_TASK_STATE
 from tests.operators.conftest import IMAGE
 from tests.stores import STORES
@@ -66,22 +64,6 @@ def test_the_xcoms_name_the_job_the_bill_the_manifest_and_the_videos(way, run, s
     assert manifest["videos"][0]["uri"] == uris[0]
     assert manifest["request"]["prompt"] == "a lighthouse at dusk"
     assert manifest["task"]["task_id"] == "generate"
-
-
-def test_a_button_is_stored_once_and_that_of_a_manifest_without_a_page_not_by_the_second_segment(
-    way, run, tmp_path, monkeypatch
-):
-    push, stored = task_runner._xcom_push_to_db, []
-
-    def noted(ti: Any, key: str, value: Any) -> None:
-        stored.append(key)
-        push(ti, key, value)
-
-    monkeypatch.setattr(task_runner, "_xcom_push_to_db", noted)
-    done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
-    buttons = [ModelMaxDashboardLink().xcom_key, ManifestLink().xcom_key]
-    assert [key for key in stored if key in buttons] == (buttons[:1] if way == "deferrable" else buttons)
-    assert done.xcom("generate", buttons[0])
 
 
 def test_a_task_that_has_paid_and_cannot_land_tells_the_bill(way, run, simulator, tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-from airflow_provider_modelmax.jobs.cancellation import Stopped
+from airflow_provider_modelmax.jobs.cancellation import Cancelled
 from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
 from airflow_provider_modelmax.operators.submit import ModelMaxSubmitVideoOperator
@@ -57,7 +57,7 @@ def test_while_it_waits_the_job_goes_on_and_the_task_does_not(modelmax_conn, sim
     else:
         task = download(ModelMaxHook(modelmax_conn).submit_video("veo-3.1-fast", "a boat", SHORT), tmp_path)
 
-    assert isinstance(killed(task, lambda: simulator.ledger.count("status")), Stopped)
+    assert isinstance(killed(task, lambda: simulator.ledger.count("status")), Cancelled)
     (request_id,) = simulator.ledger.jobs
     said = log[log.index("Killed while waiting.") :]
     assert said[1] == "The job goes on at ModelMax, which has no call to cancel it."
@@ -71,7 +71,7 @@ def test_while_it_downloads_what_is_paid_for_stays_and_nothing_half_written(mode
     simulator.fault("content", "slow_body", bytes_per_second=2000)
     task = download(job, tmp_path)
 
-    assert isinstance(killed(task, lambda: simulator.ledger.count("content")), Stopped)
+    assert isinstance(killed(task, lambda: simulator.ledger.count("content")), Cancelled)
     said = log[log.index("Killed while downloading.") :]
     assert said[1].startswith("The result is paid for and stored")
     assert said[2] == f"Job {job.request_id}."
@@ -82,7 +82,7 @@ def test_between_two_attempts_to_submit_it_submits_no_more(modelmax_conn, simula
     simulator.fault("submit", "error", status=503, retry_after=30)
     task = ModelMaxSubmitVideoOperator(task_id="t", model="veo-3.1-fast", prompt="a boat")
     begin = time.monotonic()
-    assert isinstance(killed(task, lambda: simulator.ledger.count("submit")), Stopped)
+    assert isinstance(killed(task, lambda: simulator.ledger.count("submit")), Cancelled)
     assert time.monotonic() - begin < 10
     assert simulator.ledger.count("submit") == 1
 

@@ -13,7 +13,7 @@ import structlog
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
 
 task = ModelMaxGenerateVideoOperator(task_id="t", model="veo-3", prompt="x", destination="/tmp/videos")
-stop = task._begin_to_work()
+stop = task._cancel
 log = task.log
 
 def pauses():
@@ -44,7 +44,7 @@ def kills_at(number):
     try:
         work()
     except Exception as error:
-        assert type(error).__name__ == "Stopped", error
+        assert type(error).__name__ == "Cancelled", error
     finally:
         sys.settrace(None)
     return left <= 0

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-from airflow_provider_modelmax.jobs.cancellation import Stopped
+from airflow_provider_modelmax.jobs.cancellation import Cancelled
 from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
 from airflow_provider_modelmax.operators.submit import ModelMaxSubmitVideoOperator
@@ -106,6 +106,6 @@ def test_a_task_that_is_killed_before_it_begins_submits_nothing(simulator, model
         else ModelMaxGenerateVideoOperator(destination=f"{tmp_path}/", **order)
     )
     operator.on_kill()
-    with pytest.raises(Stopped):
+    with pytest.raises(Cancelled):
         operator.execute(CONTEXT)
     assert simulator.ledger.count("submit") == 0

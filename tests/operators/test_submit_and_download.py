@@ -56,7 +56,7 @@ def test_clearing_a_run_whose_job_the_service_has_forgotten_pays_for_nothing(way
     done = run(f"submit_and_download_{way}", destination=f"{tmp_path}/clip.mp4")
     simulator.fault("status", "error", status=404, type="not_found_error")
     assert clear(done).state == "success"
-    assert "The task returns this job all the same: its videos may have landed." in clear.output
+    assert "The task returns this job all the same: its videos may be stored." in clear.output
     assert [simulator.ledger.count(call) for call in ("submit", "result", "content")] == [1, 1, 1]
 
 
@@ -94,11 +94,11 @@ def test_an_event_that_cannot_be_read_makes_up_no_job(way, job, simulator, tmp_p
         operator.deferrable = way == "deferrable"
         with pytest.raises(ModelMaxError, match="event of the trigger cannot be read"):
             operator.execute_complete(CONTEXT, {"outcome": "completed"})
-        assert operator._progress is None
+        assert operator.known is None
     assert simulator.ledger.bills == []
 
 
-def test_the_buttons_of_a_subclass_are_stored_in_each_segment(way, job, tmp_path):
+def test_the_buttons_of_a_subclass_are_its_own_in_each_segment(way, job, tmp_path):
     class Own(BaseOperatorLink):
         name = "Own"
 
@@ -121,7 +121,7 @@ def test_the_buttons_of_a_subclass_are_stored_in_each_segment(way, job, tmp_path
         ModelMaxHook().wait(job, deadline=pendulum.now().add(minutes=1), poll_interval=0.1)
         assert "Own" in {each.name for each in operator.operator_extra_links}
         operator.execute_complete(CONTEXT, JobEvent(job["request_id"], "completed").as_dict())
-        assert {each.name for each in operator.operator_extra_links} == {"Own"}
+        assert "Own" in {each.name for each in operator.operator_extra_links}
 
 
 @needs_task_state

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_modelmax.api import Job, ModelMaxError
-from airflow_provider_modelmax.jobs.record import Progress
+from airflow_provider_modelmax.jobs.record import JobRecord
 from airflow_provider_modelmax.jobs.task_state import KEY, TaskState
 from airflow_provider_modelmax.operators.submit import ModelMaxSubmitVideoOperator
 from tests.airflow_versions import KEEPS_TASK_STATE
@@ -27,31 +27,31 @@ JOB = Job.of({"model": "veo-3.1", "request_id": "id"})
     ],
 )
 def test_a_clear_is_told_from_a_retry_also_where_retries_was_lowered(try_number, max_tries, cleared):
-    kept = Progress(JOB, max_tries=3, try_number=1)
-    state = TaskState({"ti": SimpleNamespace(max_tries=max_tries, try_number=try_number)})
+    kept = JobRecord(JOB, max_tries=3, try_number=1)
+    state = TaskState(None, max_tries=max_tries, try_number=try_number)
     assert state.was_cleared_since(kept) is cleared
     assert state.is_of_a_later_clear(kept) is cleared
 
 
 def test_an_execution_that_lives_on_is_of_no_later_clear_than_the_one_after_it():
-    later = Progress(JOB, max_tries=1, try_number=2)
-    state = TaskState({"ti": SimpleNamespace(max_tries=3, try_number=1)})
+    later = JobRecord(JOB, max_tries=1, try_number=2)
+    state = TaskState(None, max_tries=3, try_number=1)
     assert state.was_cleared_since(later)
     assert not state.is_of_a_later_clear(later)
 
 
 def test_the_retries_of_an_execution_that_took_up_a_job_after_a_clear_are_no_clears():
-    kept = Progress(JOB, max_tries=0, try_number=1)
-    cleared = TaskState({"ti": SimpleNamespace(max_tries=3, try_number=2)})
-    retry = TaskState({"ti": SimpleNamespace(max_tries=3, try_number=3)})
-    assert not retry.was_cleared_since(cleared.taken_up(kept))
+    kept = JobRecord(JOB, max_tries=0, try_number=1)
+    cleared = TaskState(None, max_tries=3, try_number=2)
+    retry = TaskState(None, max_tries=3, try_number=3)
+    assert not retry.was_cleared_since(cleared.adopt(kept))
 
 
 @pytest.mark.parametrize(
-    "kept", [{"a": 1}, {"request_id": "id", "model": "veo-3.1"}, {**Progress(JOB).as_dict(), "data": 1}]
+    "kept", [{"a": 1}, {"request_id": "id", "model": "veo-3.1"}, {**JobRecord(JOB).as_dict(), "data": 1}]
 )
 def test_a_task_state_that_cannot_be_read_names_what_to_do(kept):
-    state = TaskState({"ti": SimpleNamespace(max_tries=0, try_number=1), "task_state_store": {KEY: kept}})
+    state = TaskState({KEY: kept}, max_tries=0, try_number=1)
     with pytest.raises(
         ModelMaxError, match=r"cannot be read.* nothing was submitted or fetched\. Correct it, or delete"
     ):
@@ -59,20 +59,20 @@ def test_a_task_state_that_cannot_be_read_names_what_to_do(kept):
 
 
 def test_a_task_state_that_only_a_newer_release_can_read_names_that_release():
-    kept = {**Progress(JOB).as_dict(), "state_version": 2, "provider_version": "3.1.4"}
-    state = TaskState({"ti": SimpleNamespace(max_tries=0, try_number=1), "task_state_store": {KEY: kept}})
+    kept = {**JobRecord(JOB).as_dict(), "state_version": 2, "provider_version": "3.1.4"}
+    state = TaskState({KEY: kept}, max_tries=0, try_number=1)
     with pytest.raises(ModelMaxError, match=r"3\.1\.4 .*Install that release or a later one on this worker"):
         state.get()
 
 
 @pytest.mark.skipif(not KEEPS_TASK_STATE, reason="Airflow keeps the state of a task since 3.3")
 def test_fields_of_a_later_release_are_kept_when_the_task_state_is_written_back():
-    store = Kept({KEY: {**Progress(JOB).as_dict(), "state_version": 1, "cost_limit": 2.5}})
-    state = TaskState({"ti": SimpleNamespace(max_tries=0, try_number=2), "task_state_store": store})
-    state.taken_up(state.get())
-    state.put(Progress(JOB).asking("host:1:ab", 1e9))
+    store = Kept({KEY: {**JobRecord(JOB).as_dict(), "state_version": 1, "cost_limit": 2.5}})
+    state = TaskState(store, max_tries=0, try_number=2)
+    state.adopt(state.get())
+    state.put(JobRecord(JOB).requesting("host:1:ab", expires=1e9, busy_until=1e9))
     assert (store[KEY]["cost_limit"], store[KEY]["phase"]) == (2.5, "fetching")
-    state.put(Progress(Job.of({"model": "veo-3.1", "request_id": "another"})))
+    state.put(JobRecord(Job.of({"model": "veo-3.1", "request_id": "another"})))
     assert "cost_limit" not in store[KEY]
 
 
@@ -87,7 +87,7 @@ def test_a_retry_after_a_clear_hands_on_a_job_that_the_service_has_forgotten(sim
     def away(**_: str) -> None:
         raise ConnectionError("no answer from the API server")
 
-    store.set(KEY, Progress(JOB, order=operator._fingerprint(), try_number=1).as_dict())
+    store.set(KEY, JobRecord(JOB, order=operator.requested().order, try_number=1).as_dict())
     with pytest.raises(ConnectionError):
         operator.execute(context(2, away))
     assert operator.execute(context(3))["request_id"] == JOB.request_id
