@@ -13,10 +13,10 @@ from airflow_provider_modelmax.hooks import video
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.jobs.manifest import Manifest
 from airflow_provider_modelmax.jobs.record import FETCHED, FETCHING, LANDED
-from airflow_provider_modelmax.jobs.store import Record
+from airflow_provider_modelmax.jobs.store import JobStore
+from airflow_provider_modelmax.jobs.submission import Submission
 from airflow_provider_modelmax.jobs.task_state import TaskState
-from airflow_provider_modelmax.operators.download import LandsVideo
-from airflow_provider_modelmax.operators.submit import SubmitsVideo
+from airflow_provider_modelmax.operators.base import ModelMaxVideoOperator
 from airflow_provider_modelmax.storage import objects as storage
 from tests.chaos.crash_plan import CLAIMED, STATE_ONLY, WINDOW, Crashes
 
@@ -28,17 +28,19 @@ def install(number: Callable[[], int | None], folder: Callable[[], Path]) -> Non
         if (current := number()) is not None:
             Crashes(folder()).there(current, point)
 
-    _around(ModelMaxHook, "submit_video", here, before="before the submit", after="submitted, not kept")
-    _around(SubmitsVideo, "_announce", here, after="submission kept")
-    _around(LandsVideo, "execute_complete", here, before="resumed")
-    _around(LandsVideo, "_hand_over", here, after="handed over")
-    _around(Record, "claim", here, after=CLAIMED, when=lambda result: result and result.phase == FETCHING)
+    is_submit: Callable[..., bool] = lambda _, call: call.method == "POST"
+    _around(ModelMaxHook, "call", here, before="before the submit", after="submitted, not kept", of=is_submit)
+    _around(Submission, "submit", here, after="submission kept")
+    _around(ModelMaxVideoOperator, "execute_complete", here, before="resumed")
+    _around(ModelMaxVideoOperator, "_hand_over", here, after="handed over")
+    _around(JobStore, "acquire", here, after=CLAIMED, when=lambda result: result and result.phase == FETCHING)
     _around(ModelMaxHook, "call_once", here, after=WINDOW, when=lambda answer: isinstance(answer, Result))
     _around(TaskState, "put", here, after=STATE_ONLY, when=lambda result: result.phase == FETCHED)
-    _around(Record, "keep", here, after="result kept")
+    _around(JobStore, "keep", here, after="result kept")
     _around(video, "save_video", here, after="published")
-    _around(Manifest, "write", here, after="landed, manifest only", of=lambda self: self.progress.phase == LANDED)
-    _around(Record, "publish", here, after="landed", when=lambda to_publish_again: not to_publish_again)
+    is_landed: Callable[..., bool] = lambda _, record: record.phase == LANDED
+    _around(Manifest, "put", here, after="landed, manifest only", of=is_landed)
+    _around(JobStore, "publish", here, after="landed", when=lambda to_publish_again: not to_publish_again)
     _around_download(here)
 
 
@@ -50,16 +52,16 @@ def _around(
     before: str = "",
     after: str = "",
     when: Callable[[Any], bool] = lambda _: True,
-    of: Callable[[Any], bool] = lambda _: True,
+    of: Callable[..., bool] = lambda *_: True,
 ) -> None:
     original = getattr(owner, name)
 
     @functools.wraps(original)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        if before:
+        if before and of(*args):
             here(before)
         result = original(*args, **kwargs)
-        if after and when(result) and of(args[0]):
+        if after and when(result) and of(*args):
             here(after)
         return result
 

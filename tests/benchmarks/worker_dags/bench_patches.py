@@ -24,9 +24,10 @@ def watch() -> None:
     on_import("airflow_provider_modelmax.storage.location", _stores)
     on_import("airflow_provider_modelmax.storage.objects", _storage)
     on_import("airflow_provider_modelmax.jobs.task_state", lambda it: _methods(it.TaskState, "state", "get", "put"))
-    on_import("airflow_provider_modelmax.jobs.store", _record)
-    on_import("airflow_provider_modelmax.jobs.download", _landing)
-    on_import("airflow_provider_modelmax.operators.submit", _submit)
+    on_import("airflow_provider_modelmax.jobs.store", _store)
+    on_import("airflow_provider_modelmax.jobs.download", _download)
+    on_import("airflow_provider_modelmax.jobs.submission", _submission)
+    on_import("airflow_provider_modelmax.jobs.fetch", _fetch)
     on_import("airflow_provider_modelmax.hooks.modelmax", _hook)
     on_import("s3fs.core", _s3fs)
     on_import("aiobotocore.client", _aiobotocore)
@@ -76,20 +77,24 @@ def _stores(module: Any) -> None:
     around(module, "_require_connection", "storage")
 
 
-def _record(module: Any) -> None:
-    _methods(module.Record, "record", "recall", "check", "claim", "keep", "put", "holds")
+def _store(module: Any) -> None:
+    _methods(module.JobStore, "store", "recall", "check", "acquire", "keep", "put", "own", "publish")
 
 
-def _landing(module: Any) -> None:
-    _methods(module.Landing, "landing", "fetch", "land", "_one")
+def _download(module: Any) -> None:
+    _methods(module.VideoDownload, "download", "run")
 
 
-def _submit(module: Any) -> None:
-    _methods(module.SubmitsVideo, "step", "_submit", "_announce", "_fingerprint", "_request")
+def _submission(module: Any) -> None:
+    _methods(module.Submission, "submission", "submit", "continues_with")
+
+
+def _fetch(module: Any) -> None:
+    _methods(module.ResultFetcher, "fetch", "fetch")
 
 
 def _hook(module: Any) -> None:
-    _methods(module.ModelMaxHook, "hook", "submit_video", "look", "get_result", "stream_content", "get_status")
+    _methods(module.ModelMaxHook, "hook", "call", "call_once", "look", "stream_content", "get_status")
 
 
 def _aiobotocore(module: Any) -> None:

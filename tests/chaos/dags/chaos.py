@@ -18,9 +18,9 @@ WITH, WITHOUT = "chaos", "chaos_without_task_state"
 made = TaskState.__init__
 
 
-def make(self: TaskState, context: Any) -> None:
+def make(self: TaskState, store: Any, **more: Any) -> None:
     """Give a task of the second DAG no task state, as Airflow 3.1 and 3.2 do."""
-    made(self, context if context["ti"].dag_id == WITH else {"ti": context["ti"]})  # type: ignore[typeddict-item]
+    made(self, store if get_current_context()["ti"].dag_id == WITH else None, **more)
 
 
 TaskState.__init__ = make  # type: ignore[method-assign]
