@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_modelmax.api import Result
+from airflow_provider_modelmax.api import Call, Result
 from airflow_provider_modelmax.hooks import video
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.jobs.manifest import Manifest
-from airflow_provider_modelmax.jobs.record import FETCHED, FETCHING, LANDED
+from airflow_provider_modelmax.jobs.record import FETCHED, FETCHING, LANDED, JobRecord
 from airflow_provider_modelmax.jobs.store import JobStore
 from airflow_provider_modelmax.jobs.submission import Submission
 from airflow_provider_modelmax.jobs.task_state import TaskState
@@ -28,8 +28,7 @@ def install(number: Callable[[], int | None], folder: Callable[[], Path]) -> Non
         if (current := number()) is not None:
             Crashes(folder()).there(current, point)
 
-    is_submit: Callable[..., bool] = lambda _, call: call.method == "POST"
-    _around(ModelMaxHook, "call", here, before="before the submit", after="submitted, not kept", of=is_submit)
+    _around(ModelMaxHook, "call", here, before="before the submit", after="submitted, not kept", of=_is_submit)
     _around(Submission, "submit", here, after="submission kept")
     _around(ModelMaxVideoOperator, "execute_complete", here, before="resumed")
     _around(ModelMaxVideoOperator, "_hand_over", here, after="handed over")
@@ -38,10 +37,17 @@ def install(number: Callable[[], int | None], folder: Callable[[], Path]) -> Non
     _around(TaskState, "put", here, after=STATE_ONLY, when=lambda result: result.phase == FETCHED)
     _around(JobStore, "keep", here, after="result kept")
     _around(video, "save_video", here, after="published")
-    is_landed: Callable[..., bool] = lambda _, record: record.phase == LANDED
-    _around(Manifest, "put", here, after="landed, manifest only", of=is_landed)
+    _around(Manifest, "put", here, after="landed, manifest only", of=_is_landed)
     _around(JobStore, "publish", here, after="landed", when=lambda to_publish_again: not to_publish_again)
     _around_download(here)
+
+
+def _is_submit(_: ModelMaxHook, call: Call[Any], **__: Any) -> bool:
+    return call.method == "POST"
+
+
+def _is_landed(_: Manifest, record: JobRecord) -> bool:
+    return record.phase == LANDED
 
 
 def _around(
