@@ -47,11 +47,15 @@ def is_hopeless(error: BaseException) -> bool:
     return isinstance(error, HOPELESS) and (not isinstance(error, polling.HOPELESS) or polling.is_hopeless(error))
 
 
+MAX_KILL_LOG_SECONDS = 1.0
+"""How long a signal handler waits for its message to be written."""
+
+
 def log_when_killed(log: Logger, message: Callable[[], str]) -> None:
     """Log a warning from a signal handler.
 
-    The interrupted thread may hold the lock of the log file, so another thread writes the warning. It is waited for one
-    second at most.
+    The interrupted thread may hold the lock of the log file, so another thread writes the warning, and is waited for
+    `MAX_KILL_LOG_SECONDS` at most.
 
     :param message: returns the message
     """
@@ -65,7 +69,7 @@ def log_when_killed(log: Logger, message: Callable[[], str]) -> None:
             written = True
 
     _thread.start_new_thread(contextvars.copy_context().run, (write,))  # `Thread.start` takes locks, too
-    end = time.monotonic() + 1
+    end = time.monotonic() + MAX_KILL_LOG_SECONDS
     while not written and time.monotonic() < end:
         time.sleep(0.01)
 

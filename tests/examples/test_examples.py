@@ -86,6 +86,7 @@ def test_examples_take_long_prompts_and_folders_in_other_alphabets(
     length,
 ):
     monkeypatch.setenv("AIRFLOW_VAR_VIDEOS", str(tmp_path / "été a#b 100% 桜"))
+    service.settings.plain_videos = True
     prompt = ("A lighthouse 灯台 at dusk, " * length)[:length].strip()
     done = run(name, **conf(prompt))
     assert done.state == "success"

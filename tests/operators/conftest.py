@@ -18,6 +18,7 @@ import pytest
 from tests.airflow_versions import KEEPS_TASK_STATE
 
 DAGS = Path(__file__).parent / "dags"
+DAGS_FOLDER = Path(os.environ["AIRFLOW_HOME"], "dags")
 IMAGE = Path(__file__).parents[2] / "example_dags" / "lighthouse.png"
 
 CONTEXT: Any = {
@@ -69,7 +70,7 @@ def dags() -> dict[str, Any]:
     """Migrate the database, and load the scenarios."""
     from airflow.utils.db import initdb
 
-    Path(os.environ["AIRFLOW_HOME"], "dags").symlink_to(DAGS)
+    DAGS_FOLDER.symlink_to(DAGS)
     initdb()
     spec = importlib.util.spec_from_file_location("scenarios", DAGS / "scenarios.py")
     module = importlib.util.module_from_spec(spec)
@@ -84,6 +85,9 @@ def run(dags: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> Callable[...
     def run(dag_id: str, **conf: Any) -> Run:
         capfd.readouterr()
         dag_run = dags[dag_id].test(run_conf=conf)
+        if DAGS_FOLDER.is_symlink():  # it has stored all DAGs of the folder, and would again before each run
+            DAGS_FOLDER.unlink()
+            DAGS_FOLDER.mkdir()
         return Run(dag_run, "".join(capfd.readouterr()))
 
     return run

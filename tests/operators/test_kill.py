@@ -68,7 +68,7 @@ def test_while_it_waits_the_job_goes_on_and_the_task_does_not(modelmax_conn, sim
 def test_while_it_downloads_what_is_paid_for_stays_and_nothing_half_written(modelmax_conn, simulator, tmp_path, log):
     simulator.settings.run_seconds = 0
     job = ModelMaxHook(modelmax_conn).submit_video("veo-3.1-fast", "a boat", SHORT)
-    simulator.fault("content", "slow_body", bytes_per_second=2000)
+    simulator.fault("content", "slow_body", bytes_per_second=8000)
     task = download(job, tmp_path)
 
     assert isinstance(killed(task, lambda: simulator.ledger.count("content")), Cancelled)

@@ -10,8 +10,10 @@ import pytest
 PROCESS = """
 import signal, sys, time, types
 import structlog
+from airflow_provider_modelmax import airflow_errors
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
 
+airflow_errors.MAX_KILL_LOG_SECONDS = 0.05  # it cannot be written as long as this thread has the lock of the log
 task = ModelMaxGenerateVideoOperator(task_id="t", model="veo-3", prompt="x", destination="/tmp/videos")
 stop = task._cancel
 log = task.log

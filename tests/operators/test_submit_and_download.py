@@ -20,6 +20,7 @@ from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOp
 from airflow_provider_modelmax.triggers.job import JobEvent
 from tests.airflow_versions import KEEPS_TASK_STATE
 from tests.operators.conftest import CONTEXT, IMAGE
+from tests.stack.processes import wait_until
 
 SHORT = {"duration_seconds": 1, "generate_audio": False}
 
@@ -183,6 +184,7 @@ def test_a_download_that_fails_names_its_job(way, run, simulator, tmp_path, job)
 
 
 def test_a_job_that_is_over_by_now_lands_although_the_deadline_has_passed(way, run, simulator, tmp_path, job):
+    wait_until(lambda: simulator.status(job["request_id"]) == "COMPLETED", 10, "the job is over")
     simulator.fault("status", "set_field", field="status", value="IN_PROGRESS", times=1)
     late = run(f"download_too_late_{way}", destination=f"{tmp_path}/videos/", job=job)
     assert "The deadline, " in late.output

@@ -27,7 +27,7 @@ TEXTS = [
 ]
 BASE64 = base64.b64encode(IMAGE.read_bytes()).decode()
 
-run_by_airflow = pytest.mark.usefixtures("modelmax_conn")
+run_by_airflow = pytest.mark.usefixtures("modelmax_conn", "triggers_fire_at_once")
 both_ways = pytest.mark.parametrize("way", ["as_text", "natively"])
 
 

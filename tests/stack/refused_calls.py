@@ -1,13 +1,8 @@
-"""Has the kernel refuse some system calls of this process, as a file system that lacks them does (seccomp).
-
-Run as a program: ``python -m tests.stack.refused_calls rename=ENOSYS link=EPERM -- FOLDER`` checks whether the folder
-can be written, and prints what came.
-"""
+"""Has the kernel refuse some system calls of this process, as a file system that lacks them does (seccomp)."""
 
 from __future__ import annotations
 
 import ctypes
-import errno
 import platform
 import struct
 import sys
@@ -53,20 +48,3 @@ def refuse(calls: dict[str, int]) -> None:
     program = _Program(len(code) // 8, code)
     if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.byref(program), 0, 0):  # no new privileges; a filter
         raise OSError(ctypes.get_errno(), "seccomp")
-
-
-def main() -> None:
-    from airflow_provider_modelmax.storage.objects import check_writable
-
-    *refusals, _, folder = sys.argv[1:]
-    refuse({name: getattr(errno, number) for name, number in (each.split("=") for each in refusals)})
-    try:
-        check_writable(folder)
-    except Exception as error:
-        print(f"{type(error).__name__}: {error}")
-    else:
-        print("writable")
-
-
-if __name__ == "__main__":
-    main()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import multiprocessing
 import os
 import re
 import signal
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -24,7 +24,6 @@ from airflow_provider_modelmax.storage.objects import (
 )
 from tests.stack import refused_calls
 from tests.stack.odd_mount import mounted
-from tests.stack.processes import PROJECT, child_environment, wait_until
 from tests.storage.common import SMALL
 
 REFUSED = {
@@ -35,6 +34,7 @@ REFUSED = {
     "unlink=EPERM": "this file system cannot delete files",
     "mkdir=ENOSYS": "this file system cannot create folders",
 }
+FORK = multiprocessing.get_context("fork")
 ENOUGH = ["link=ENOSYS", "link=EPERM", "flock=ENOSYS", "flock=ENOLCK", "fsync=ENOSYS", "fsync=EINVAL"]
 
 
@@ -65,12 +65,26 @@ def test_what_a_write_can_do_without_is_no_reason_to_refuse(tmp_path: Path, refu
     assert list(tmp_path.iterdir()) == []
 
 
-def checked(folder: Path, *refusals: str) -> str:
+def checked(folder: Path, refusal: str) -> str:
     """Check a folder in a process of its own whose kernel refuses something."""
-    command = [sys.executable, "-m", "tests.stack.refused_calls", *refusals, "--", str(folder)]
-    environment = child_environment({"AIRFLOW_HOME": os.environ["AIRFLOW_HOME"]})
-    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.strip().splitlines()[-1] if "\n" in done.stdout.strip() else done.stdout.strip()
+    call, number = refusal.split("=")
+    ours, theirs = FORK.Pipe()
+
+    def check() -> None:
+        refused_calls.refuse({call: getattr(errno, number)})
+        try:
+            check_writable(str(folder))
+        except Exception as error:
+            theirs.send(f"{type(error).__name__}: {error}")
+        else:
+            theirs.send("writable")
+
+    process = FORK.Process(target=check)
+    process.start()
+    theirs.close()
+    said = str(ours.recv())
+    process.join()
+    return said
 
 
 @pytest.mark.parametrize(
@@ -135,26 +149,27 @@ def test_a_disk_that_is_full_in_the_middle_of_a_video_leaves_nothing(tmp_path: P
         assert list(mount.iterdir()) == []
 
 
-CHECK = """
-import os, signal, sys
-from airflow_provider_modelmax.storage import local as local_file
-from airflow_provider_modelmax.storage.objects import check_writable
-
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-setattr(*{"fsync": (local_file.os, "fsync"), "link": (local_file.os, "link"), "rename": (local_file.Path, "replace"),
-          "delete": (local_file.Path, "unlink"), "mkdir": (local_file.Path, "rmdir")}[sys.argv[1]], die)
-check_writable(sys.argv[2])
-"""
+MOMENTS = {
+    "fsync": (os, "fsync"),
+    "link": (os, "link"),
+    "rename": (Path, "replace"),
+    "delete": (Path, "unlink"),
+    "mkdir": (Path, "rmdir"),
+}
 
 
-@pytest.mark.parametrize("moment", ["fsync", "link", "rename", "delete", "mkdir"])
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_what_a_killed_check_leaves_is_removed_by_the_next(tmp_path: Path, moment: str) -> None:
-    environment = child_environment({"AIRFLOW_HOME": os.environ["AIRFLOW_HOME"], "PYTHONPATH": str(PROJECT)})
     folder = tmp_path / "new" if moment == "mkdir" else tmp_path
-    done = subprocess.run([sys.executable, "-c", CHECK, moment, str(folder)], env=environment, check=False)
-    assert done.returncode == -signal.SIGKILL
+
+    def check() -> None:
+        setattr(*MOMENTS[moment], lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        check_writable(str(folder))
+
+    process = FORK.Process(target=check)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     left = [path.name for path in tmp_path.iterdir()]
     assert left
     assert all(name.startswith(throwaway.PREFIX) for name in left)
@@ -177,15 +192,16 @@ def test_what_a_check_made_that_still_runs_or_ran_elsewhere_a_moment_ago_is_left
 
 
 def test_many_checks_of_one_folder_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
-    code = "import sys\nfrom airflow_provider_modelmax.storage.objects import check_writable\n"
-    code += "for _ in range(40):\n    check_writable(sys.argv[1])"
-    environment = child_environment({"AIRFLOW_HOME": os.environ["AIRFLOW_HOME"], "PYTHONPATH": str(PROJECT)})
-    running = [
-        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=environment, stderr=subprocess.PIPE)
-        for _ in range(3)
-    ]
-    wait_until(lambda: all(process.poll() is not None for process in running), 60, "the checks have ended")
-    assert [process.communicate()[1][-500:] for process in running if process.returncode] == []
+    def check() -> None:
+        for _ in range(40):
+            check_writable(str(tmp_path))
+
+    running = [FORK.Process(target=check) for _ in range(3)]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join()
+    assert [process.exitcode for process in running] == [0, 0, 0]
     assert list(tmp_path.iterdir()) == []
 
 
