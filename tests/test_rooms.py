@@ -45,7 +45,7 @@ ROOMS: dict[str, set[str]] = {
     "hooks/concurrency_limit.py": {".api"},
     "hooks/shared_session.py": {".api", ".hooks"},
     "hooks/requests_transport.py": {"requests", "urllib3", ".api", ".hooks"},
-    "hooks/read_deadline.py": {"requests", "urllib3", ".api"},
+    "hooks/read_deadline.py": {"requests", "urllib3"},
     "hooks/aiohttp_transport.py": {"aiohttp", "multidict", "yarl", "requests.utils", ".api", ".hooks"},
     "hooks/look_up.py": {
         *(COMPAT, "airflow.sdk", "airflow.sdk.log", "airflow.sdk.execution_time", "asgiref"),

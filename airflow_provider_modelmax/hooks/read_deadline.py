@@ -1,150 +1,206 @@
-"""Times an answer while it comes: the timeouts of ``requests`` are for the next byte only, and start anew with each."""
+"""Limits for reading an answer. The timeouts of ``requests`` are for the next byte only, and restart with each byte."""
 
 from __future__ import annotations
 
-import http.client
 import io
+import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Protocol
 
+import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from airflow_provider_modelmax import api
-
 MIN_BYTES_PER_TIMEOUT = 16 * 1024
-"""Bytes that must come within each ``timeout`` seconds of waiting for a video; one that trickles is given up."""
+"""Bytes that must arrive within each ``timeout`` seconds of a download."""
 
 
-@dataclass
-class Watch:
-    """Looks at each piece of an answer as it leaves the socket, from the first line of its head on.
+_INTERIM = re.compile(rb"HTTP/1\.\d 1(?!01)")
+"""The status line of an answer that announces another one; 101 does not."""
 
-    A read of 1 MiB that trickles in would not return to tell. ``read1`` returns, but costs 1.3 times the CPU of a
-    download, 4 times over TLS (measured, 500 MB).
 
-    :param call: what is answered
-    :param timeout: seconds of patience: with the next byte, with an answer after its ``end``, with a piece of a video
-    :param end: when the answer should be there, by the monotonic clock; late but whole it is taken: it may be paid for
-    :param paces: whether a video has begun, which may take its time as long as it comes
-    :param came: bytes since ``since``
-    :param since: when the last MIN_BYTES_PER_TIMEOUT were complete
+class SlowAnswerError(TimeoutError):
+    """An answer arrives too slowly. ``urllib3`` raises its ``ReadTimeoutError`` from it."""
+
+
+class Limit(Protocol):
+    """Limits how slowly an answer may arrive."""
+
+    def check(self, count: int) -> None:
+        """Check after ``count`` bytes have arrived; 0 is the end of the answer.
+
+        :raises SlowAnswerError: if the answer is too slow
+        """
+
+
+class Deadline:
+    """An answer should be complete after ``seconds``.
+
+    One that is late but complete is used, as it may be paid for: reading ends only after twice that time.
     """
 
-    call: api.Call[Any]
-    timeout: float
-    end: float
-    paces: bool = False
-    came: int = 0
-    since: float = 0.0
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self._started = seconds, time.monotonic()
 
-    @contextmanager
-    def over_its_answer(self) -> Iterator[None]:
-        """Watch the answer that begins within this block."""
-        token = _watch_of_this_call.set(self)
-        try:
-            yield
-        finally:
-            _watch_of_this_call.reset(token)
+    @property
+    def is_over(self) -> bool:
+        """Whether the answer is late."""
+        return time.monotonic() > self._started + self.seconds
 
-    def begin_answer(self) -> None:
-        """Begin to wait for the answer: the body of the call is sent, which may have taken its time."""
-        if self.call.json is not None:
-            self.end = time.monotonic() + self.timeout
+    def error(self) -> SlowAnswerError:
+        """Return the error for a late answer."""
+        return SlowAnswerError(f"the answer took longer than {self.seconds:g} s.")
 
-    def is_late(self) -> bool:
-        """Say whether the answer should be there."""
-        return time.monotonic() > self.end
+    def check(self, count: int) -> None:
+        """End reading after twice the time."""
+        if time.monotonic() > self._started + 2 * self.seconds:
+            raise self.error()
 
-    def too_late(self) -> api.TransportError:
-        """Return the error for an answer that is not."""
-        return api.TransportError(f"{self.call}: the answer took longer than {self.timeout:g} s.")
 
-    def begin_pace(self) -> None:
-        """Give the body that follows all the time it needs, as long as it comes."""
-        self.paces, self.came, self.since = True, 0, time.monotonic()
+class MinimumRate:
+    """A download may take any time, but MIN_BYTES_PER_TIMEOUT bytes must arrive within each ``seconds``."""
 
-    def note(self, count: int) -> None:
-        """Take note of so many bytes; 0 is the end."""
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self._count, self._since = seconds, 0, time.monotonic()
+
+    def check(self, count: int) -> None:
+        """End reading if too few bytes have arrived."""
         now = time.monotonic()
-        if not self.paces:
-            if now > self.end + self.timeout:
-                raise self.too_late()
-            return
-        self.came += count
-        if self.came >= MIN_BYTES_PER_TIMEOUT:
-            self.came, self.since = 0, now
-        elif count and now - self.since > self.timeout:
-            raise api.TransportError(
-                f"{self.call}: fewer than {MIN_BYTES_PER_TIMEOUT:,} bytes came within {self.timeout:g} s."
-            )
+        self._count += count
+        if self._count >= MIN_BYTES_PER_TIMEOUT:
+            self._count, self._since = 0, now
+        elif count and now - self._since > self.seconds:
+            raise SlowAnswerError(f"fewer than {MIN_BYTES_PER_TIMEOUT:,} bytes came within {self.seconds:g} s.")
 
 
-_watch_of_this_call: ContextVar[Watch | None] = ContextVar("modelmax_watch", default=None)
+class Reads:
+    """What a connection reads.
+
+    :ivar limit: the limit that applies now, None for none
+    :ivar deadline: of the answer that was expected last
+    """
+
+    limit: Limit | None = None
+    deadline: Deadline | None = None
+
+    def expect(self, timeout: object) -> None:
+        """Start the deadline of an answer.
+
+        :param timeout: seconds; no limit if it is not a number
+        """
+        self.limit = self.deadline = Deadline(timeout) if isinstance(timeout, int | float) else None
 
 
-class _Answer(http.client.HTTPResponse):
-    """An answer whose pieces are told to the watch of its call."""
+class LimitedConnection(urllib3.connection.HTTPConnection):
+    """A connection that limits how long the head of an answer may take, and lets others limit its body."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.reads = Reads()
+        self._socket: _LimitedSocket | None = None
         super().__init__(*args, **kwargs)
-        raw, watch = getattr(self.fp, "raw", None), _watch_of_this_call.get()
-        if watch is None:
-            return
-        watch.begin_answer()
-        if not isinstance(raw, io.RawIOBase):  # TLS within TLS has no such file
-            return
-        read, note = raw.readinto, watch.note
 
-        def readinto(buffer: Any) -> int | None:
-            count = read(buffer)
-            note(count or 0)
-            return count
+    @property
+    def sock(self) -> Any:
+        """The socket. All that is read from it, also the answer of a proxy that makes a tunnel, is limited."""
+        return self._socket
 
-        raw.readinto = readinto  # type: ignore[method-assign]
+    @sock.setter
+    def sock(self, sock: Any) -> None:
+        self._socket = None if sock is None else _LimitedSocket(sock, self.reads)
 
-    def begin(self) -> None:
-        """Read the head of the answer: the library takes 102 or 103 for it, which only announce it (RFC 9110, 15.2)."""
-        super().begin()
-        while 101 < self.status < 200:
-            self.headers = None  # type: ignore[assignment]  # or nothing more is read
-            super().begin()
+    def connect(self) -> None:
+        """Connect, also through a proxy."""
+        self.reads.expect(self.timeout)
+        try:
+            super().connect()
+        finally:
+            self.reads.limit = None
 
-
-class _Connection(urllib3.connection.HTTPConnection):
-    response_class = _Answer
-
-
-class _TlsConnection(urllib3.connection.HTTPSConnection):
-    response_class = _Answer
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as in urllib3
+        """Return the answer, whose head is read."""
+        self.reads.expect(self.timeout)
+        try:
+            return super().getresponse()
+        finally:
+            self.reads.limit = None
 
 
-class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection
+class _LimitedSocket:
+    """A socket whose files are limited."""
+
+    def __init__(self, sock: Any, reads: Reads) -> None:
+        self._sock, self._reads = sock, reads
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def makefile(self, mode: str, buffering: int | None = None) -> Any:
+        if mode != "rb" or buffering == 0:
+            return self._sock.makefile(mode, buffering)
+        return _AnswerFile(_LimitedReader(self._sock.makefile(mode, buffering=0), self._reads))
 
 
-class _TlsPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
+class _LimitedReader(io.RawIOBase):
+    """Checks the limit after each read from the socket.
+
+    A read of 1 MiB that trickles in would not return to be checked. ``read1`` returns, but costs 1.3 times the CPU of a
+    download, 4 times over TLS (measured, 500 MB).
+    """
+
+    def __init__(self, raw: io.RawIOBase, reads: Reads) -> None:
+        self._raw, self._reads = raw, reads
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        count = self._raw.readinto(buffer)
+        if limit := self._reads.limit:
+            limit.check(count or 0)
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
-class WatchedAdapter(HTTPAdapter):
-    """Connections whose answers can be watched; with a proxy as well."""
+class _AnswerFile(io.BufferedReader):
+    """Skips interim answers (RFC 9110, 15.2): ``http.client`` skips 100 only, and takes 103 for the answer."""
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Have the pools make such connections."""
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
+    _begun = False
 
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> urllib3.ProxyManager:
-        """Have the pools of a proxy make such connections; those of a SOCKS proxy can make their own only."""
-        manager: urllib3.ProxyManager = super().proxy_manager_for(proxy, **kwargs)
-        if not proxy.lower().startswith("socks"):
-            manager.pool_classes_by_scheme = _POOLS
-        return manager
+    def readline(self, size: int | None = -1) -> bytes:
+        line = super().readline(size)
+        if not self._begun:
+            self._begun = True
+            while _INTERIM.match(line):
+                while super().readline(size).strip():
+                    pass
+                line = super().readline(size)
+        return line
 
 
-_POOLS = {"http": _Pool, "https": _TlsPool}
+class LimitedAdapter(HTTPAdapter):
+    """Makes limited connections, also through proxies."""
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the pool of a request."""
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        pool.ConnectionCls = _limited(pool.ConnectionCls)
+        return pool
+
+
+@cache
+def _limited(connection: type[Any]) -> type[Any]:
+    """Return a limited class of connections: those of a SOCKS proxy, say, have a class of their own."""
+    if issubclass(connection, LimitedConnection):
+        return connection
+    return type(f"Limited{connection.__name__}", (LimitedConnection, connection), {})
+
+
+def reads_of(response: requests.Response) -> Reads:
+    """Return what limits the body of a streamed answer that has not been read yet."""
+    connection: Any = response.raw.connection
+    reads: Reads = connection.reads
+    return reads

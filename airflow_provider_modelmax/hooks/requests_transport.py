@@ -18,7 +18,13 @@ from requests.auth import AuthBase
 
 from airflow_provider_modelmax import api
 from airflow_provider_modelmax.hooks.connection import HEADERS, Endpoint, check_size
-from airflow_provider_modelmax.hooks.read_deadline import MIN_BYTES_PER_TIMEOUT, Watch, WatchedAdapter
+from airflow_provider_modelmax.hooks.read_deadline import (
+    MIN_BYTES_PER_TIMEOUT,
+    LimitedAdapter,
+    MinimumRate,
+    SlowAnswerError,
+    reads_of,
+)
 
 T = TypeVar("T")
 
@@ -55,57 +61,54 @@ class _Bearer(AuthBase):
         return request
 
 
+class _Session(requests.Session):
+    """Never follows redirects."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return no target: requests would read the body of a redirect to its end even with allow_redirects=False."""
+
+
 class SyncTransport:
     """Sends calls to one endpoint."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self.session = requests.Session()
+        self.session = _Session()
         self.session.auth = _Bearer(endpoint.key)
         for scheme in ("http://", "https://"):
-            self.session.mount(scheme, WatchedAdapter())
-        # Else requests reads the body of a redirect to its end, however long and slow, also when it is not to follow.
-        self.session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
+            self.session.mount(scheme, LimitedAdapter())
         self.session.headers.update(HEADERS)
 
     def send(self, call: api.Call[T]) -> T:
         """Send ``call`` once and return what its answer means.
 
-        :raises ModelMaxError: for everything that is not the promised answer
+        :raises ModelMaxError: if the answer is not the promised one, or none came
         """
-        watch = self._watch(call)
-        with self._open(call, watch) as response:
-            body = self._read(call, response, watch)
+        with self._open(call) as response:
+            body = self._read(call, response)
             return api.read_response(call, response.status_code, response.headers, body)
 
     @contextmanager
     def stream(self, call: api.Call[None]) -> Iterator[Content]:
         """Open a download.
 
-        :raises ModelMaxError: when the answer is no video
+        :raises ModelMaxError: if the answer is not a video
         """
-        watch = self._watch(call)
-        with self._open(call, watch, {"Accept": "video/mp4", "Accept-Encoding": "identity"}) as response:
+        with self._open(call, {"Accept": "video/mp4", "Accept-Encoding": "identity"}) as response:
             kind = response.headers.get("Content-Type", "")
             if response.status_code != 200:
-                body = self._read(call, response, watch)
+                body = self._read(call, response)
                 raise api.error_of(call, response.status_code, response.headers, body)
             if kind.startswith(("text/", "application/json")):
                 raise api.AnswerError(f"{call} answered 200, but with {kind} instead of video/mp4.", garbled=True)
-            yield Content(_size(response), self._chunks(call, response, watch))
-
-    def _watch(self, call: api.Call[Any]) -> Watch:
-        endpoint = self.endpoint
-        return Watch(call, endpoint.timeout, time.monotonic() + endpoint.connect_timeout + endpoint.timeout)
+            yield Content(_size(response), self._chunks(call, response))
 
     @contextmanager
-    def _open(
-        self, call: api.Call[Any], watch: Watch, headers: dict[str, str] | None = None
-    ) -> Iterator[requests.Response]:
+    def _open(self, call: api.Call[Any], headers: dict[str, str] | None = None) -> Iterator[requests.Response]:
         endpoint = self.endpoint
         body = _body(call)
         proxies = {"http": endpoint.proxy, "https": endpoint.proxy} if endpoint.proxy else None
-        with _translated(call), watch.over_its_answer():
+        with _translated(call):
             response = self.session.request(
                 call.method,
                 api.resolve(endpoint.base_url, call.path),
@@ -121,41 +124,46 @@ class SyncTransport:
         with response:
             yield response
 
-    def _read(self, call: api.Call[Any], response: requests.Response, watch: Watch) -> bytes:
-        """Read a small body whole; the timeout of ``requests`` is for each byte, this one for all of them."""
+    def _read(self, call: api.Call[Any], response: requests.Response) -> bytes:
+        """Read a small body whole, within the deadline of its answer."""
         body = bytearray()
+        reads = reads_of(response)
+        deadline = reads.limit = reads.deadline
         with _translated(call):
-            # What has come, be it one byte: iter_content waits for all of them, each with a timeout of its own.
+            # read1 returns what has arrived; iter_content waits for all of it, each byte with a timeout of its own.
             while chunk := response.raw.read1(65536, decode_content=True):
                 body += chunk
                 check_size(call, body)
-                if watch.is_late() and not response.raw.isclosed():  # late but whole: it may be paid for
-                    raise watch.too_late()
+                if deadline and deadline.is_over and not response.raw.isclosed():
+                    raise deadline.error()
         return self.endpoint.without_key(response.status_code, bytes(body))
 
-    def _chunks(self, call: api.Call[Any], response: requests.Response, watch: Watch) -> Iterator[bytes]:
-        """Read a big body in pieces that take no longer than a second, so that the reader can tell and stop."""
-        watch.begin_pace()
+    def _chunks(self, call: api.Call[Any], response: requests.Response) -> Iterator[bytes]:
+        """Read a big body in chunks that take about a second at most, so that the reader can report and stop."""
+        reads = reads_of(response)
         amount = MIN_BYTES_PER_TIMEOUT
         with _translated(call):
             while True:
                 begin = time.monotonic()
+                reads.limit = MinimumRate(self.endpoint.timeout)  # for each chunk: the reader may take its time between
                 chunk = response.raw.read(amount, decode_content=True)
-                end = time.monotonic()
                 if not chunk:
                     return
+                amount = _amount(amount, time.monotonic() - begin)
                 yield chunk
-                amount = _amount(amount, end - begin)
-                watch.since += time.monotonic() - end  # the reader's time is not the service's
 
 
 def _body(call: api.Call[Any]) -> io.BytesIO | None:
-    """Return the body as a file, which is sent in blocks, each with a timeout of its own: an image takes its time."""
+    """Return the body as a file: it is sent in blocks, each with a timeout of its own, as an image takes its time."""
     return io.BytesIO(json.dumps(call.json, allow_nan=False).encode()) if call.json is not None else None
 
 
 def _amount(last: int, seconds: float) -> int:
-    """Return how much to read next, when the last read took so long."""
+    """Return how many bytes to read next.
+
+    :param last: bytes of the last read
+    :param seconds: that it took
+    """
     if seconds < 0.25:
         return min(last * 4, CHUNK)
     return max(last // 4, MIN_BYTES_PER_TIMEOUT) if seconds > 1 else last
@@ -169,17 +177,20 @@ def _size(response: requests.Response) -> int | None:
 
 @contextmanager
 def _translated(call: api.Call[Any]) -> Iterator[None]:
-    """Turn the errors of ``requests`` into ours; theirs hold the request and with it the key, so none is chained."""
+    """Turn errors of ``requests`` into ours. Theirs hold the request, and so the key: none is chained."""
     try:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError) as error:
         raise _ours(call, error) from None
-    except OSError as error:  # a CA bundle that is not there
+    except OSError as error:  # a missing CA bundle
         raise api.ConnectionSetupError(f"{call}: {error}. Correct the extra 'verify' of the connection.") from None
 
 
 def _ours(call: api.Call[Any], error: Exception) -> api.ModelMaxError:
     cause = _innermost(error)
+    slow = cause if isinstance(cause, SlowAnswerError) else cause.__cause__
+    if isinstance(slow, SlowAnswerError):
+        return api.TransportError(f"{call}: {slow}")
     said = _words(cause)
     if isinstance(cause, ssl.SSLError) and cause.library in {"X509", "PEM"}:
         return api.ConnectionSetupError(
@@ -194,7 +205,7 @@ def _ours(call: api.Call[Any], error: Exception) -> api.ModelMaxError:
 
 
 def _words(cause: BaseException) -> str:
-    """Return what happened in the user's words: the texts of ``urllib3`` begin with the repr of an object."""
+    """Return what happened, for a message: the texts of ``urllib3`` begin with the repr of an object."""
     if isinstance(cause, urllib3.exceptions.NewConnectionError):
         return api.os_words(cause.__cause__ or cause)
     if isinstance(cause, urllib3.exceptions.TimeoutError | TimeoutError):
@@ -209,7 +220,7 @@ def _words(cause: BaseException) -> str:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Unwrap requests -> urllib3's MaxRetryError -> the reason -> what a ProxyError is about."""
+    """Unwrap requests' error -> urllib3's MaxRetryError -> its reason -> the cause of a ProxyError."""
     while True:
         candidates = (getattr(error, "reason", None), getattr(error, "original_error", None), *error.args)
         inner = next((each for each in candidates if isinstance(each, BaseException)), None)
