@@ -1,4 +1,4 @@
-"""What is paid for is kept, whatever breaks around the billing call; and one of several makes it."""
+"""The billing call: one of several processes makes it, and its answer is stored whatever breaks around it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ import pytest
 
 from airflow_provider_modelmax import api
 from airflow_provider_modelmax.api import (
-    BrokenVideoError,
-    DestinationError,
     Job,
     KeptNowhereError,
     RefusedError,
@@ -31,16 +29,13 @@ from airflow_provider_modelmax.jobs import lease as asker
 from airflow_provider_modelmax.jobs.cancellation import Cancelled
 from airflow_provider_modelmax.jobs.fetch import MAX_ATTEMPTS
 from airflow_provider_modelmax.jobs.manifest import Manifest
-from airflow_provider_modelmax.jobs.record import FETCHED, FETCHING, LANDED, SUBMITTED, UNUSABLE, JobRecord
+from airflow_provider_modelmax.jobs.record import FETCHED, FETCHING, LANDED, UNUSABLE, JobRecord
 from tests.airflow_versions import AirflowTaskTimeout
-from tests.jobs.conftest import ANOTHER, DEAD, ELSEWHERE, TASK, claimed, known, manifest, one_job, state, write
+from tests.jobs.conftest import DEAD, ELSEWHERE, claimed, known, manifest, one_job, state, write
 from tests.operators.conftest import Kept
 
 BILLED_TWICE = "may be billed a second time"
 STORES = pytest.mark.parametrize("kept", [Kept, lambda: None], ids=["task state", "manifest only"])
-
-
-# Keeping
 
 
 def test_the_result_is_kept_in_task_state_and_manifest(completed, tmp_path):
@@ -125,17 +120,6 @@ def test_a_kept_result_is_not_asked_for_again(simulator, completed, tmp_path, ke
     here.fetch(here.recall())
     here.fetch(known(completed))  # what an execution knows that began to wait before
     assert simulator.ledger.count("result") == 1
-
-
-def test_what_has_landed_is_kept_as_landed(completed, tmp_path):
-    kept = Kept()
-    here = one_job(tmp_path, kept)
-    landed = here.download(here.fetch(known(completed)))
-    assert landed.phase == LANDED
-    assert state(kept).get() == landed == manifest(tmp_path)
-
-
-# One of several
 
 
 @STORES
@@ -229,15 +213,6 @@ def test_who_adopts_a_job_leaves_its_result_in_the_task_state(simulator, complet
 
 
 @pytest.mark.parametrize(
-    "place", ["another-boot pid:[4026531836]", "pid:[4026531836]"], ids=["another machine", "another container"]
-)
-def test_a_process_of_another_machine_of_this_name_is_not_looked_for_here(place):
-    until = time.time() + 60
-    assert asker.is_alive(f"{DEAD.split()[0]} {place}:4194305:12345678", until)
-    assert not asker.is_alive(DEAD, until)
-
-
-@pytest.mark.parametrize(
     ("who", "seconds"), [(DEAD, 60), (ELSEWHERE, -1), ("", 60)], ids=["dead", "out of time", "lost its answer"]
 )
 def test_a_billing_call_that_is_over_without_an_answer_is_made_again_with_a_warning(
@@ -267,9 +242,6 @@ def test_a_task_that_is_killed_while_it_waits_asks_no_more(simulator, completed,
         here.fetch(known(completed))
     assert simulator.ledger.count("result") == 0
     assert manifest(tmp_path) == known(completed)
-
-
-# Answers that do not come
 
 
 @STORES
@@ -318,9 +290,6 @@ def test_no_try_begins_more_billing_calls_than_there_may_be(simulator, completed
         one_job(tmp_path, None).fetch(begun)
     assert simulator.ledger.count("result") == 1
     assert manifest(tmp_path).attempts == MAX_ATTEMPTS
-
-
-# execution_timeout
 
 
 @contextlib.contextmanager
@@ -461,9 +430,6 @@ def test_a_claim_that_the_task_state_does_not_take_is_no_call_whose_answer_is_lo
     assert one_job(tmp_path, kept).fetch(known(completed)).attempts == 1
 
 
-# Results that cannot be used
-
-
 @STORES
 @pytest.mark.parametrize("fault", [{"field": "data", "value": []}, {"field": "request_id", "value": "other"}])
 def test_a_result_that_cannot_be_used_is_kept_and_not_asked_for_again(simulator, completed, tmp_path, kept, fault):
@@ -486,19 +452,6 @@ def test_a_result_that_cannot_be_used_is_kept_and_not_asked_for_again(simulator,
     assert simulator.ledger.count("result") == 1
 
 
-def test_of_a_result_with_a_bad_url_the_other_videos_land_and_the_lost_one_is_named(simulator, tmp_path, modelmax_conn):
-    simulator.settings.run_seconds = 0
-    job = ModelMaxHook(modelmax_conn).submit_video("veo-3.1-fast", "a boat", {"duration_seconds": 1, "sample_count": 3})
-    simulator.fault("result", "set_field", field="data.1", value={"url": None, "error": "filtered: 暴力"})
-    for _ in range(2):  # a clear finds it so
-        here = one_job(tmp_path, None)
-        begin = r"^ModelMax said: filtered: 暴力\. Billed: video_seconds=3, .*\. "
-        with pytest.raises(UnusableResultError, match=begin + r"2 of 3 videos .* no usable URL for .*/clip-1\.mp4"):
-            here.download(here.fetch(here.recall(job) or JobRecord(job)))
-    assert {path.name for path in tmp_path.glob("*.mp4")} == {"clip-0.mp4", "clip-2.mp4"}
-    assert (simulator.ledger.count("result"), simulator.ledger.count("content")) == (1, 2)
-
-
 def test_fewer_videos_than_were_asked_for_are_told(simulator, completed, tmp_path, caplog):
     one_job(tmp_path, None).fetch(known(completed, samples=3))
     assert "3 videos were asked for, and 1 came." in caplog.text
@@ -508,304 +461,3 @@ def test_fewer_videos_than_were_asked_for_are_told(simulator, completed, tmp_pat
 def test_as_many_videos_as_were_asked_for_are_nothing_to_tell(simulator, completed, tmp_path, caplog, samples):
     one_job(tmp_path, None).fetch(known(completed, samples=samples))
     assert "were asked for" not in caplog.text
-
-
-# Whose the destination is
-
-
-def test_a_sample_that_is_gone_does_not_keep_the_others_from_landing(simulator, tmp_path, modelmax_conn):
-    simulator.settings.run_seconds = 0
-    order = {"duration_seconds": 1, "generate_audio": False, "sample_count": 3}
-    job = ModelMaxHook(modelmax_conn).submit_video("veo-3.1-fast", "a lighthouse", order)
-    here = one_job(tmp_path, None)
-    fetched = here.fetch(JobRecord(job))
-    simulator.fault("content", "error", status=400, type="bad_request", times=1)
-    with pytest.raises(RefusedError, match="does not have the video"):
-        here.download(fetched)
-    there = sorted(path.name for path in tmp_path.glob("*.mp4"))
-    assert len(there) == 2
-    assert [video.uri.rpartition("/")[2] for video in manifest(tmp_path).videos] == there
-    again = one_job(tmp_path, None)
-    assert len(again.download(again.recall(job)).videos) == 3  # it is there again: the other two are not fetched anew
-    assert simulator.ledger.count("content") == 4
-
-
-@STORES
-@pytest.mark.parametrize(
-    ("fault", "says"),
-    [
-        ({"kind": "cut_body", "times": 4}, "no whole answer"),
-        ({"kind": "error", "status": 503, "times": 4}, "answered 503"),
-        ({"kind": "error", "status": 402, "type": "insufficient_balance"}, "This call was not charged"),
-        ({"kind": "not_a_video", "times": 4}, "this is no MP4"),
-        ({"kind": "redirect", "to": "https://evil.example/"}, "redirects to evil.example"),
-        (
-            {"kind": "error", "status": 403, "html": True},
-            "If the URL has expired, no retry helps. A new URL may come with",
-        ),
-    ],
-    ids=lambda value: value["kind"] if isinstance(value, dict) else "",
-)
-def test_what_keeps_a_paid_video_from_landing_names_it_and_what_it_costs(
-    simulator, completed, tmp_path, short_pauses, kept, fault, says
-):
-    here = one_job(tmp_path, kept())
-    fetched = here.fetch(known(completed))
-    simulator.fault("content", **fault)
-    with pytest.raises((api.ModelMaxError, BrokenVideoError)) as caught:
-        here.download(fetched)
-    message, _, uri = str(caught.value).rpartition(" Not stored: ")  # after the facts: a log line shows 100 characters
-    assert uri == f"{tmp_path}/clip.mp4"
-    assert says in str(caught.value)
-    assert ". The video is paid for, and its URL is stored" in str(caught.value)
-    where = "" if here.store.state.has_store else ", with the same destination,"
-    free = message.endswith(f": a retry or clear of this task{where} fetches it, free of charge.")
-    assert free is (fault["kind"] != "redirect" and fault.get("status") != 403)
-    assert caught.value.__cause__ is None
-
-
-def test_a_video_that_comes_to_be_there_later_than_its_result_lands(simulator, completed, tmp_path, short_pauses):
-    simulator.fault("content", "error", status=404, type="not_found", times=3)
-    here = one_job(tmp_path, None)
-    assert here.download(here.fetch(known(completed))).phase == LANDED
-
-
-def test_another_task_that_came_first_has_the_destination_before_anything_is_paid(simulator, completed, tmp_path):
-    write(tmp_path, claimed(replace(completed, request_id="other"), ELSEWHERE), ANOTHER)
-    with pytest.raises(DestinationError, match="taken by job other"):
-        one_job(tmp_path, Kept()).fetch(known(completed))
-    assert simulator.ledger.bills == []
-
-
-def test_a_paid_result_whose_video_has_not_landed_yet_keeps_its_place(simulator, completed, tmp_path):
-    one_job(tmp_path, Kept(), task=ANOTHER).fetch(known(completed, task=ANOTHER))
-    with pytest.raises(DestinationError, match="is taken by job"):
-        one_job(tmp_path, Kept()).store.check(None, 1)
-    one_job(tmp_path, Kept(), overwrite=True).store.check(None, 1)
-
-
-@pytest.mark.parametrize("samples", [2, None])
-@pytest.mark.parametrize("name", ["clip.mp4", "clip-0.mp4", "clip-1.mp4"])
-def test_any_video_in_the_way_is_refused(tmp_path, modelmax_conn, name, samples):
-    (tmp_path / name).write_bytes(b"mine")
-    with pytest.raises(DestinationError, match=f"{name} is taken by something else"):
-        one_job(tmp_path, Kept()).store.check(None, samples)
-
-
-@pytest.mark.parametrize("name", ["clip.mp4", "clip-0.mp4"])
-def test_what_came_to_stand_in_the_way_while_the_job_ran_is_refused_before_anything_is_paid(
-    simulator, completed, tmp_path, name
-):
-    here = one_job(tmp_path, Kept())
-    here.store.check(completed.request_id, 2)
-    (tmp_path / name).write_bytes(b"another's")
-    with pytest.raises(DestinationError, match=f"{name} is taken by something else"):
-        here.fetch(known(completed, samples=2))
-    assert (tmp_path / name).read_bytes() == b"another's"
-    assert simulator.ledger.bills == []
-    assert one_job(tmp_path, Kept(), overwrite=True).fetch(known(completed, samples=2)).result
-
-
-def test_what_a_killed_try_has_landed_is_not_in_its_own_way(simulator, completed, tmp_path):
-    write(tmp_path, claimed(completed, DEAD, -1))
-    (tmp_path / "clip.mp4").write_bytes(b"landed")
-    assert one_job(tmp_path, Kept()).fetch(known(completed)).result
-
-
-def test_a_folder_in_the_way_is_refused_even_with_overwrite(tmp_path, modelmax_conn):
-    (tmp_path / "clip.mp4").mkdir()
-    with pytest.raises(DestinationError, match="in the way"):
-        one_job(tmp_path, Kept(), overwrite=True).store.check(None, 1)
-
-
-def test_another_jobs_video_of_the_same_size_is_not_taken_for_ours(simulator, completed, tmp_path):
-    kept = Kept()
-    here = one_job(tmp_path, kept)
-    landed = here.download(here.fetch(known(completed)))
-    write(tmp_path, replace(landed, job=replace(completed, request_id="other")), ANOTHER)
-    video = tmp_path / "clip.mp4"
-    whole = video.read_bytes()
-    video.write_bytes(whole[::-1])
-
-    with pytest.raises(DestinationError, match="taken by job other"):
-        here.download(landed)
-    assert simulator.ledger.count("content") == 1
-    ours = one_job(tmp_path, kept, overwrite=True)
-    assert ours.download(landed) == manifest(tmp_path)
-    assert simulator.ledger.count("content") == 2
-    assert video.read_bytes() == whole
-
-
-def test_a_landed_task_whose_manifest_was_deleted_writes_it_again_and_downloads_nothing(simulator, completed, tmp_path):
-    """The service may have deleted the video by now."""
-    kept = Kept()
-    here = one_job(tmp_path, kept)
-    landed = here.download(here.fetch(known(completed)))
-    (tmp_path / "clip.modelmax.json").unlink()
-    assert one_job(tmp_path, kept).download(landed) == landed == manifest(tmp_path)
-    assert simulator.ledger.count("content") == 1
-
-
-def test_what_stands_where_a_paid_video_is_to_land_is_left_as_it_is(simulator, completed, tmp_path):
-    fetched = one_job(tmp_path, None).fetch(known(completed))
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / "clip.mp4").write_bytes(b"mine")
-    with pytest.raises(DestinationError, match=r"clip\.mp4 is taken by something else, and was left as it is"):
-        one_job(elsewhere, None).download(fetched)
-    assert (elsewhere / "clip.mp4").read_bytes() == b"mine"
-    assert one_job(elsewhere, None, overwrite=True).download(fetched).phase == LANDED
-    assert simulator.ledger.count("result") == 1
-
-
-# What was kept elsewhere
-
-
-def test_a_discarded_task_state_leaves_the_manifest(simulator, completed, tmp_path):
-    here = one_job(tmp_path, Kept())
-    landed = here.download(here.fetch(known(completed)))
-    assert one_job(tmp_path, Kept()).recall() == landed
-    assert one_job(tmp_path, Kept(), max_tries=1).recall() == landed  # cleared, with the same order
-
-
-def test_a_manifest_of_another_task_or_another_order_is_not_recalled(completed, tmp_path):
-    one_job(tmp_path, None, task=ANOTHER).fetch(known(completed, task=ANOTHER))
-    assert one_job(tmp_path, None).recall() is None
-    mine = one_job(tmp_path, None, task=ANOTHER, max_tries=1)
-    assert mine.recall(order="something else") is None
-    mine.store.state.max_tries = 0  # a retry: the template renders differently each time
-    assert mine.recall(order="something else")
-
-
-@pytest.mark.parametrize(("order", "found"), [("what it was", True), ("something else", False)])
-def test_a_run_that_was_deleted_and_made_anew_finds_its_videos_only_for_the_same_order(
-    completed, tmp_path, order, found
-):
-    before = one_job(tmp_path, None)
-    before.fetch(replace(known(completed), order="what it was"))
-    anew = one_job(tmp_path, None)
-    anew.store.state = state(None, try_number=1)
-    assert bool(anew.recall(order=order)) is found
-
-
-@pytest.mark.parametrize("after", [0, 0.2], ids=["has fetched it", "is fetching it"])
-def test_another_execution_that_pays_for_the_same_order_by_another_job_is_waited_for(
-    simulator, completed, tmp_path, after
-):
-    there = write(tmp_path, replace(claimed(completed, ELSEWHERE, seconds=0.5), order="one"))
-    fetched = there.fetched(Result(completed.request_id, completed.model, ("/v1/x",), {}))
-    threading.Timer(after, write, [tmp_path, fetched]).start()
-    late = one_job(tmp_path, None)
-    found = late.fetch(known(Job.of({"model": "veo-3.1", "request_id": "late"}), order="one"))
-    assert found.job == completed
-    assert simulator.ledger.count("result") == 0
-
-
-@STORES
-def test_an_execution_that_was_cleared_and_lives_on_takes_the_later_ones_result(simulator, completed, tmp_path, kept):
-    later = replace(known(completed, order="one", max_tries=3, try_number=3), phase=FETCHED)
-    write(tmp_path, later.fetched(Result(completed.request_id, completed.model, ("/v1/x",), {})))
-    earlier = one_job(tmp_path, kept(), max_tries=2, regenerates=True)
-    job = Job.of({"model": "veo-3.1", "request_id": "earlier"})
-    assert earlier.fetch(known(job, order="one", max_tries=2)).job == completed
-    assert simulator.ledger.count("result") == 0
-    assert manifest(tmp_path).job == completed
-
-
-def test_an_execution_after_a_clear_takes_what_the_one_before_has_paid_for_meanwhile(simulator, completed, tmp_path):
-    earlier = replace(known(completed, order="one"), phase=FETCHED)
-    write(tmp_path, earlier.fetched(Result(completed.request_id, completed.model, ("/v1/x",), {})))
-    later = one_job(tmp_path, None, max_tries=1)
-    job = Job.of({"model": "veo-3.1", "request_id": "later"})
-    assert later.fetch(known(job, order="one", max_tries=1)).job == completed
-    assert simulator.ledger.count("result") == 0
-
-
-def test_a_clear_for_a_fresh_generation_pays_whatever_the_execution_before_has_paid_for(simulator, completed, tmp_path):
-    before = Job.of({"model": "veo-3.1", "request_id": "before"})
-    write(tmp_path, JobRecord(before, order="one").fetched(Result("before", "veo-3.1", ("/v1/x",), {})))
-    later = one_job(tmp_path, None, max_tries=1, regenerates=True)
-    assert later.fetch(known(completed, order="one", max_tries=1)).job == completed
-    assert simulator.ledger.count("result") == 1
-
-
-def test_what_another_execution_has_paid_for_is_kept_as_ones_own(completed, tmp_path):
-    there = one_job(tmp_path, None)
-    there.download(there.fetch(known(completed, order="one")))
-    kept = Kept()
-    late = one_job(tmp_path, kept)
-    late.download(late.fetch(known(Job.of({"model": "veo-3.1", "request_id": "late"}), order="one")))
-    assert late.store.state.get().job == completed
-
-
-# Whose order it is
-
-
-def test_a_download_that_rescues_a_job_at_its_own_place_leaves_the_task_its_order(simulator, completed, tmp_path):
-    own = one_job(tmp_path, Kept(), max_tries=2)
-    own.store.state.put(own.store.state.stamped(known(completed, order="one", submitted_at=1.0)))
-    rescue = one_job(tmp_path, None, task=ANOTHER)
-    rescue.download(rescue.fetch(known(completed, task=ANOTHER)))
-    found = own.recall()
-    assert (found.phase, found.order, found.max_tries, found.submitted_at) == (LANDED, "one", 2, 1.0)
-    assert own.store.state.get() == found
-    own.store.check(completed.request_id, 1)
-    assert own.download(own.fetch(found)).order == "one"
-    assert (simulator.ledger.count("result"), simulator.ledger.count("content")) == (1, 1)
-
-
-@pytest.mark.parametrize("asked", [True, False], ids=["paid for", "claimed"])
-def test_who_only_lands_a_job_leaves_its_manifest_to_the_task_that_ordered_it(completed, tmp_path, asked):
-    own = one_job(tmp_path, None, max_tries=2)
-    begun = known(completed, order="one", request={"prompt": "a lighthouse"}, submitted_at=1.0)
-    if asked:
-        own.fetch(begun)
-    else:
-        own.store.release(begun)
-    rescue = one_job(tmp_path, None, task=ANOTHER)
-    fetched = rescue.fetch(rescue.recall(completed) if asked else known(completed, task=ANOTHER))
-    one_job(tmp_path, None, task=ANOTHER).download(fetched)  # in a later try, which has it from the task state
-    left = Manifest(f"{tmp_path}/clip.modelmax.json").get()
-    assert (left.task, left.request, left.order) == (TASK, {"prompt": "a lighthouse"}, "one")
-    assert one_job(tmp_path, None).recall(completed).phase == LANDED
-
-
-def test_who_lands_a_job_for_another_task_does_not_replace_what_that_one_has_paid_for_since(completed, tmp_path):
-    own = one_job(tmp_path, None)
-    own.store.release(known(completed, order="one", submitted_at=1.0))
-    rescue = one_job(tmp_path, None, task=ANOTHER)
-    found = rescue.recall(completed)
-    since = known(Job.of({"model": "veo-3.1", "request_id": "since"}), order="two")
-    write(tmp_path, since.fetched(Result("since", "veo-3.1", ("/v1/x",), {})))
-    with pytest.raises(DestinationError, match="is taken by job since"):
-        rescue.fetch(found)
-    with pytest.raises(DestinationError, match="is taken by job since"):
-        rescue.download(found.fetched(Result(completed.request_id, completed.model, ("/v1/x",), {})))
-    assert manifest(tmp_path).job.request_id == "since"
-
-
-def test_a_job_that_failed_after_its_result_was_claimed_stays_failed(completed, tmp_path):
-    here = one_job(tmp_path, Kept())
-    here.store.put(known(completed))
-    here.store.state.put(known(completed).failed("content policy violation"))
-    assert here.recall().is_failed
-
-
-def test_a_service_that_wants_more_than_a_minute_is_left_to_airflows_retry(simulator, completed, tmp_path):
-    here = one_job(tmp_path, None)
-    fetched = here.fetch(known(completed))
-    simulator.fault("content", "error", status=429, retry_after=61)
-    with pytest.raises(api.TemporaryError):
-        here.download(fetched)
-    assert simulator.ledger.count("content") == 1
-
-
-def test_a_killed_download_leaves_nothing_half_written(simulator, completed, tmp_path):
-    simulator.settings.filler_bytes = 64 * 1024 * 1024
-    here = one_job(tmp_path, Kept())
-    fetched = here.fetch(known(completed))
-    here.cancel.cancel()
-    with pytest.raises(Cancelled):
-        here.download(fetched)
-    assert [file.name for file in tmp_path.iterdir()] == ["clip.modelmax.json"]
-    assert fetched.phase != SUBMITTED
