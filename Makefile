@@ -1,12 +1,12 @@
-# Every target makes its own environment in .venv: only Python (3.10 or later) and make are needed.
+# Every target creates its environment in .venv: only Python (3.10 or later) and make are required.
 PYTHON ?= python3
 BIN := .venv/bin
 AZURITE := 3.35.0
 UV := $(BIN)/uv
 export UV_PROJECT_ENVIRONMENT := .venv
-# Tests wait more than they compute, so several processes run them, on two cores too.
+# Most tests wait more than they compute, so four processes pay off on two cores too.
 AT_ONCE := -n 4 --dist worksteal
-# Without bytecode files every process would compile Airflow anew: 20 s instead of 3.
+# Without bytecode files every process compiles Airflow: 20 s instead of 3.
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
 
@@ -22,66 +22,66 @@ demo: .venv/.ready ## Make one video in a real Airflow, against the simulator: n
 standalone: .venv/.ready ## Airflow UI with all examples and the simulator, until Ctrl-C
 	@$(BIN)/python -m tests.stack standalone
 
-test: lint types docs ## Everything that must hold: lint, types, the site, all tests, 90 % of lines and branches, a little chaos, a benchmark
+test: lint types docs ## All checks: lint, types, docs, all tests, coverage of 90 %, a short chaos run, a benchmark
 	$(BIN)/pytest $(AT_ONCE) -r s -m "not matrix and not system" --cov --cov-report=
 	$(BIN)/pytest -r s -m "system and not matrix" --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=90
 	@$(MAKE) --no-print-directory chaos-quick
 	$(BIN)/python -m tests.benchmarks --quick schedule
 
-test-fast: .venv/.ready ## The tests that start no Airflow
+test-fast: .venv/.ready ## The tests that start no Airflow processes
 	$(BIN)/pytest $(AT_ONCE) -q -m "not system"
 
-stores-quick: .venv/stores/.ready ## Some of them
+stores-quick: .venv/stores/.ready ## A part of `make stores`
 	.venv/stores/bin/pytest -q -r s tests/storage \
 		-k "(gcs or azure) and (lands_whole or document or check or killed or leaves_the_old or credentials)"
 
-stores: .venv/stores/.ready ## The tests of storage on Google Cloud Storage and Azure (2 GB of libraries, once)
+stores: .venv/stores/.ready ## The storage tests on Google Cloud Storage and Azure (downloads 2 GB of libraries, once)
 	.venv/stores/bin/pytest -r s tests/storage tests/operators/test_stores.py -k "gcs or azure or all_stores"
 
-matrix: .venv/stores/.ready ## All tests on Airflow 3.1 to 3.3 and Python 3.10 to 3.13, as a table; MATRIX="3.1 --fast" chooses
+matrix: .venv/stores/.ready ## All tests on Airflow 3.1 to 3.3 and Python 3.10 to 3.13; MATRIX="3.1 --fast" runs a part
 	@$(BIN)/python -m tests.matrix $(MATRIX)
 
-chaos: .venv/.ready ## 300 videos while everything that can be killed is killed; CHAOS="--seed 7" repeats a run
+chaos: .venv/.ready ## 300 videos while processes are killed at random; CHAOS="--seed 7" repeats a run
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
-chaos-quick: .venv/.ready ## The same with 20 videos (two minutes)
+chaos-quick: .venv/.ready ## `make chaos` with 20 videos (two minutes)
 	$(BIN)/python -m tests.chaos --quick $(CHAOS)
 
-bench: .venv/.bench ## Speed and cost against peers of the same run (about an hour); BENCH="polling store" chooses
+bench: .venv/.bench ## Benchmarks beside other libraries (about an hour); BENCH="polling store" runs a part
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
-bench-quick: .venv/.bench ## The same with fewer and shorter measurements
+bench-quick: .venv/.bench ## `make bench` with fewer and shorter measurements
 	$(BIN)/python -m tests.benchmarks --quick $(BENCH)
 
-docs: .venv/.docs ## The site of docs/ in .docs/html; a warning is an error
+docs: .venv/.docs ## Build docs/ into .docs/html; warnings are errors
 	@$(BIN)/sphinx-build -q -E -W --keep-going -n -j auto -d .docs/doctrees docs .docs/html
-	@echo "The site: .docs/html/index.html"
+	@echo "Open .docs/html/index.html"
 
-lint: .venv/.ready ## Style and format
+lint: .venv/.ready ## Check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: .venv/.ready ## Correct style and format
+format: .venv/.ready ## Fix style and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 types: .venv/.ready ## mypy --strict
 	$(BIN)/mypy
 
-dist: .venv/.ready ## Wheel and sdist in dist/, checked; then a video made with nothing but the wheel (a few minutes)
+dist: .venv/.ready ## Build and check wheel and sdist in dist/, then make a video with the wheel alone (a few minutes)
 	@$(BIN)/python -m tests.dist
 
-constraints: .venv/.ready ## Resolve constraints.txt anew
+constraints: .venv/.ready ## Resolve constraints.txt again
 	$(UV) pip compile --quiet --universal --python-version 3.10 --no-emit-index-url --no-annotate \
 		--custom-compile-command "make constraints" --extra s3 --extra gcs --extra azure --extra simulator \
 		--group dev --group bench --group stores --group docs \
 		pyproject.toml --output-file constraints.txt --upgrade
 
-clean: ## Remove the environment, caches and what demo and standalone made
+clean: ## Remove environments, caches, and the files of demo and standalone
 	rm -rf .venv .matrix .bench .docs .demo .standalone .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# All extras, and the servers, in an environment of their own: nobody who tries or tests the rest should wait for them.
+# All extras and their servers have a separate environment, so that other targets do not wait for them.
 .venv/stores/.ready: .venv/.ready
 	@echo "Installing the libraries of Google Cloud and Azure into .venv/stores (2 GB, once)"
 	@$(UV) venv --quiet --clear --python $(BIN)/python .venv/stores
@@ -92,7 +92,7 @@ clean: ## Remove the environment, caches and what demo and standalone made
 		"--omit=optional", "--no-audit", "--no-fund", "--loglevel=error", "azurite@$(AZURITE)"]))'
 	@touch $@
 
-# The peers, in the environment of the project; the AWS CLI in one of its own: it wants another botocore.
+# The libraries to compare with. The AWS CLI has a separate environment: it requires another botocore.
 .venv/.bench: .venv/.ready
 	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --group bench
 	@$(UV) venv --quiet --clear .venv/aws && $(UV) pip install --quiet --python .venv/aws/bin/python awscli

@@ -1,6 +1,7 @@
-"""The ModelMax video service on localhost: real MP4s, faults on request, a ledger. Imports nothing of ours.
+"""The ModelMax video service on localhost: real MP4s, faults on request, a ledger of all calls and bills.
 
-Nothing is imported before it is used, so that the package can be installed without the extra.
+Imports nothing from the rest of the provider. Names are imported on first use, so that the package can be installed
+without the `simulator` extra.
 """
 
 from __future__ import annotations
@@ -16,21 +17,24 @@ if TYPE_CHECKING:
 
 __all__ = ["Fault", "Settings", "Simulator"]
 
-HOMES = {"Fault": ".faults", "Settings": ".settings", "Simulator": ".server"}
+MODULES = {"Fault": ".faults", "Settings": ".settings", "Simulator": ".server"}
 EXTRA = ("av", "PIL", "uvicorn")
 INSTALL = "pip install 'airflow-provider-modelmax[simulator]'"
 
 
 def __getattr__(name: str) -> object:
-    """Import what was asked for, or say which extra to install."""
-    if name not in HOMES:
+    """Import a public name.
+
+    :raises ModuleNotFoundError: if the `simulator` extra is not installed
+    """
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require_extra()
-    return getattr(importlib.import_module(HOMES[name], __name__), name)
+    return getattr(importlib.import_module(MODULES[name], __name__), name)
 
 
 def require_extra() -> None:
-    """Raise one clear error when the `simulator` extra is not installed."""
+    """Raise `ModuleNotFoundError` if the `simulator` extra is not installed."""
     missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
     if missing:
         message = f"the simulator needs {', '.join(missing)}, which is not installed: {INSTALL}"

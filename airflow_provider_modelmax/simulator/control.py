@@ -1,4 +1,4 @@
-"""The simulator's own API under `/simulator/`, and the page at `/`. Loopback only; no key asked or shown."""
+"""The control API under `/simulator/`, and the page at `/`. For loopback clients only, without a key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, unquote
 
 from .faults import read_fault
 from .page import page
-from .service import film_answer
+from .service import video_answer
 from .wire import Answer, Request, json_answer
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ SHOWN_CALLS = 1000
 
 
 async def control(service: Service, request: Request, client: tuple[str, int] | None) -> Answer:
-    """Answer one control request; what it cannot do it says in a sentence."""
+    """Answer a control request. An error is JSON with a `problem`."""
     if client is None or not ipaddress.ip_address(client[0]).is_loopback:
         return problem(403, "the control API answers on loopback only")
     if request.path.startswith("/simulator/videos/"):
@@ -35,17 +35,17 @@ async def control(service: Service, request: Request, client: tuple[str, int] | 
 
 
 def problem(status: int, message: str) -> Answer:
-    """Say what is wrong with a control request."""
+    """Return an error."""
     return json_answer(status, {"problem": message})
 
 
 async def preview(service: Service, request: Request) -> Answer:
-    """Show a video without billing or counting anything."""
+    """Return a video. Nothing is billed or counted."""
     *_, content_id, index = request.path.split("/")
     job = service.contents.get(unquote(content_id))
     if job is None or index not in job.indexes:
         return problem(404, "no such video")
-    return film_answer(request, await service.reel(job, int(index)), int(index))
+    return video_answer(request, await service.video(job, int(index)), int(index))
 
 
 def _one_fault(service: Service, request: Request) -> Answer:
@@ -57,15 +57,15 @@ def _one_fault(service: Service, request: Request) -> Answer:
     return _show_faults(service, request)
 
 
-def ledger_view(service: Service, most: int = SHOWN_CALLS) -> dict[str, Any]:
-    """Show all that happened as JSON; of the calls only the last ones."""
+def ledger_view(service: Service, max_calls: int = SHOWN_CALLS) -> dict[str, Any]:
+    """Return the ledger as JSON, with the last `max_calls` calls."""
     ledger, now = service.ledger, service.clock()
     calls = ledger.calls()
     return {
         "now": now,
         "settings": service.settings.public(),
         "counts": dict(ledger.totals),
-        "calls": [asdict(call) for call in calls[max(0, len(calls) - most) :]],
+        "calls": [asdict(call) for call in calls[max(0, len(calls) - max_calls) :]],
         "bills": [asdict(bill) for bill in ledger.bills],
         "billed_video_seconds": sum(bill.video_seconds for bill in ledger.bills),
         "jobs": [ledger.job_view(job, now) for job in ledger.jobs.values()],
@@ -80,8 +80,8 @@ def _page(service: Service, request: Request) -> Answer:
 
 
 def _show_ledger(service: Service, request: Request) -> Answer:
-    most = parse_qs(request.query).get("calls", [str(SHOWN_CALLS)])[-1]
-    return json_answer(200, ledger_view(service, int(most)))
+    max_calls = parse_qs(request.query).get("calls", [str(SHOWN_CALLS)])[-1]
+    return json_answer(200, ledger_view(service, int(max_calls)))
 
 
 def _show_faults(service: Service, _: Request) -> Answer:

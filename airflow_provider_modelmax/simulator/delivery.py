@@ -1,4 +1,4 @@
-"""Puts answers on the wire: whole through uvicorn, or broken straight onto the connection."""
+"""Sends answers: whole through uvicorn, or broken, directly on the connection."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from .faults import Fault
     from .ledger import Call
 
-FULL = 1 << 20
+MAX_BUFFERED = 1 << 20
 CHUNK = 64 * 1024
-LINGER_NOT = struct.pack("ii", 1, 0)
+NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class Connection:
-    """One exchange's end of the connection."""
+    """The connection of one request."""
 
     def __init__(
         self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
@@ -30,39 +30,39 @@ class Connection:
         self.transport: asyncio.Transport = scope["state"]["transport"]
 
     async def write(self, data: bytes) -> None:
-        """Write past uvicorn, no faster than the client reads."""
+        """Write directly to the transport, no faster than the client reads."""
         self.transport.write(data)
-        await self.drained(FULL)
+        await self.drained(MAX_BUFFERED)
 
     async def drained(self, left: int = 0) -> None:
-        """Wait until no more than so many bytes are waiting."""
-        # The event that tells it belongs to uvicorn's protocol, so we look.
+        """Wait until at most `left` bytes are buffered."""
+        # uvicorn's protocol owns the event for this, so poll.
         while self.transport.get_write_buffer_size() > left and not self.transport.is_closing():  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 
     async def close(self) -> None:
-        """Send what is waiting, then end as if all were well."""
+        """Send what is buffered, then close the connection normally."""
         self.transport.close()
         await self.gone()
 
     async def reset(self) -> None:
-        """End with a TCP reset, after what was written has left."""
+        """Send what is buffered, then reset the connection."""
         await self.drained()
         await asyncio.sleep(0.01)  # a reset overtakes bytes that the client has not read yet
         connection = self.transport.get_extra_info("socket")
         if connection is not None and not self.transport.is_closing():
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         self.transport.abort()
         await self.gone()
 
     async def gone(self) -> None:
-        """Wait until uvicorn knows as well, or it would call this an error."""
+        """Wait until uvicorn has noticed the end of the connection, or it would log an error."""
         while (await self.receive())["type"] != "http.disconnect":
             pass
 
 
 async def deliver(connection: Connection, answer: Answer, call: Call, fault: Fault | None) -> None:
-    """Send an answer, as well as the fault lets it be sent."""
+    """Send an answer. A fault can slow it down or cut it."""
     call.status = answer.status
     if fault is None:
         await send_whole(connection, answer, call)
@@ -73,7 +73,7 @@ async def deliver(connection: Connection, answer: Answer, call: Call, fault: Fau
 
 
 async def send_whole(connection: Connection, answer: Answer, call: Call, pace: Any = None) -> None:
-    """Send all of it, with a Content-Length."""
+    """Send the whole answer, with a Content-Length."""
     headers = [(name.encode(), value.encode()) for name, value in answer.headers]
     headers.append((b"content-length", str(answer.size).encode()))
     if isinstance(answer.body, bytes) and pace is None:
@@ -86,9 +86,9 @@ async def send_whole(connection: Connection, answer: Answer, call: Call, pace: A
 
 
 async def _send_chunks(connection: Connection, answer: Answer, call: Call, pace: Any) -> None:
-    """Send piece by piece; the last one is counted before it leaves, so that the ledger is never behind."""
+    """Send the body in chunks. Each is counted before it is sent, so that the ledger is never behind."""
     left, rest = answer.size, Pace(pace)
-    for chunk in pieces(answer, CHUNK if pace is None else rest.step):
+    for chunk in chunks_of(answer, CHUNK if pace is None else rest.step):
         await rest.wait(call.bytes_sent)
         if connection.transport.is_closing():
             return
@@ -100,7 +100,7 @@ async def _send_chunks(connection: Connection, answer: Answer, call: Call, pace:
 
 
 class Pace:
-    """How slowly: so many bytes a second, and one pause."""
+    """Slows a body down: a number of bytes per second, and one pause."""
 
     def __init__(self, params: Any) -> None:
         params = params or {}
@@ -109,7 +109,7 @@ class Pace:
         self.step = max(1, int(self.rate / 20)) if self.rate else 4096
 
     async def wait(self, sent: int) -> None:
-        """Wait as long as the next piece has to."""
+        """Wait before the next chunk."""
         if self.rate and sent:
             await asyncio.sleep(self.step / self.rate)
         if self.pause and sent >= self.after:
@@ -117,15 +117,15 @@ class Pace:
             await asyncio.sleep(pause)
 
 
-def pieces(answer: Answer, step: int) -> Iterator[bytes]:
-    """Cut a body into pieces of at most so many bytes."""
+def chunks_of(answer: Answer, step: int) -> Iterator[bytes]:
+    """Split a body into chunks of at most `step` bytes."""
     for chunk in (answer.body,) if isinstance(answer.body, bytes) else answer.body.chunks():
         for start in range(0, len(chunk), step):
             yield chunk[start : start + step]
 
 
-def head(status: int, headers: Any) -> bytes:
-    """Write a status line and headers."""
+def response_head(status: int, headers: Any) -> bytes:
+    """Return a status line and headers."""
     lines = [f"HTTP/1.1 {status} {phrase(status)}", *(f"{name}: {value}" for name, value in headers)]
     return "\r\n".join([*lines, "", ""]).encode()
 
@@ -139,10 +139,10 @@ FRAMES: dict[str, Callable[[int], tuple[tuple[str, str], ...]]] = {
 
 
 async def send_cut(connection: Connection, answer: Answer, call: Call, fault: Fault) -> None:
-    """Send only the beginning, and end the connection as the fault says."""
+    """Send the beginning of the body, and end the connection as the fault specifies."""
     stop = answer.size // 2 if fault.params["bytes"] is None else min(fault.params["bytes"], answer.size)
-    await connection.write(head(answer.status, (*answer.headers, *FRAMES[fault.kind](answer.size))))
-    for chunk in pieces(answer, CHUNK):
+    await connection.write(response_head(answer.status, (*answer.headers, *FRAMES[fault.kind](answer.size))))
+    for chunk in chunks_of(answer, CHUNK):
         part = chunk[: stop - call.bytes_sent]
         if not part or connection.transport.is_closing():
             break

@@ -1,11 +1,11 @@
-"""Every kind of fault as data: at which stage it strikes, what can be set. No I/O.
+"""The kinds of faults as data: the stage at which each applies, and its parameters. No I/O.
 
-Stages, in their order within one call; at most one fault of each stage strikes a call, the oldest first:
-`job`      what will become of the job that a submit creates
-`instead`  this goes out instead of the call's own answer (the call is not carried out unless `carry_out`)
-`answer`   the call's own good answer, changed
-`wire`     the call's own good answer, badly delivered
-`pause`    whatever goes out, late
+Stages, in the order in which they apply to a call; at most one fault of each stage applies, the oldest first:
+`job`      decides the life of the job that a submit creates
+`instead`  replaces the answer (the call is not carried out unless `carry_out`)
+`answer`   changes a good answer
+`wire`     breaks the delivery of a good answer
+`pause`    delays the answer
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .readers import (
 
 
 class Param(NamedTuple):
-    """What reads a value, and what it is when none is given: `...` when one must be, None when it can do without."""
+    """A parameter: the function that reads it, and its default. `...` means required, None optional."""
 
     read: Reader
     default: Any = None
@@ -50,17 +50,17 @@ HALF = {"bytes": Param(count)}
 NOT_CARRIED_OUT = {"carry_out": Param(flag, default=False)}
 
 KINDS: dict[str, Kind] = {
-    "fail_job": Kind("job", "the job FAILS with this text when its time is up", {"error": Param(text, POLICY)}),
+    "fail_job": Kind("job", "the job ends in FAILED with this error", {"error": Param(text, POLICY)}),
     "stuck_queue": Kind("job", "the job never leaves IN_QUEUE"),
     "stuck_progress": Kind("job", "the job never leaves IN_PROGRESS"),
     "timing": Kind(
         "job",
-        "this job takes so long",
+        "how long this job takes",
         {"queue_seconds": Param(span_of_seconds), "run_seconds": Param(span_of_seconds)},
     ),
     "error": Kind(
         "instead",
-        "an error answer: the contract's body, or a gateway's with html=true; retry_after is seconds, or date+SECONDS",
+        "an error: the service's JSON, or a gateway's page with html=true; retry_after is seconds, or date+SECONDS",
         {
             "status": Param(http_status, 500),
             "type": Param(text),
@@ -80,7 +80,7 @@ KINDS: dict[str, Kind] = {
     "lost_answer": Kind(
         "instead", "the call is carried out (created, billed), then TCP reset", {"carry_out": Param(flag, default=True)}
     ),
-    "cut_json": Kind("answer", "JSON cut after so many bytes (half), with a Content-Length that fits", HALF),
+    "cut_json": Kind("answer", "JSON cut after so many bytes (default: half), with a matching Content-Length", HALF),
     "missing_field": Kind(
         "answer", "a field is left out; data.0.url and usage.video_seconds work too", {"field": Param(text, ...)}
     ),
@@ -89,32 +89,35 @@ KINDS: dict[str, Kind] = {
         "a field has this value (any JSON: a wrong type, say)",
         {"field": Param(text, ...), "value": Param(json_value, ...)},
     ),
-    "unknown_status": Kind("answer", "a status nobody documented", {"value": Param(json_value, "PAUSED")}),
+    "unknown_status": Kind("answer", "an undocumented status", {"value": Param(json_value, "PAUSED")}),
     "foreign_url": Kind(
         "answer",
-        "the answer's URLs (or the one named) lead to another host",
+        "the URLs of the answer (or one field) point to another host",
         {"to": Param(text, ...), "field": Param(text)},
     ),
-    "not_a_video": Kind("answer", "HTML that says it is video/mp4"),
-    "empty_body": Kind("answer", "no body at all, Content-Length: 0"),
-    "corrupt_body": Kind("answer", "right length, MP4 boxes garbled", {"offset": Param(count)}),
-    "cut_body": Kind("wire", "Content-Length promises more than comes (half), then close", HALF),
-    "cut_chunked": Kind("wire", "chunked, closed before the last chunk", HALF),
-    "close_delimited_cut": Kind("wire", "no length at all, cut: looks like a clean end", HALF),
-    "reset_after": Kind("wire", "TCP reset after so many bytes of the body (half)", HALF),
+    "not_a_video": Kind("answer", "HTML with the content type video/mp4"),
+    "empty_body": Kind("answer", "an empty body, Content-Length: 0"),
+    "corrupt_body": Kind("answer", "the right length, but garbled MP4 boxes", {"offset": Param(count)}),
+    "cut_body": Kind("wire", "only so many bytes of Content-Length (default: half), then close", HALF),
+    "cut_chunked": Kind("wire", "chunked, cut, and closed without the last chunk", HALF),
+    "close_delimited_cut": Kind("wire", "without a length, cut: looks like a clean end", HALF),
+    "reset_after": Kind("wire", "TCP reset after so many bytes of the body (default: half)", HALF),
     "slow_body": Kind(
         "wire",
-        "the body trickles, or pauses once",
+        "the body is sent slowly, or with one pause",
         {"bytes_per_second": Param(rate), "pause_after": Param(count, 0), "pause_seconds": Param(seconds, 0)},
     ),
     "slow_answer": Kind(
-        "pause", "carried out at once, answered so many seconds later", {"seconds": Param(seconds, 1.0)}
+        "pause", "carried out at once, answered after so many seconds", {"seconds": Param(seconds, 1.0)}
     ),
 }
 
 
 def fill_params(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the defaults; refuse names that mean nothing and values that cannot work."""
+    """Return the parameters with defaults.
+
+    :raises ValueError: for an unknown kind or name, a missing or an invalid value
+    """
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"no such fault: {kind} (there are {', '.join(KINDS)})")
     known = KINDS[kind].params
@@ -133,13 +136,13 @@ def _filled(param: Param, name: str, given: Mapping[str, Any]) -> Any:
 
 
 def takes_text(kind: str, name: str) -> bool:
-    """Say whether what looks like a number is text all the same."""
+    """Return whether the parameter is text, even if its value looks like a number."""
     params = KINDS[kind].params if kind in KINDS else {}
     return name in params and params[name].read in (text, line)
 
 
 def describe() -> str:
-    """List the kinds for --help."""
+    """Return the list of kinds for --help."""
     lines = []
     for name, kind in KINDS.items():
         params = ", ".join(f"{key}={_shown(param.default)}" for key, param in kind.params.items() if key != "carry_out")

@@ -1,4 +1,4 @@
-"""Which fault strikes which call: matching and counting. No I/O."""
+"""Matches faults to calls, and counts them. No I/O."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TEXTS = ("request_id", "model", "prompt")
 
 @dataclass(frozen=True)
 class Subject:
-    """What a fault can be matched against: the call being made, and its job."""
+    """A call and its job, which faults are matched against."""
 
     call: str
     model: str = ""
@@ -30,15 +30,15 @@ class Subject:
 
 @dataclass(frozen=True)
 class Fault:
-    """One order to misbehave.
+    """A fault to inject.
 
-    :param kind: What goes wrong: the kinds, and the parameters of each, are listed by the command line's `--help`.
+    :param kind: The kind; `--help` of the command line lists the kinds and their parameters.
     :param call: `submit`, `status`, `result`, `content`, or `any`.
-    :param times: So many calls; None is forever.
-    :param after: Spares so many calls first.
-    :param request_id: Only this job.
-    :param model: Only this model.
-    :param prompt: Only jobs whose prompt has this in it.
+    :param times: Number of calls it applies to; None means all.
+    :param after: Number of matching calls to skip first.
+    :param request_id: Only calls for this job.
+    :param model: Only calls for this model.
+    :param prompt: Only jobs whose prompt contains this.
     :param when: Only while the job has this status.
     :param params: The parameters of the kind.
     """
@@ -54,7 +54,7 @@ class Fault:
     params: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the names and fill in the defaults."""
+        """Check the fields and add the defaults of the parameters."""
         object.__setattr__(self, "params", fill_params(self.kind, self.params))
         if self.call not in (*CALLS, "any"):
             raise ValueError(f"no such call: {self.call} (there are {', '.join(CALLS)}, any)")
@@ -63,9 +63,9 @@ class Fault:
         for name, number in (("times", self.times), ("after", self.after)):
             if number is not None and (type(number) is not int or number < 0):
                 raise ValueError(f"{name} must be a count")
-        self._check_who()
+        self._check_conditions()
 
-    def _check_who(self) -> None:
+    def _check_conditions(self) -> None:
         for name in TEXTS:
             if getattr(self, name) is not None:
                 text(name, getattr(self, name))
@@ -77,11 +77,11 @@ class Fault:
 
     @property
     def stage(self) -> str:
-        """At which stage of a call it strikes."""
+        """The stage at which it applies."""
         return KINDS[self.kind].stage
 
     def matches(self, subject: Subject) -> bool:
-        """Say whether this call is meant."""
+        """Return whether it matches a call."""
         return (
             self.call in ("any", subject.call)
             and self.request_id in (None, subject.request_id)
@@ -95,10 +95,10 @@ class Fault:
 class Active:
     """A fault in force.
 
-    :param id: What `DELETE /simulator/faults/ID` lifts it by.
-    :param fault: What goes wrong.
-    :param met: So many calls it was meant for.
-    :param struck: So many of them went wrong.
+    :param id: Its id in `DELETE /simulator/faults/ID`.
+    :param fault: The fault.
+    :param met: Number of calls that it matched.
+    :param struck: Number of calls that it was applied to.
     """
 
     id: int
@@ -108,11 +108,11 @@ class Active:
 
     @property
     def spent(self) -> bool:
-        """Say whether it will never strike again."""
+        """Whether it has been applied `times` times."""
         return self.fault.times is not None and self.struck >= self.fault.times
 
     def shown(self) -> dict[str, object]:
-        """Show it as JSON."""
+        """Return it as JSON."""
         return {"id": self.id, **self.fault.__dict__, "struck": self.struck, "spent": self.spent}
 
 
@@ -124,23 +124,23 @@ class FaultBook:
         self._ids = itertools.count(1)
 
     def add(self, fault: Fault) -> Active:
-        """Put a fault in force."""
+        """Add a fault."""
         active = Active(next(self._ids), fault)
         self.active += (active,)
         return active
 
     def remove(self, number: str | None = None) -> bool:
-        """Lift one fault by its id, or all; say whether that one was in force."""
+        """Remove a fault by its id, or all. Return whether there was one."""
         left = tuple(each for each in self.active if number not in (None, str(each.id)))
         there, self.active = len(left) < len(self.active), left
         return there
 
     def take(self, stage: str, subject: Subject, applies: Callable[[Fault], bool] = lambda _: True) -> Fault | None:
-        """Pick the fault that strikes this call at this stage, and count it.
+        """Return the fault that applies to a call at a stage, and count it.
 
-        :param stage: What the call has come to.
+        :param stage: The stage.
         :param subject: The call and its job.
-        :param applies: Says whether a fault that is meant has anything to do here; what has not, is not spent.
+        :param applies: Returns whether a matching fault would change anything; one that would not is not counted.
         """
         for active in self.active:
             fault = active.fault
@@ -157,7 +157,7 @@ OWN = ("kind", "call", "times", "after", "request_id", "model", "prompt", "when"
 
 
 def read_fault(value: Mapping[str, Any]) -> Fault:
-    """Read a fault from JSON; what is not a field of its own is a parameter of the kind."""
+    """Read a fault from JSON. Names that are not fields of `Fault` are parameters of the kind."""
     if not isinstance(value, Mapping) or "kind" not in value:
         raise ValueError("a fault is an object with a kind")
     inner = value.get("params", {})

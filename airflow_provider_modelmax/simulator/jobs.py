@@ -1,4 +1,4 @@
-"""A job's life as data: which status it has is a pure function of the clock. No I/O."""
+"""The life of a job as data: its status is a pure function of the time. No I/O."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Plan = tuple[tuple[float, str], ...]
 
 @dataclass(frozen=True)
 class Job:
-    """One accepted submit, and all that will ever become of it."""
+    """A submitted job, and the plan of its life."""
 
     request_id: str
     content_id: str
@@ -31,7 +31,7 @@ class Job:
     error: str | None = None
 
     def status(self, now: float) -> str:
-        """Say the status at a time."""
+        """Return the status at a time."""
         elapsed = now - self.submitted_at
         status = self.plan[0][1]
         for start, name in self.plan:
@@ -42,45 +42,45 @@ class Job:
 
     @property
     def path(self) -> str:
-        """The relative path of the result call, quoted."""
+        """The quoted path of the result call."""
         return request_path(self.order.model, self.request_id)
 
     @property
     def indexes(self) -> set[str]:
-        """The indexes of the samples, as a path spells them."""
+        """The indexes of the samples, as in a path."""
         return {str(index) for index in range(self.order.sample_count)}
 
     @property
     def content_paths(self) -> list[str]:
-        """The relative path of each sample, quoted."""
+        """The quoted path of each sample."""
         base = request_path(self.order.model, self.content_id)
         return [f"{base}/content/{index}" for index in range(self.order.sample_count)]
 
 
 def plan(queue_seconds: float, run_seconds: float, error: str | None = None) -> Plan:
-    """Lay out a life that ends."""
+    """Return the plan of a job that completes, or fails with `error`."""
     end = "COMPLETED" if error is None else "FAILED"
     return ((0.0, "IN_QUEUE"), (queue_seconds, "IN_PROGRESS"), (queue_seconds + run_seconds, end))
 
 
 def fail(steps: Plan) -> Plan:
-    """Let a life end badly."""
+    """Return the plan with FAILED as its end."""
     return (*steps[:-1], (steps[-1][0], "FAILED"))
 
 
 def new_id() -> str:
-    """Make an id that has to be quoted in a path: Base64 with `=`, and `/` or `+` as well."""
+    """Return an id that must be quoted in a path: Base64 with `=`, and with `/` or `+`."""
     while True:
         name = base64.b64encode(secrets.token_bytes(25)).decode()
         if "/" in name or "+" in name:
             return name
 
 
-# What the four calls answer while all goes well, spelled as the contract spells it.
+# The good answers, as in the service's documentation.
 
 
 def submitted(job: Job) -> dict[str, object]:
-    """Spell the answer to a submit."""
+    """Return the answer to a submit."""
     return {
         "request_id": job.request_id,
         "status": "IN_QUEUE",
@@ -90,14 +90,14 @@ def submitted(job: Job) -> dict[str, object]:
 
 
 def status(job: Job, now: float) -> dict[str, object]:
-    """Spell the answer to a status call."""
+    """Return the answer to a status call."""
     state = job.status(now)
     answer: dict[str, object] = {"request_id": job.request_id, "status": state}
     return {**answer, "error": job.error} if state == "FAILED" else answer
 
 
 def result(job: Job, now: float) -> dict[str, object]:
-    """Spell the answer to a result call."""
+    """Return the answer to a result call."""
     answer = {**status(job, now), "model": job.order.model}
     if answer["status"] != "COMPLETED":
         return answer

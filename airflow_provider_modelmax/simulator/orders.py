@@ -1,4 +1,4 @@
-"""What the service accepts in a submit, as strict as its contract. No I/O."""
+"""Reads submits, as strictly as the service's documentation specifies. No I/O."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", *(["AVIF"] if feat
 
 
 class RefusedError(Exception):
-    """The submit is refused with 400; the text is the service's sentence."""
+    """The submit is refused with 400. The text is the message of the answer."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """A submit that was understood, defaults filled in."""
+    """A valid submit, with defaults."""
 
     model: str
     prompt: str
@@ -47,7 +47,7 @@ class Order:
 
     @property
     def usage(self) -> dict[str, object]:
-        """What is billed. Assumed: video_seconds is the sum over all samples."""
+        """What is billed. video_seconds is assumed to be the sum over all samples."""
         return {
             "video_seconds": self.duration_seconds * self.sample_count,
             "video_resolution": self.resolution,
@@ -55,12 +55,15 @@ class Order:
         }
 
     def shown(self) -> dict[str, object]:
-        """Show what was ordered, without the bytes of the image."""
+        """Return the request as JSON, without the bytes of the image."""
         return {**self.__dict__, "image": None if self.image is None else f"{len(self.image)} bytes"}
 
 
 def read_order(model: str, content_type: str, body: bytes, extra_models: Iterable[str] = ()) -> Order:
-    """Read a submit or raise `RefusedError`."""
+    """Read a submit.
+
+    :raises RefusedError: if the service would refuse it
+    """
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise RefusedError("Content-Type must be application/json")
     if model not in MODELS and model not in extra_models:
@@ -91,7 +94,7 @@ def _prompt(value: dict[str, Any]) -> str:
 def _parameters(given: object) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise RefusedError("parameters must be an object")
-    # Names we do not know are ignored: the service may learn new ones.
+    # Unknown names are ignored: the service may add some.
     return {name: rule(name, given[name]) for name, rule in RULES.items() if name in given}
 
 
@@ -137,12 +140,12 @@ def _image(name: str, value: object) -> bytes:
     try:
         with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as picture:
             picture.load()
-    except Exception:  # Pillow raises many types on bad bytes, and each means the same
+    except Exception:  # Pillow raises many types for invalid bytes
         raise RefusedError(f"{name} is not an image") from None
     return data
 
 
-# The minimum duration is unspecified: one second is assumed.
+# The minimum duration is not specified: one second is assumed.
 RULES: dict[str, Callable[[str, object], object]] = {
     "aspect_ratio": _one_of("16:9", "9:16"),
     "resolution": _one_of(*SIZES),

@@ -1,4 +1,4 @@
-"""The page at `/`: what happened, for a person. Everything that came from outside is escaped."""
+"""The page at `/`: jobs, bills and faults as HTML. Everything that comes from clients is escaped."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ setInterval(async () => {
 
 
 def page(service: Service, base_url: str) -> str:
-    """Write the page."""
+    """Return the page."""
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>ModelMax simulator</title>'
         '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
@@ -57,12 +57,12 @@ def page(service: Service, base_url: str) -> str:
 
 
 def connection(base_url: str, key: str) -> dict[str, str]:
-    """Spell the Airflow connection that leads to the simulator."""
+    """Return an Airflow connection to the simulator."""
     return {"conn_type": "modelmax", "host": base_url, "password": key}
 
 
 def export(base_url: str, key: str) -> str:
-    """Write the environment variable that points Airflow at the simulator; only the well-known key is shown."""
+    """Return a shell command that sets the Airflow connection. A key other than the default is not shown."""
     shown = connection(base_url, key if key == DEFAULT_KEY else "<its key>")
     return f"export AIRFLOW_CONN_MODELMAX_DEFAULT={shlex.quote(json.dumps(shown))}"
 

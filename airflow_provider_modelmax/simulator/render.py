@@ -1,21 +1,21 @@
-"""A scene -> an MP4 on disk: H.264, and AAC unless it is silent. Knows nothing of jobs."""
+"""Encodes a scene as an MP4 file: H.264, and AAC unless it is silent. Knows nothing of jobs."""
 
 from __future__ import annotations
 
 import array
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import av
 
-from .picture import draw_frame, prepare
+from .painter import Painter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from .picture import Planes
+    from .painter import Planes
+    from .scene import Scene
 
 FPS = 12
 RATE = 22_050
@@ -24,35 +24,25 @@ AAC_FRAME = 1024
 X264 = {"preset": "ultrafast", "crf": "35", "threads": "1"}
 
 
-@dataclass(frozen=True)
-class Scene:
-    """All that decides what a video looks and sounds like, and so the key of its cache."""
-
-    prompt: str
-    negative_prompt: str
-    size: tuple[int, int]
-    seconds: int
-    audio: bool
-    sample: int
-    label: str
-    image: bytes | None = None
-
-
 class StoppedError(Exception):
-    """The service ends: the encoding was given up."""
+    """The encoding was stopped because the simulator is closing."""
 
 
 def render(scene: Scene, path: Path, stopped: Callable[[], bool] = lambda: False) -> None:
-    """Write the MP4; gives up between two frames once `stopped()`."""
+    """Write the MP4.
+
+    :param stopped: checked before each frame
+    :raises StoppedError: if it returns True
+    """
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         container.metadata["comment"] = "made by the ModelMax simulator"
         video = _video_stream(container, scene)
         audio = _audio_stream(container) if scene.audio else None
-        easel, total = prepare(scene), scene.seconds * FPS
+        painter, total = Painter(scene), scene.seconds * FPS
         for number in range(total):
             if stopped():
                 raise StoppedError
-            container.mux(video.encode(_frame(draw_frame(easel, number, total, FPS), number)))
+            container.mux(video.encode(_frame(painter.draw(number, total, FPS), number)))
         container.mux(video.encode())
         if audio is not None:
             _tone(container, audio, scene)
@@ -72,7 +62,7 @@ def _video_stream(container: Any, scene: Scene) -> Any:
     stream = container.add_stream("libx264", rate=FPS, options=X264)
     stream.width, stream.height = scene.size
     stream.pix_fmt = "yuv420p"
-    stream.codec_context.thread_count = 1  # status calls must not wait for the encoder
+    stream.codec_context.thread_count = 1  # leaves a core for status calls
     return stream
 
 
@@ -84,7 +74,7 @@ def _audio_stream(container: Any) -> Any:
 
 
 def _tone(container: Any, stream: Any, scene: Scene) -> None:
-    """Add a sine; each sample has its own pitch."""
+    """Add a sine tone; each sample has its own pitch."""
     period = PERIODS[scene.sample % len(PERIODS)]
     wave = array.array("h", (int(6000 * math.sin(2 * math.pi * i / period)) for i in range(period)))
     total = scene.seconds * RATE

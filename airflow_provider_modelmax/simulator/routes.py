@@ -1,6 +1,6 @@
-"""A quoted path -> one of the four calls. No I/O.
+"""Maps a quoted path to one of the four calls. No I/O.
 
-The path is split before it is unquoted: `%2F` is a letter of an id, not a separator.
+The path is split before it is unquoted: `%2F` is part of an id, not a separator.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ CALLS = ("submit", "status", "result", "content")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Which call it is, and what its path says."""
+    """A call and the parts of its path."""
 
     call: str
     model: str = ""
@@ -23,7 +23,7 @@ class Route:
 
 
 def find_route(path: str) -> Route:
-    """Read a raw path."""
+    """Return the route of a quoted path."""
     match path.split("/"):
         case ["", "v1", "queue", model] if model:
             return Route("submit", unquote(model), allow="POST")
@@ -38,5 +38,5 @@ def find_route(path: str) -> Route:
 
 
 def request_path(model: str, job: str) -> str:
-    """Write the path of one request, quoted."""
+    """Return the quoted path of a job."""
     return f"/v1/queue/{quote(model, safe='')}/requests/{quote(job, safe='')}"

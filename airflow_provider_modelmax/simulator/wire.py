@@ -1,4 +1,4 @@
-"""What comes in and what goes out, as data. No I/O."""
+"""Requests and answers as data. No I/O."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .film import Film
+    from .video_file import VideoFile
 
 Headers = tuple[tuple[str, str], ...]
 
-# The contract's table of errors.
+# The table of errors in the service's documentation.
 ERROR_TYPES = {
     400: "bad_request",
     401: "unauthorized",
@@ -26,7 +26,7 @@ ERROR_TYPES = {
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it came: the path still quoted, header names in lower case."""
+    """One request: the path is still quoted, header names are in lower case."""
 
     method: str
     path: str
@@ -38,32 +38,32 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer as it will go out; Content-Length is the deliverer's business."""
+    """One answer; `delivery` adds Content-Length."""
 
     status: int
     headers: Headers
-    body: bytes | Film
+    body: bytes | VideoFile
 
     @property
     def size(self) -> int:
-        """Say how many bytes the whole body has."""
+        """The size of the whole body in bytes."""
         return len(self.body) if isinstance(self.body, bytes) else self.body.size
 
 
 def json_answer(status: int, value: object, headers: Headers = ()) -> Answer:
-    """Answer with JSON."""
+    """Return an answer with a JSON body."""
     body = json.dumps(value).encode()
     return Answer(status, (("content-type", "application/json"), *headers), body)
 
 
 def error_answer(status: int, message: str, kind: str | None = None, headers: Headers = ()) -> Answer:
-    """Answer with the contract's error body."""
+    """Return an answer with the service's error body."""
     error = {"message": message, "type": kind or ERROR_TYPES.get(status, phrase(status, "_").lower())}
     return json_answer(status, {"error": error}, headers)
 
 
 def gateway_answer(status: int, headers: Headers = ()) -> Answer:
-    """Answer like a gateway that knows nothing of the service: a page of HTML."""
+    """Return an HTML page, as a gateway in front of the service does."""
     title = f"{status} {phrase(status)}"
     body = f"<body><center><h1>{title}</h1></center></body>"
     page = f"<html>\r\n<head><title>{title}</title></head>\r\n{body}\r\n</html>\r\n"
@@ -71,12 +71,12 @@ def gateway_answer(status: int, headers: Headers = ()) -> Answer:
 
 
 def with_json(answer: Answer, value: Any) -> Answer:
-    """Put other JSON into an answer."""
+    """Replace the body of an answer with JSON."""
     return replace(answer, body=json.dumps(value).encode())
 
 
 def phrase(status: int, space: str = " ") -> str:
-    """Name an HTTP status, also one that nobody registered."""
+    """Return the phrase of an HTTP status; `Unknown` if it is not registered."""
     try:
         return HTTPStatus(status).phrase.replace(" ", space)
     except ValueError:

@@ -49,7 +49,7 @@ class Client:
         return self.session.post(f"{self.sim.url}/v1/queue/{model}", json=body, timeout=10)
 
     def get(self, path: str, **more: Any) -> requests.Response:
-        return self.session.get(self.sim.url + path, timeout=10, **more)
+        return self.session.get(self.sim.url + path, timeout=60, **more)  # a 4k video is encoded meanwhile
 
     def job(self, prompt: str = "a boat", **parameters: Any) -> dict[str, Any]:
         answer = self.submit(prompt, **parameters)

@@ -12,9 +12,10 @@ import av
 import pytest
 from PIL import Image
 
-from airflow_provider_modelmax.simulator.film import Film, digest, free_header, pick_range
-from airflow_provider_modelmax.simulator.render import Scene, StoppedError, render
-from airflow_provider_modelmax.simulator.studio import MOST_AHEAD, Studio
+from airflow_provider_modelmax.simulator.encoder_cache import MAX_PREFETCHED, EncoderCache
+from airflow_provider_modelmax.simulator.render import StoppedError, render
+from airflow_provider_modelmax.simulator.scene import Scene
+from airflow_provider_modelmax.simulator.video_file import VideoFile, free_header, parse_range, sha256_of
 
 
 @pytest.fixture(autouse=True)
@@ -113,28 +114,28 @@ def test_plain_videos_share_one_encoding(client, sim):
 def test_filler_beyond_four_gigabytes_has_a_long_header(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"12345678")
-    film = Film(path, 8, 5 << 30, start=4, stop=40)
+    file = VideoFile(path, 8, 5 << 30, start=4, stop=40)
     assert free_header(5 << 30)[:8] == b"\x00\x00\x00\x01free"
-    assert b"".join(film.chunks()) == b"5678" + free_header(5 << 30) + bytes(16)
+    assert b"".join(file.chunks()) == b"5678" + free_header(5 << 30) + bytes(16)
 
 
 def test_a_patch_over_the_edge_of_a_chunk_is_cut(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"0123456789")
-    film = Film(path, 10, patch=(4, b"abcd"))
-    assert b"".join(film.chunks()) == b"0123abcd89"
-    assert b"".join(Film(path, 10, patch=(4, b"abcd"), start=5, stop=7).chunks()) == b"bc"
-    assert len(digest(film)) == 64
+    file = VideoFile(path, 10, patch=(4, b"abcd"))
+    assert b"".join(file.chunks()) == b"0123abcd89"
+    assert b"".join(VideoFile(path, 10, patch=(4, b"abcd"), start=5, stop=7).chunks()) == b"bc"
+    assert len(sha256_of(file)) == 64
 
 
 def test_one_range_is_picked_and_any_other_header_ignored():
-    assert pick_range("bytes=0-0", 10) == (0, 1)
-    assert pick_range("bytes=-99", 10) == (0, 10)
-    assert pick_range("bytes=5-99", 10) == (5, 10)
-    assert pick_range("bytes=0-1,4-5", 10) is None
-    assert pick_range("lines=1-2", 10) is None
+    assert parse_range("bytes=0-0", 10) == (0, 1)
+    assert parse_range("bytes=-99", 10) == (0, 10)
+    assert parse_range("bytes=5-99", 10) == (5, 10)
+    assert parse_range("bytes=0-1,4-5", 10) is None
+    assert parse_range("lines=1-2", 10) is None
     with pytest.raises(ValueError, match="satisfiable"):
-        pick_range("bytes=10-", 10)
+        parse_range("bytes=10-", 10)
 
 
 def scene(prompt, seconds=1):
@@ -142,35 +143,35 @@ def scene(prompt, seconds=1):
 
 
 def test_the_cache_makes_a_scene_once_and_stays_below_its_bound():
-    studio = Studio(keep_bytes=20_000)
+    cache = EncoderCache(max_bytes=20_000)
     try:
-        assert studio.reel(scene("a")) is studio.reel(scene("a"))
-        paths = [studio.reel(scene(str(number))).result().film.path for number in range(12)]
+        assert cache.get(scene("a")) is cache.get(scene("a"))
+        paths = [cache.get(scene(str(number))).result().file.path for number in range(12)]
         assert paths[-1].exists()
         assert not paths[0].exists()
-        assert sum(path.stat().st_size for path in studio.folder.iterdir()) <= 20_000
+        assert sum(path.stat().st_size for path in cache.folder.iterdir()) <= 20_000
     finally:
-        studio.close()
-    assert not studio.folder.exists()
+        cache.close()
+    assert not cache.folder.exists()
 
 
 def test_few_scenes_are_made_ahead():
-    studio, gate = Studio(), threading.Event()
-    studio._thread.submit(gate.wait)
+    cache, gate = EncoderCache(), threading.Event()
+    cache._executor.submit(gate.wait)
     try:
         for number in range(40):
-            studio.ahead(scene(str(number)))
-        assert len(studio._reels) == MOST_AHEAD
+            cache.prefetch(scene(str(number)))
+        assert len(cache._videos) == MAX_PREFETCHED
     finally:
         gate.set()
-        studio.close()
+        cache.close()
 
 
 def test_an_encoding_is_given_up_when_the_service_ends(tmp_path):
     with pytest.raises(StoppedError):
         render(scene("a", 8), tmp_path / "x.mp4", stopped=lambda: True)
-    studio = Studio()
-    studio.reel(Scene("a", "", (3840, 2160), 8, audio=True, sample=0, label=""))
+    cache = EncoderCache()
+    cache.get(Scene("a", "", (3840, 2160), 8, audio=True, sample=0, label=""))
     start = time.monotonic()
-    studio.close()
+    cache.close()
     assert time.monotonic() - start < 2

@@ -1,4 +1,4 @@
-"""What a fault makes of an answer: answers in, answers out."""
+"""Applies faults to answers: replaces an answer, or changes a good one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
-from .film import Film, corrupt
+from .video_file import VideoFile, garble
 from .wire import Answer, Headers, error_answer, gateway_answer, with_json
 
 if TYPE_CHECKING:
@@ -20,20 +20,23 @@ PAGE = b"<html><body><h1>Please sign in to the network</h1></body></html>\n"
 URLS = ("status_url", "response_url")
 
 
-def instead(fault: Fault) -> Answer | None:
-    """Make the answer that goes out instead; None is a reset."""
-    make = INSTEAD.get(fault.kind)
+def replacement(fault: Fault) -> Answer | None:
+    """Return the answer that is sent instead, or None for a TCP reset."""
+    make = REPLACEMENTS.get(fault.kind)
     return make(fault.params) if make else None
 
 
-def spoil(fault: Fault, answer: Answer) -> Answer | None:
-    """Change a good answer; None when there is nothing in it to change. A field that had the value is changed too."""
-    changed = SPOILERS[fault.kind](answer, fault.params)
+def corrupt(fault: Fault, answer: Answer) -> Answer | None:
+    """Change a good answer.
+
+    :returns: The changed answer, also if the field had that value already; None if the fault does not apply to it
+    """
+    changed = CORRUPTIONS[fault.kind](answer, fault.params)
     return None if changed is answer else changed
 
 
 def retry_after(value: object) -> Headers:
-    """Write a Retry-After header: seconds, an HTTP-date so many seconds from now, or any text."""
+    """Return a Retry-After header: seconds, an HTTP date (`date+SECONDS`, from now), or any other text."""
     if value is None:
         return ()
     text = str(value)
@@ -57,7 +60,7 @@ def _html(_: Mapping[str, Any]) -> Answer:
     return Answer(200, (("content-type", "text/html"),), PAGE)
 
 
-INSTEAD: dict[str, Callable[[Mapping[str, Any]], Answer]] = {
+REPLACEMENTS: dict[str, Callable[[Mapping[str, Any]], Answer]] = {
     "error": _error,
     "redirect": _redirect,
     "html_200": _html,
@@ -109,7 +112,7 @@ def _edit(answer: Answer, field: str, change: Callable[[Any, Any], None]) -> Ans
 
 
 def _json(answer: Answer) -> dict[str, Any] | None:
-    """Read the JSON of an answer; None when it is a film or no object any more."""
+    """Return the JSON object of an answer; None if the body is a video or not an object."""
     if not isinstance(answer.body, bytes):
         return None
     value = json.loads(answer.body)
@@ -117,10 +120,10 @@ def _json(answer: Answer) -> dict[str, Any] | None:
 
 
 def _walk(value: Any, field: str, change: Callable[[Any, Any], None]) -> bool:
-    """Change what stands at `data.0.url`; False where the way is not there: nothing happens then."""
+    """Change the value at a path such as `data.0.url`. Return False, and change nothing, if the path does not exist."""
     try:
-        *way, last = (int(part) if part.isdecimal() else part for part in field.split("."))
-        for part in way:
+        *parents, last = (int(part) if part.isdecimal() else part for part in field.split("."))
+        for part in parents:
             value = value[part]
         change(value, last)
     except (KeyError, IndexError, TypeError, ValueError):
@@ -129,12 +132,12 @@ def _walk(value: Any, field: str, change: Callable[[Any, Any], None]) -> bool:
 
 
 def _corrupt_body(answer: Answer, params: Mapping[str, Any]) -> Answer:
-    if isinstance(answer.body, Film):
-        return replace(answer, body=corrupt(answer.body, params["offset"]))
+    if isinstance(answer.body, VideoFile):
+        return replace(answer, body=garble(answer.body, params["offset"]))
     return replace(answer, body=b"\x00\xff\xfe" + answer.body[3:])
 
 
-SPOILERS: dict[str, Callable[[Answer, Mapping[str, Any]], Answer]] = {
+CORRUPTIONS: dict[str, Callable[[Answer, Mapping[str, Any]], Answer]] = {
     "cut_json": _cut_json,
     "missing_field": _missing_field,
     "set_field": _set_field,

@@ -1,4 +1,4 @@
-"""One MP4 as it is served: a file, then a `free` box of zeros that is never held in memory."""
+"""An MP4 as it is served: a file, followed by a `free` box of zeros that is never held in memory."""
 
 from __future__ import annotations
 
@@ -17,8 +17,16 @@ SINGLE_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 @dataclass(frozen=True)
-class Film:
-    """Bytes that can be read from anywhere; `patch` overwrites some of them, `start` and `stop` cut."""
+class VideoFile:
+    """A file, or a byte range of it.
+
+    :param path: The encoded video.
+    :param file_size: Its size in bytes.
+    :param filler: Size in bytes of the `free` box that follows it.
+    :param patch: Offset and bytes of a part that is overwritten.
+    :param start: First byte of the range.
+    :param stop: End of the range (exclusive); None is the end of the file.
+    """
 
     path: Path
     file_size: int
@@ -29,16 +37,16 @@ class Film:
 
     @property
     def total(self) -> int:
-        """The size of the whole film."""
+        """The size of the whole file in bytes."""
         return self.file_size + self.filler
 
     @property
     def size(self) -> int:
-        """The size of the asked part."""
+        """The size of the range in bytes."""
         return (self.total if self.stop is None else self.stop) - self.start
 
     def chunks(self) -> Iterator[bytes]:
-        """Read the asked part."""
+        """Read the range."""
         place, stop = self.start, self.start + self.size
         with self.path.open("rb") as file:
             file.seek(place)
@@ -65,30 +73,34 @@ class Film:
 
 
 def free_header(size: int) -> bytes:
-    """Write the header of a `free` box that fills `size` bytes, itself included."""
+    """Return the header of a `free` box of `size` bytes, header included."""
     if size < 1 << 32:
         return size.to_bytes(4, "big") + b"free"
     return b"\x00\x00\x00\x01free" + size.to_bytes(8, "big")
 
 
-def digest(film: Film) -> str:
-    """Take the SHA-256 of the whole film."""
+def sha256_of(file: VideoFile) -> str:
+    """Return the SHA-256 of the whole file."""
     sha = hashlib.sha256()
-    for chunk in film.chunks():
+    for chunk in file.chunks():
         sha.update(chunk)
     return sha.hexdigest()
 
 
-def corrupt(film: Film, offset: int | None = None) -> Film:
-    """Keep the length and garble the second box's size (or eight bytes at `offset`)."""
+def garble(file: VideoFile, offset: int | None = None) -> VideoFile:
+    """Overwrite the size of the second box, or eight bytes at `offset`. The length stays the same."""
     if offset is None:
-        with film.path.open("rb") as file:
-            offset = int.from_bytes(file.read(4), "big")
-    return replace(film, patch=(offset, b"\x00\x00\x00\x03\xde\xad\xbe\xef"))
+        with file.path.open("rb") as opened:
+            offset = int.from_bytes(opened.read(4), "big")
+    return replace(file, patch=(offset, b"\x00\x00\x00\x03\xde\xad\xbe\xef"))
 
 
-def pick_range(header: str, total: int) -> tuple[int, int] | None:
-    """Read a Range header; None when it is no single range, ValueError when nothing is there."""
+def parse_range(header: str, total: int) -> tuple[int, int] | None:
+    """Read a Range header.
+
+    :returns: Start and end (exclusive); None if it is not a single range
+    :raises ValueError: if the range is outside the file
+    """
     found = SINGLE_RANGE.fullmatch(header.strip())
     if not found or found.groups() == ("", ""):
         return None
