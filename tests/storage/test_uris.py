@@ -11,7 +11,7 @@ from airflow.sdk import ObjectStoragePath
 from airflow.sdk.io import has_fs
 
 from airflow_provider_modelmax.api import DestinationError
-from airflow_provider_modelmax.jobs.manifest import Destination
+from airflow_provider_modelmax.jobs.destination import Destination
 from airflow_provider_modelmax.storage import local as local_file
 from airflow_provider_modelmax.storage.location import connect
 from airflow_provider_modelmax.storage.objects import (
