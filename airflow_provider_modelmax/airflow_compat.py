@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_provider_modelmax.api import text
+
 if TYPE_CHECKING:
+    import jinja2
     from airflow.sdk import Context
+
+
+MAX_LABEL = 250
+"""Characters of a mapped task's label (``map_index_template``): PostgreSQL and MySQL refuse a longer one, and the
+api-server then refuses the task's success."""
+
+_LABEL = "{{ modelmax_label() }}"
 
 
 class RendersTexts:
@@ -19,7 +32,6 @@ class RendersTexts:
         self, parent: Any, template_fields: Iterable[str], context: Context, jinja_env: Any, seen_oids: set[int]
     ) -> None:
         """Render the texts; Airflow renders the rest, and skips the objects with the ids in ``seen_oids``."""
-        from airflow_provider_modelmax.airflow_errors import keep_label_storable  # noqa: PLC0415 - not at DAG parse
         from airflow_provider_modelmax.templating import read_texts, render_texts  # noqa: PLC0415 - not at DAG parse
 
         if parent is self:
@@ -30,3 +42,60 @@ class RendersTexts:
         )
         if parent is self:
             read_texts(self)
+
+
+def keep_label_storable(context: Context) -> None:
+    """Make the label from any ``map_index_template`` fit into Airflow's database.
+
+    Airflow renders it before the task runs, and once more when it is over, to store it together with the task's state.
+
+    :param context: the task's, while its template fields are rendered
+    """
+    template = context.get("map_index_template")
+    if template is None or template == _LABEL:
+        return
+    from jinja2 import pass_context  # noqa: PLC0415 - not at DAG parse
+    from jinja2.nativetypes import NativeEnvironment  # noqa: PLC0415
+
+    ti: Any = context["ti"]
+
+    @pass_context
+    def label(variables: jinja2.runtime.Context) -> str:
+        try:
+            parts = variables.environment.from_string(template).generate(variables.get_all())
+            rendered = "".join(map(str, parts))  # `render` would read it as a Python literal, with native types
+        except Exception as error:
+            context["task"].log.warning("map_index_template cannot be rendered: %s", error)
+            rendered = ti.map_index
+        shortened = text.storable(text.cut(str(rendered), MAX_LABEL - 1))
+        # With render_template_as_native_obj, what this returns is read as a Python literal.
+        return repr(shortened) if isinstance(variables.environment, NativeEnvironment) else shortened
+
+    variables_of_templates: dict[str, Any] = context  # type: ignore[assignment]
+    variables_of_templates |= {"map_index_template": _LABEL, "modelmax_label": label}
+
+
+def default_deferrable() -> bool:
+    """Return ``[operators] default_deferrable`` where the environment sets it, and True otherwise.
+
+    A false in ``airflow.cfg`` is ignored: Airflow writes its own defaults into that file (3.1.8, 3.3.2).
+    """
+    if "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE" not in os.environ:
+        return True
+    return bool(conf.getboolean("operators", "default_deferrable"))
+
+
+def never_expire() -> Any:
+    """Return the retention of a task state that never expires (3.3 and later)."""
+    from airflow.sdk.execution_time.context import NEVER_EXPIRE  # noqa: PLC0415 - Airflow 3.3 and later
+
+    return NEVER_EXPIRE
+
+
+def is_hook_lineage_read() -> bool:
+    """Return whether a plugin reads hook lineage. Without one, loading the collector would take 100 ms for nothing."""
+    try:
+        from airflow.sdk.plugins_manager import get_hook_lineage_readers_plugins  # noqa: PLC0415 - not on 3.1
+    except ImportError:
+        return True
+    return bool(get_hook_lineage_readers_plugins())

@@ -14,6 +14,8 @@ from airflow_provider_modelmax.api.image import check_image_kind
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
 
+DEFAULT_CONN_ID = "modelmax_default"
+
 _PLAIN = (str, bytes, int, float, type(None))
 _DELIMITERS = {"variable_start_string": "{{", "block_start_string": "{%", "comment_start_string": "{#"}
 

@@ -44,7 +44,7 @@ UNKNOWN_STATUS_LIMIT = timedelta(minutes=2)
 CLOSE_SIGHTINGS = 30.0
 """Seconds, added to the longest pause. Between two answers further apart, the time of a change is not known."""
 
-HOPELESS = (BadRequestError, UnauthorizedError, InsufficientBalanceError, ForeignUrlError)
+NOT_RETRYABLE = (BadRequestError, UnauthorizedError, InsufficientBalanceError, ForeignUrlError)
 """Errors that another attempt of the same call cannot fix."""
 
 
@@ -265,11 +265,11 @@ class Wait:
         return None
 
 
-def is_hopeless(error: BaseException) -> bool:
-    """Return whether another attempt of the same call cannot succeed."""
+def is_retryable(error: BaseException) -> bool:
+    """Return whether another attempt of the same call may succeed."""
     if isinstance(error, ForeignUrlError):
-        return not error.reached  # a redirect may be gone
-    return isinstance(error, HOPELESS)
+        return error.reached  # a redirect may be gone
+    return not isinstance(error, NOT_RETRYABLE)
 
 
 def ends_wait(error: ModelMaxError) -> bool:
@@ -278,7 +278,7 @@ def ends_wait(error: ModelMaxError) -> bool:
     A clear refusal by the service does, and a status URL on another host. A redirect, or a refusal that the service
     does not document, may come from a gateway and be gone with the next call.
     """
-    return is_hopeless(error) and not (isinstance(error, ServiceError) and not error.documented)
+    return not is_retryable(error) and not (isinstance(error, ServiceError) and not error.documented)
 
 
 def shown(time: datetime) -> str:

@@ -15,8 +15,7 @@ except ImportError:
         "fail at once by themselves where no retry can help."
     ) from None
 
-from airflow_provider_modelmax import airflow_errors as edge
-from airflow_provider_modelmax import api
+from airflow_provider_modelmax import airflow_errors, api
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -47,7 +46,9 @@ class ModelMaxRetryPolicy(ExceptionRetryPolicy):
 
     def __init__(self, rules: Sequence[RetryRule] = ()) -> None:
         # Not all errors of this class are hopeless: evaluate() decides.
-        classes: list[type[BaseException] | str] = [cls for cls in edge.HOPELESS if cls is not api.ForeignUrlError]
+        classes: list[type[BaseException] | str] = [
+            cls for cls in airflow_errors.NOT_RETRYABLE if cls is not api.ForeignUrlError
+        ]
         hopeless = RetryRule(classes, RetryAction.FAIL, reason=_NO_RETRY)
         super().__init__([*rules, hopeless])
 
@@ -56,7 +57,7 @@ class ModelMaxRetryPolicy(ExceptionRetryPolicy):
     ) -> RetryDecision:
         """Decide, as Airflow's worker asks after a failure."""
         decision = super().evaluate(exception, try_number, max_tries, context)
-        if decision.action is RetryAction.DEFAULT and edge.is_hopeless(exception):
+        if decision.action is RetryAction.DEFAULT and not airflow_errors.is_retryable(exception):
             return RetryDecision.fail(_NO_RETRY)
         after = exception.retry_after if isinstance(exception, api.ServiceError) else None
         if decision.action is RetryAction.DEFAULT and after:

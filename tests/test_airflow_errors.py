@@ -7,16 +7,12 @@ import traceback
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import structlog
-from airflow.providers.common.compat.sdk import AirflowFailException, conf
-from jinja2 import Environment
-from jinja2.nativetypes import NativeEnvironment
+from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_modelmax import airflow_errors as edge
-from airflow_provider_modelmax import api
+from airflow_provider_modelmax import airflow_errors, api, literals
 from airflow_provider_modelmax.api import DestinationError
 from airflow_provider_modelmax.api import text as texts
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
@@ -41,17 +37,17 @@ TASK = SimpleNamespace()  # of Airflow 3.1: it knows no retry policy
     ids=lambda error: type(error).__name__,
 )
 def test_what_no_retry_can_mend_fails_at_once_in_its_own_words_and_callbacks_find_it(error):
-    with pytest.raises(AirflowFailException, match="no") as caught, edge.told_to_airflow(TASK):
+    with pytest.raises(AirflowFailException, match="no") as caught, airflow_errors.translate_errors(TASK):
         raise error
     assert caught.value.__cause__ is error
 
 
 def test_a_policy_sees_the_error_as_it_is_but_where_the_task_skips_instead():
     policy = SimpleNamespace(sees_every_error=True)
-    with pytest.raises(api.JobFailedError), edge.told_to_airflow(SimpleNamespace(retry_policy=policy)):
+    with pytest.raises(api.JobFailedError), airflow_errors.translate_errors(SimpleNamespace(retry_policy=policy)):
         raise api.JobFailedError("id", "no")
     sensor = SimpleNamespace(retry_policy=policy, soft_fail=True)
-    with pytest.raises(AirflowFailException), edge.told_to_airflow(sensor):
+    with pytest.raises(AirflowFailException), airflow_errors.translate_errors(sensor):
         raise api.JobFailedError("id", "no")
 
 
@@ -70,63 +66,13 @@ def test_a_policy_sees_the_error_as_it_is_but_where_the_task_skips_instead():
     ids=lambda error: type(error).__name__,
 )
 def test_what_a_retry_may_mend_is_left_to_airflows_retries(error):
-    with pytest.raises(type(error)) as caught, edge.told_to_airflow(TASK):
+    with pytest.raises(type(error)) as caught, airflow_errors.translate_errors(TASK):
         raise error
     assert caught.value is error
 
 
-@pytest.mark.parametrize(
-    ("deadline", "execution_timeout", "end"),
-    [
-        (HOUR, None, HOUR),
-        (HOUR, HOUR / 2, HOUR / 2),
-        (HOUR, 2 * HOUR, HOUR),
-        (NOW + HOUR, None, HOUR),
-        (NOW + HOUR, HOUR / 2, HOUR / 2),
-        (NOW - HOUR, HOUR, -HOUR),
-        ((NOW + HOUR).astimezone(timezone(timedelta(hours=5))), 2 * HOUR, HOUR),
-    ],
-)
-def test_a_wait_ends_at_its_deadline_or_at_the_execution_timeout(deadline, execution_timeout, end):
-    if isinstance(deadline, datetime):
-        deadline += edge.utcnow() - NOW
-    assert abs(edge.absolute(deadline, execution_timeout) - edge.utcnow() - end) < timedelta(minutes=1)
-
-
-@pytest.mark.parametrize("execution_timeout", [None, HOUR])
-@pytest.mark.parametrize(
-    ("deadline", "words"),
-    [
-        (3600, "deadline is 3600, but must be a timedelta"),
-        (NOW.replace(tzinfo=None) + HOUR, "has no time zone"),
-        (timedelta(0), "a timedelta above 0"),
-    ],
-)
-def test_a_deadline_that_is_none_is_refused_with_or_without_an_execution_timeout(deadline, words, execution_timeout):
-    with pytest.raises(api.InvalidInputError, match=words):
-        edge.absolute(deadline, execution_timeout)
-
-
-def test_waiting_is_deferrable_unless_the_environment_says_otherwise(monkeypatch):
-    name = "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE"
-    monkeypatch.delenv(name, raising=False)
-    assert edge.default_deferrable()
-    for value, deferrable in (("False", False), ("false", False), ("True", True), ("1", True)):
-        monkeypatch.setenv(name, value)
-        assert edge.default_deferrable() is deferrable
-
-
-def test_waiting_is_deferrable_where_airflow_has_written_its_defaults_into_its_file(monkeypatch):
-    monkeypatch.delenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", raising=False)
-    conf.set("operators", "default_deferrable", "False")
-    try:
-        assert edge.default_deferrable()
-    finally:
-        conf.remove_option("operators", "default_deferrable")
-
-
 def test_operators_and_hook_have_the_same_default_connection():
-    assert ModelMaxHook.default_conn_name == edge.DEFAULT_CONN_ID
+    assert ModelMaxHook.default_conn_name == literals.DEFAULT_CONN_ID
 
 
 class Task:
@@ -138,9 +84,9 @@ class Task:
     def __init__(self) -> None:
         self.log = structlog.get_logger("task")
 
-    @edge.reporting_errors
+    @airflow_errors.reporting_errors
     def execute(self, error: Exception) -> None:
-        with edge.told_to_airflow(self):
+        with airflow_errors.translate_errors(self):
             try:
                 Path("/nowhere").read_text()
             except OSError as cause:
@@ -194,50 +140,3 @@ def test_an_error_that_nobody_expects_keeps_its_traceback(error, log):
         Task().execute(error)
     assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "execute"
     assert log == []
-
-
-def label(template: str, *, native: bool = False, **variables: Any) -> Any:
-    """Return what Airflow makes of ``map_index_template`` once the task is over."""
-    ti = SimpleNamespace(map_index=7)
-    task = SimpleNamespace(log=structlog.get_logger("task"), **variables)
-    context: Any = {"map_index_template": template, "ti": ti, "task": task}
-    edge.keep_label_storable(context)
-    edge.keep_label_storable(context)  # once for a mapped task, once for a subclass, say
-    environment = NativeEnvironment() if native else Environment()
-    context["later"] = "set while it ran"
-    return environment.from_string(context["map_index_template"]).render(context)
-
-
-@pytest.mark.parametrize("native", [False, True])
-@pytest.mark.parametrize(
-    ("prompt", "rendered"),
-    [
-        ("a boat", "a boat"),
-        ("x" * 250, "x" * 249 + "…"),
-        ("桜" * 100_000, "桜" * 249 + "…"),
-        ("1984", "1984"),
-        ("[1, 2]", "[1, 2]"),
-        ("'quoted' \"twice\"", "'quoted' \"twice\""),
-        ("NUL \0 and \ud83d", "NUL ? and ?"),
-        ("{{ later }} {% raw %}", "{{ later }} {% raw %}"),
-    ],
-    ids=lambda text: text[:12].encode("ascii", "replace").decode(),
-)
-def test_a_label_is_a_text_that_the_database_takes(prompt, rendered, native):
-    assert label("{{ task.prompt }}", native=native, prompt=prompt) == rendered
-
-
-def test_a_label_may_use_what_is_known_only_when_the_task_is_over():
-    assert label("{{ later }}") == "set while it ran"
-
-
-@pytest.mark.parametrize("template", ["{{ task.nothing.more }}", "{{ 1 / 0 }}", "{{ unclosed"])
-def test_a_label_that_cannot_be_rendered_is_the_number_of_the_task(template, log):
-    assert label(template) == "7"
-    assert log[0].startswith("map_index_template cannot be rendered")
-
-
-def test_a_task_without_a_label_gets_none():
-    context: Any = {"map_index_template": None}
-    edge.keep_label_storable(context)
-    assert context == {"map_index_template": None}

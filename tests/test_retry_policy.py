@@ -6,8 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from airflow_provider_modelmax import airflow_errors as edge
-from airflow_provider_modelmax import api
+from airflow_provider_modelmax import airflow_errors, api
 from airflow_provider_modelmax.api import InsufficientBalanceError
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
 
@@ -97,7 +96,7 @@ def test_with_the_policy_an_operators_errors_reach_it_as_they_are():
     class Task:
         retry_policy = ModelMaxRetryPolicy()
 
-    with pytest.raises(api.UnauthorizedError), edge.told_to_airflow(Task()):
+    with pytest.raises(api.UnauthorizedError), airflow_errors.translate_errors(Task()):
         raise api.UnauthorizedError("no", status=401)
 
 

@@ -94,7 +94,7 @@ class VideoDownload:
         if not self.cancel.is_cancelled:
             self.store.put(replace(record, videos=landed.videos))
         # An error that a retry may fix comes first.
-        raise next((error for error in errors if not airflow_errors.is_hopeless(error)), errors[0])
+        raise next((error for error in errors if airflow_errors.is_retryable(error)), errors[0])
 
     def _all(self, wanted: list[Wanted]) -> list[Saved | BaseException]:
         """Return a video or an error for each: if one fails, the others, which are paid for too, are still stored."""

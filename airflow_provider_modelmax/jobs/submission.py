@@ -116,7 +116,7 @@ class Submission:
                 raise
             return f"ModelMax no longer knows it ({error})"
         except (api.TransportError, api.TemporaryError, api.AnswerError) as error:
-            if not self.waits or polling.is_hopeless(error):
+            if not self.waits or not polling.is_retryable(error):
                 raise
             tell(self.log.info, f"{error} Waiting for the job anyway. Job {kept.job.request_id}.")
             return ""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from airflow_provider_modelmax.airflow_compat import never_expire
 from airflow_provider_modelmax.api import ModelMaxError
 from airflow_provider_modelmax.jobs.record import VERSION, JobRecord, check_version, with_unknown_fields
 
@@ -74,10 +75,8 @@ class TaskState:
         return record
 
     def _write(self, record: JobRecord) -> None:
-        from airflow.sdk.execution_time.context import NEVER_EXPIRE  # noqa: PLC0415 - Airflow 3.3 and later
-
         document = with_unknown_fields({_VERSION: VERSION, **record.as_dict()}, self._stored)
-        self._store.set(self._key, document, retention=NEVER_EXPIRE)
+        self._store.set(self._key, document, retention=never_expire())
 
     def adopt(self, record: JobRecord) -> JobRecord:
         """Store that this execution continues with ``record``, or with a newer one of the same job.

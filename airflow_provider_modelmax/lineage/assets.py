@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import Asset, AssetAlias
 
+from airflow_provider_modelmax.airflow_compat import is_hook_lineage_read
 from airflow_provider_modelmax.storage.location import plain
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _MARKS = "!$&'()*+,;=:@/"
 _LEGAL = re.compile(rf"([A-Za-z0-9._~{re.escape(_MARKS)}-]|%[0-9A-Fa-f]{{2}})*")
 
 
-def tell_outlets(context: Context, extra: Mapping[str, Any]) -> None:
+def add_asset_events(context: Context, extra: Mapping[str, Any]) -> None:
     """Put what was made into the asset events that Airflow emits for this task's outlets.
 
     What Airflow does not take as an asset, such as a URI of more than 1,500 characters, is left out with a warning:
@@ -51,9 +52,9 @@ def asset_uri(uri: str) -> str:
     return f"{scheme}://{rest if _LEGAL.fullmatch(rest) else quote(rest, safe=_MARKS, errors='replace')}"
 
 
-def tell_collector(hook: Any, *, read: Sequence[str], written: Sequence[str]) -> None:
+def add_hook_lineage(hook: Any, *, read: Sequence[str], written: Sequence[str]) -> None:
     """Add objects to Airflow's collector of hook lineage, which OpenLineage reads."""
-    if not _is_read():
+    if not is_hook_lineage_read():
         return
     from airflow.providers.common.compat.sdk import get_hook_lineage_collector  # noqa: PLC0415 - only where it is read
 
@@ -62,12 +63,3 @@ def tell_collector(hook: Any, *, read: Sequence[str], written: Sequence[str]) ->
         collector.add_input_asset(context=hook, uri=asset_uri(uri))
     for uri in written:
         collector.add_output_asset(context=hook, uri=asset_uri(uri))
-
-
-def _is_read() -> bool:
-    """Return whether a plugin reads hook lineage. Without one, loading the collector would cost 100 ms for nothing."""
-    try:
-        from airflow.sdk.plugins_manager import get_hook_lineage_readers_plugins  # noqa: PLC0415 - not on 3.1
-    except ImportError:
-        return True
-    return bool(get_hook_lineage_readers_plugins())

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink
 
-from airflow_provider_modelmax import airflow_errors as edge
-from airflow_provider_modelmax import api, metrics, polling
+from airflow_provider_modelmax import airflow_compat, airflow_errors, api, deadlines, metrics, polling
 from airflow_provider_modelmax.airflow_compat import RendersTexts
-from airflow_provider_modelmax.airflow_errors import DEFAULT_CONN_ID
 from airflow_provider_modelmax.api.parameters import check_deadline_argument, check_flag, check_poll_interval
 from airflow_provider_modelmax.jobs.cancellation import CancelToken
 from airflow_provider_modelmax.links import ManifestLink, ModelMaxDashboardLink
-from airflow_provider_modelmax.literals import check_connection_id, check_destination
+from airflow_provider_modelmax.literals import DEFAULT_CONN_ID, check_connection_id, check_destination
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -67,7 +65,7 @@ class ModelMaxBaseOperator(RendersTexts, BaseOperator):
     def on_kill(self) -> None:
         """Stop, leave nothing half-written, and log what becomes of the job: ModelMax has no call to cancel it."""
         self._cancel.cancel()
-        edge.log_when_killed(self.log, lambda: _on_kill_message(self.known))
+        airflow_errors.log_when_killed(self.log, lambda: _on_kill_message(self.known))
 
     def requested(self) -> VideoRequest | None:
         """Return what the arguments ask for, checked; None if the job was submitted elsewhere.
@@ -140,7 +138,9 @@ class ModelMaxVideoOperator(ModelMaxBaseOperator):
         self.overwrite = check_flag("overwrite", overwrite)
         self.deadline = check_deadline_argument(deadline)
         self.poll_interval = check_poll_interval(poll_interval)
-        self.deferrable = edge.default_deferrable() if deferrable is None else check_flag("deferrable", deferrable)
+        self.deferrable = (
+            airflow_compat.default_deferrable() if deferrable is None else check_flag("deferrable", deferrable)
+        )
         self._job: VideoJob | None = None
         check_destination(self, destination)
 
@@ -161,13 +161,13 @@ class ModelMaxVideoOperator(ModelMaxBaseOperator):
         """The URI of the manifest; empty until it is there."""
         return self._job.store.manifest.uri if self._job and self.known and self.known.result else ""
 
-    @edge.reporting_errors
+    @airflow_errors.reporting_errors
     def execute(self, context: Context) -> list[str]:
         """Do what is not done yet; defer while the job runs."""
-        with edge.told_to_airflow(self):
+        with airflow_errors.translate_errors(self):
             return self._continue(context, self.video_job(context))
 
-    @edge.reporting_errors
+    @airflow_errors.reporting_errors
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[str]:
         """Continue when the trigger has fired."""
         from airflow_provider_modelmax.triggers.event import JobEvent  # noqa: PLC0415 - not at DAG parse
@@ -178,7 +178,7 @@ class ModelMaxVideoOperator(ModelMaxBaseOperator):
             queued, generating = job_event.queued_seconds, job_event.generating_seconds
             metrics.waited(record.job.model, queued=queued, generating=generating)
 
-        with edge.told_to_airflow(self):
+        with airflow_errors.translate_errors(self):
             job_event = JobEvent.from_dict(event)
             job = self.video_job(context, job_event.request_id)
             record = job.record
@@ -200,7 +200,7 @@ class ModelMaxVideoOperator(ModelMaxBaseOperator):
             self.log,
             destination=self.destination,
             stem=stem,
-            deadline=edge.absolute(self.deadline, self.execution_timeout),
+            deadline=deadlines.absolute_deadline(self.deadline, self.execution_timeout),
             poll_interval=self.poll_interval,
             overwrite=self.overwrite,
             cancel=self._cancel,
@@ -214,7 +214,7 @@ class ModelMaxVideoOperator(ModelMaxBaseOperator):
         from airflow_provider_modelmax.jobs.lifecycle import Waiting  # noqa: PLC0415 - not at DAG parse
 
         with self._usage_pushed(context, job):
-            is_short = job.deadline - edge.utcnow() < edge.MIN_DEFERRAL
+            is_short = job.deadline - deadlines.utcnow() < deadlines.MIN_DEFERRAL
             step = job.advance() if self.deferrable and not is_short else job.wait()
         if isinstance(step, Waiting):
             self._defer(job, step)
@@ -235,7 +235,7 @@ class ModelMaxVideoOperator(ModelMaxBaseOperator):
                 seen=waiting.wait,
             ),
             method_name="execute_complete",
-            timeout=edge.backstop(job.deadline),
+            timeout=deadlines.deferral_timeout(job.deadline),
         )
 
     # What others get: none of it can fail a task whose video is paid for
@@ -271,16 +271,16 @@ class ModelMaxVideoOperator(ModelMaxBaseOperator):
 
     def _hand_over(self, context: Context, landed: JobRecord) -> list[str]:
         from airflow_provider_modelmax.lineage.assets import (  # noqa: PLC0415 - not at DAG parse
-            tell_collector,
-            tell_outlets,
+            add_asset_events,
+            add_hook_lineage,
         )
 
         uris, image = [video.uri for video in landed.videos], landed.image_uri
         with self._warned("The asset events"):
             job = {"request_id": landed.job.request_id, "model": landed.job.model}
-            tell_outlets(context, {**job, "usage": landed.usage, "manifest": self.manifest_uri, "uris": uris})
+            add_asset_events(context, {**job, "usage": landed.usage, "manifest": self.manifest_uri, "uris": uris})
         with self._warned("The lineage"):
-            tell_collector(self.hook, read=[image] if image else [], written=uris)
+            add_hook_lineage(self.hook, read=[image] if image else [], written=uris)
         return uris
 
 

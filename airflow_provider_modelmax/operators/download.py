@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_modelmax import airflow_errors as edge
-from airflow_provider_modelmax import api, polling
+from airflow_provider_modelmax import api, literals, polling
 from airflow_provider_modelmax.api.text import stem_of
 from airflow_provider_modelmax.literals import check_job
 from airflow_provider_modelmax.operators.base import DEFAULT_DEADLINE, ModelMaxVideoOperator
@@ -51,7 +50,7 @@ class ModelMaxDownloadVideoOperator(ModelMaxVideoOperator):
         deadline: timedelta | datetime = DEFAULT_DEADLINE,
         poll_interval: float | timedelta = polling.DEFAULT_POLL_INTERVAL,
         deferrable: bool | None = None,
-        modelmax_conn_id: str = edge.DEFAULT_CONN_ID,
+        modelmax_conn_id: str = literals.DEFAULT_CONN_ID,
         **kwargs: Any,
     ) -> None:
         super().__init__(

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_modelmax import airflow_errors as edge
-from airflow_provider_modelmax import api
+from airflow_provider_modelmax import api, literals
 from airflow_provider_modelmax.api.parameters import check_flag
 from airflow_provider_modelmax.api.text import stem_of
 from airflow_provider_modelmax.literals import check_request
@@ -71,7 +70,7 @@ class ModelMaxGenerateVideoOperator(ModelMaxVideoOperator):
         deadline: timedelta | datetime = DEFAULT_DEADLINE,
         poll_interval: float | timedelta = DEFAULT_POLL_INTERVAL,
         deferrable: bool | None = None,
-        modelmax_conn_id: str = edge.DEFAULT_CONN_ID,
+        modelmax_conn_id: str = literals.DEFAULT_CONN_ID,
         **kwargs: Any,
     ) -> None:
         super().__init__(

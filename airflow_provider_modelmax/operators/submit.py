@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_modelmax import airflow_errors as edge
+from airflow_provider_modelmax import airflow_errors, literals
 from airflow_provider_modelmax.api.parameters import check_flag
 from airflow_provider_modelmax.literals import check_request
 from airflow_provider_modelmax.operators.base import ModelMaxBaseOperator, push_job
@@ -53,7 +53,7 @@ class ModelMaxSubmitVideoOperator(ModelMaxBaseOperator):
         parameters: VideoParameters | Mapping[str, Any] | None = None,
         allow_unknown_parameters: bool = False,
         regenerate_on_clear: bool = False,
-        modelmax_conn_id: str = edge.DEFAULT_CONN_ID,
+        modelmax_conn_id: str = literals.DEFAULT_CONN_ID,
         **kwargs: Any,
     ) -> None:
         super().__init__(modelmax_conn_id=modelmax_conn_id, **kwargs)
@@ -67,12 +67,12 @@ class ModelMaxSubmitVideoOperator(ModelMaxBaseOperator):
             self, model=model, prompt=prompt, parameters=parameters, allow_unknown=self.allow_unknown_parameters
         )
 
-    @edge.reporting_errors
+    @airflow_errors.reporting_errors
     def execute(self, context: Context) -> dict[str, str]:
         """Submit, and return the job."""
         from airflow_provider_modelmax.jobs.submission import Submission  # noqa: PLC0415 - not at DAG parse
 
-        with edge.told_to_airflow(self):
+        with airflow_errors.translate_errors(self):
             state = self._state(context)
             submission = Submission(
                 self.requested(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -16,8 +16,8 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
 )
 
-from airflow_provider_modelmax import airflow_errors as edge
-from airflow_provider_modelmax import api, metrics, polling
+from airflow_provider_modelmax import airflow_compat, airflow_errors, api, deadlines, literals, metrics, polling
+from airflow_provider_modelmax.airflow_compat import RendersTexts
 from airflow_provider_modelmax.api.parameters import LONGEST_WAIT, check_flag, check_poll_interval
 from airflow_provider_modelmax.links import ModelMaxDashboardLink
 from airflow_provider_modelmax.literals import check_connection_id, check_job
@@ -35,7 +35,7 @@ RESCHEDULE_INTERVAL = 60.0
 """Seconds. Each poke of the reschedule mode costs a worker process of its own."""
 
 
-class ModelMaxVideoSensor(BaseSensorOperator):
+class ModelMaxVideoSensor(RendersTexts, BaseSensorOperator):
     """Wait until a job is over; succeed when it is COMPLETED. Never bills.
 
     Returns the job, so that a download can take ``sensor.output``. When the job FAILED the task fails at once, or is
@@ -59,7 +59,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         self,
         *,
         job: Mapping[str, str],
-        modelmax_conn_id: str = edge.DEFAULT_CONN_ID,
+        modelmax_conn_id: str = literals.DEFAULT_CONN_ID,
         poll_interval: float | timedelta | None = None,
         poke_interval: float | timedelta | None = None,
         deferrable: bool | None = None,
@@ -75,7 +75,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         )
         self.job = job
         self.modelmax_conn_id = modelmax_conn_id
-        usual_way = mode != "reschedule" and edge.default_deferrable()
+        usual_way = mode != "reschedule" and airflow_compat.default_deferrable()
         self.deferrable = usual_way if deferrable is None else check_flag("deferrable", deferrable)
         self._wait: polling.Wait | None = None
         self._ask_from: datetime | None = None
@@ -90,17 +90,6 @@ class ModelMaxVideoSensor(BaseSensorOperator):
 
         return ModelMaxHook(self.modelmax_conn_id)
 
-    def _do_render_template_fields(
-        self, parent: Any, template_fields: Iterable[str], context: Context, jinja_env: Any, seen_oids: set[int]
-    ) -> None:
-        """Render texts as texts. Airflow calls this for mapped and other tasks, and skips the ids in ``seen_oids``."""
-        from airflow_provider_modelmax.templating import render_texts  # noqa: PLC0415 - not at DAG parse
-
-        if parent is self:
-            edge.keep_label_storable(context)
-            seen_oids |= render_texts(self, template_fields, context, seen_oids)
-        super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
-
     @property
     def known_job(self) -> api.Job | None:
         """The job, None if ``job`` is not usable."""
@@ -109,7 +98,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         except api.InvalidInputError:
             return None
 
-    @edge.reporting_errors
+    @airflow_errors.reporting_errors
     def execute(self, context: Context) -> Any:
         """Wait in the way that was asked for."""
         if not self.deferrable:
@@ -121,10 +110,10 @@ class ModelMaxVideoSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask for the status once."""
-        with edge.told_to_airflow(self), _times_out(), self._starting_fresh_after_errors(context):
+        with self._translated(context):
             job = api.Job.of(self.job)
             self._wait = wait = self.hook.look(self._wait or self._begin(context, job), job)
-            step = wait.next_step(edge.utcnow())
+            step = wait.next_step(deadlines.utcnow())
             if isinstance(step, polling.Over) and step.error:
                 raise step.error
             self._keep(context, wait if wait.in_doubt else None)
@@ -133,12 +122,12 @@ class ModelMaxVideoSensor(BaseSensorOperator):
             self._ask_from = step.at if isinstance(step, polling.AskAgain) else None
             return PokeReturnValue(isinstance(step, polling.Over), job.as_dict())
 
-    @edge.reporting_errors
+    @airflow_errors.reporting_errors
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, str]:
         """Continue when the trigger has fired."""
         from airflow_provider_modelmax.triggers.event import JobEvent  # noqa: PLC0415 - not at DAG parse
 
-        with self._soft(api.ModelMaxError), edge.told_to_airflow(self), _times_out():
+        with self._soft(api.ModelMaxError), self._translated():
             job_event, job = JobEvent.from_dict(event), api.Job.of(self.job)
             if job_event.is_of_another(job.request_id):
                 self.log.info("%s The task has another job now: %s.", job_event, job.request_id)
@@ -150,7 +139,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
 
     def on_kill(self) -> None:
         """Log what becomes of the job."""
-        edge.log_when_killed(self.log, lambda: polling.on_kill_message(self.known_job))
+        airflow_errors.log_when_killed(self.log, lambda: polling.on_kill_message(self.known_job))
 
     def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
         """Pause as the base class does, and at least as long as the service asks: it may be another process then."""
@@ -158,12 +147,12 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         trouble = self._wait.trouble if self._wait else None
         if not trouble or not trouble.retry_after or not self._ask_from:
             return usual
-        return max(usual, (self._ask_from - edge.utcnow()).total_seconds())
+        return max(usual, (self._ask_from - deadlines.utcnow()).total_seconds())
 
     def _defer(self, job: api.Job) -> NoReturn:
         from airflow_provider_modelmax.triggers.job import ModelMaxJobTrigger  # noqa: PLC0415 - not at DAG parse
 
-        deadline = edge.bounded(self._deadline(), self.execution_timeout)
+        deadline = deadlines.bounded_deadline(self._deadline(), self.execution_timeout)
         self.defer(
             trigger=ModelMaxJobTrigger.waiting_for(
                 job,
@@ -174,12 +163,12 @@ class ModelMaxVideoSensor(BaseSensorOperator):
                 seen=self._wait,
             ),
             method_name="execute_complete",
-            timeout=edge.backstop(deadline),
+            timeout=deadlines.deferral_timeout(deadline),
         )
 
     def _begin(self, context: Context, job: api.Job) -> polling.Wait:
         wait = polling.Wait.begin(
-            job.request_id, deadline=self._deadline(), poll_interval=self.poll_interval, now=edge.utcnow()
+            job.request_id, deadline=self._deadline(), poll_interval=self.poll_interval, now=deadlines.utcnow()
         )
         store = self._store(context)
         kept = store.get(KEPT_WAIT) if store is not None else None
@@ -187,7 +176,7 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         return wait.taken_over(kept) if kept and kept.get("try_number") == context["ti"].try_number else wait
 
     def _deadline(self) -> datetime:
-        return edge.utcnow() + timedelta(seconds=min(self.timeout, LONGEST_WAIT.total_seconds()))
+        return deadlines.utcnow() + timedelta(seconds=min(self.timeout, LONGEST_WAIT.total_seconds()))
 
     def _keep(self, context: Context, wait: polling.Wait | None) -> None:
         """Keep what the next process needs, or drop it. Each call of the store takes 20-35 ms: only when it matters."""
@@ -202,12 +191,20 @@ class ModelMaxVideoSensor(BaseSensorOperator):
         return context.get("task_state_store") if self.mode == "reschedule" else None
 
     @contextmanager
-    def _starting_fresh_after_errors(self, context: Context) -> Iterator[None]:
-        try:
-            yield
-        except api.ModelMaxError:
-            self._keep(context, None)
-            raise
+    def _translated(self, context: Context | None = None) -> Iterator[None]:
+        """Raise Airflow's exceptions for errors of ModelMax.
+
+        :param context: if given, what the next poke would continue from is dropped at an error
+        """
+        with airflow_errors.translate_errors(self):
+            try:
+                yield
+            except api.ModelMaxError as error:
+                if context is not None:
+                    self._keep(context, None)
+                if isinstance(error, api.JobNotOverError) and error.timed_out:
+                    raise AirflowSensorTimeout(str(error)) from error
+                raise
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
         """Return the job that the sensor waits for."""
@@ -233,13 +230,3 @@ class ModelMaxVideoSensor(BaseSensorOperator):
             if self.never_fail:
                 raise AirflowSkipException(str(error)) from error
             raise
-
-
-@contextmanager
-def _times_out() -> Iterator[None]:
-    try:
-        yield
-    except api.JobNotOverError as error:
-        if error.timed_out:
-            raise AirflowSensorTimeout(str(error)) from error
-        raise

@@ -88,6 +88,6 @@ def _outcome(error: Exception | None) -> tuple[str, str]:
         return "failed", error.reason
     if isinstance(error, api.JobNotOverError):
         return "timed_out" if error.timed_out else "gave_up", error.why
-    if polling.is_hopeless(error):
+    if not polling.is_retryable(error):
         return "refused", str(error)
     return "error", f"{type(error).__name__}: {error}"

@@ -15,8 +15,7 @@ from airflow.sdk.exceptions import ErrorType
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ConnectionResult, ErrorResponse, GetConnection
 
-from airflow_provider_modelmax import airflow_errors as edge
-from airflow_provider_modelmax import api
+from airflow_provider_modelmax import airflow_errors, api
 from airflow_provider_modelmax.api import DestinationError, StorageError
 from airflow_provider_modelmax.hooks import look_up
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
@@ -54,7 +53,7 @@ def test_a_connection_that_the_api_server_did_not_give_may_exist_and_the_task_is
     with pytest.raises(api.ConnectionSetupError, match="or Airflow's API server did not answer") as caught:
         hook.get_status(NONE) if colour == "sync" else asyncio.run(hook.aget_status(NONE))
     assert "it does not exist, or" in str(caught.value)
-    assert not isinstance(caught.value, edge.HOPELESS)
+    assert not isinstance(caught.value, airflow_errors.NOT_RETRYABLE)
     assert api_server_away
 
 

@@ -13,8 +13,7 @@ import pytest
 from airflow.sdk import ObjectStoragePath
 from airflow.sdk.execution_time.task_runner import _serialize_template_field
 
-from airflow_provider_modelmax import airflow_errors as edge
-from airflow_provider_modelmax import api
+from airflow_provider_modelmax import airflow_errors, api
 from airflow_provider_modelmax.api import DestinationError
 from airflow_provider_modelmax.api.image import MAX_IMAGE_BYTES
 from airflow_provider_modelmax.jobs.record import JobRecord
@@ -121,7 +120,7 @@ def test_an_image_whose_connection_is_not_found_is_retried_as_the_api_server_may
     assert str(caught.value).startswith(
         "The image: Airflow did not find the connection 'nobody' of s3://nobody@bucket/x"
     )
-    assert not isinstance(caught.value, edge.HOPELESS)
+    assert not isinstance(caught.value, airflow_errors.NOT_RETRYABLE)
 
 
 @pytest.mark.parametrize("uri", ["s3://b/x.png?versionId=3", "s3://b/../x.png", "gs://b//x.png", "abfs://b/x\n.png"])

@@ -64,7 +64,7 @@ def test_a_video_that_cannot_be_an_asset_is_left_out_with_a_warning(log):
     outlet = AssetAlias("videos")
     task = SimpleNamespace(outlets=[outlet], log=structlog.get_logger("task"))
     events, long = Events(), f"s3://videos/{'é' * 300}.mp4"
-    assets.tell_outlets({"task": task, "outlet_events": events}, {"uris": [long, "s3://videos/é.mp4"], "usage": {}})
+    assets.add_asset_events({"task": task, "outlet_events": events}, {"uris": [long, "s3://videos/é.mp4"], "usage": {}})
     assert [each.dest_asset_key.uri for each in events[outlet].asset_alias_events] == ["s3://videos/%C3%A9.mp4"]
     (line,) = log
     assert line.startswith("No asset event for a video: Asset name cannot exceed 1500 characters")

@@ -115,7 +115,7 @@ def test_a_task_that_has_landed_does_not_fail_over_lineage(way, run, simulator, 
     def refuse(*_: object, **__: object) -> None:
         raise ValueError("Asset name must only consist of ASCII characters")
 
-    monkeypatch.setattr(lineage, "tell_collector", refuse)
+    monkeypatch.setattr(lineage, "add_hook_lineage", refuse)
     done = run(f"generate_{way}", destination=f"{tmp_path}/videos/")
     assert done.state == "success", done.output
     assert "The lineage could not be pushed: Asset name must only" in done.output
