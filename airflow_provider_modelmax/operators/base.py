@@ -44,6 +44,7 @@ class ModelMaxBaseOperator(RendersTexts, BaseOperator):
         self.modelmax_conn_id = modelmax_conn_id
         check_connection_id(self, modelmax_conn_id)
         self._cancel = CancelToken()
+        self._is_killed = False
 
     @cached_property
     def hook(self) -> ModelMaxHook:
@@ -64,6 +65,7 @@ class ModelMaxBaseOperator(RendersTexts, BaseOperator):
 
     def on_kill(self) -> None:
         """Stop, leave nothing half-written, and log what becomes of the job: ModelMax has no call to cancel it."""
+        self._is_killed = True
         self._cancel.cancel()
         airflow_errors.log_when_killed(self.log, lambda: _on_kill_message(self.known))
 
@@ -73,6 +75,13 @@ class ModelMaxBaseOperator(RendersTexts, BaseOperator):
         :raises InvalidInputError: for what is wrong
         """
         return None
+
+    def _cancel_token(self) -> CancelToken:
+        """Return a new token, which :meth:`on_kill` cancels: ``dag.test()`` runs all tries with one operator."""
+        self._cancel = CancelToken()
+        if self._is_killed:  # before it began
+            self._cancel.cancel()
+        return self._cancel
 
     def _state(self, context: Context) -> TaskState:
         from airflow_provider_modelmax.jobs.task_state import TaskState  # noqa: PLC0415 - not at DAG parse
@@ -203,7 +212,7 @@ class ModelMaxVideoOperator(ModelMaxBaseOperator):
             deadline=deadlines.absolute_deadline(self.deadline, self.execution_timeout),
             poll_interval=self.poll_interval,
             overwrite=self.overwrite,
-            cancel=self._cancel,
+            cancel=self._cancel_token(),
             on_job=lambda record: push_job(context, record, has_state=state.has_store),
             on_result=lambda record: self._push_result(context, record),
             **job,

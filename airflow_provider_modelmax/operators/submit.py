@@ -81,7 +81,7 @@ class ModelMaxSubmitVideoOperator(ModelMaxBaseOperator):
                 self.log,
                 regenerate_on_clear=self.regenerate_on_clear,
                 keeps_forgotten=True,
-                cancel=self._cancel,
+                cancel=self._cancel_token(),
             )
             kept = state.get()
             if not kept or not submission.continues_with(kept):
