@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink
 
@@ -49,22 +47,7 @@ class ManifestLink(BaseOperatorLink):
 
 
 def console_page(uri: str) -> str:
-    """Return the page of an object in the console of its store, empty where there is none."""
-    from airflow_provider_modelmax.storage.location import EXTRAS, GCS, S3, plain  # noqa: PLC0415 - not at DAG parse
+    """Return the page of an object in the console of its store, empty if there is none."""
+    from airflow_provider_modelmax.storage.location import store_of  # noqa: PLC0415 - not at DAG parse
 
-    scheme, _, rest = plain(uri).partition("://")
-    bucket, _, key = rest.partition("/")
-    store = EXTRAS.get(scheme)
-    if store == S3 and not _is_elsewhere(uri):
-        return f"https://console.aws.amazon.com/s3/object/{bucket}?prefix={quote(key, safe='/')}"
-    if store == GCS and "STORAGE_EMULATOR_HOST" not in os.environ:
-        return f"https://console.cloud.google.com/storage/browser/_details/{bucket}/{quote(key, safe='/')}"
-    return ""
-
-
-def _is_elsewhere(uri: str) -> bool:
-    """Return whether an S3 server is not Amazon's: MinIO, SeaweedFS and others have their own consoles."""
-    from airflow_provider_modelmax.storage.location import connect  # noqa: PLC0415 - not at DAG parse
-
-    fs = connect(uri).fs
-    return bool(getattr(fs, "endpoint_url", None) or (getattr(fs, "client_kwargs", None) or {}).get("endpoint_url"))
+    return store_of(uri).console_page(uri)

@@ -12,11 +12,15 @@ import hashlib
 import os
 import stat
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from fsspec.implementations.local import LocalFileSystem
+
+from airflow_provider_modelmax.api.errors import DestinationError
 from airflow_provider_modelmax.storage import throwaway
+from airflow_provider_modelmax.storage.location import Location, local_path
 
 _NOT_SUPPORTED = {errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 _ATTEMPTS_TO_LOCK = 5
@@ -213,3 +217,55 @@ def _family(final: Path) -> str:
 def short_name(final: Path) -> str:
     """Return a name for a part that is never longer than what it becomes; the length of names is limited."""
     return hashlib.sha256(final.name.encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+class LocalLocation(Location):
+    """A local file."""
+
+    @classmethod
+    def check_uri(cls, uri: str) -> None:
+        """Accept every local path; the file system decides about names."""
+
+    @classmethod
+    def of(cls, uri: str) -> Location:
+        """Return the location of a local path or ``file`` URI.
+
+        Not through ObjectStoragePath: for its first path it loads the filesystems of all providers (150 CPU-ms).
+        """
+        return cls(str(local_path(uri)), LocalFileSystem())
+
+    @contextlib.contextmanager
+    def writing(self, content_type: str) -> Iterator[Any]:
+        """Yield a file whose content is published if the block ends without an exception, and removed otherwise."""
+        with writing(Path(self.path)) as file:
+            yield file
+
+    def _create(self, data: bytes, content_type: str) -> None:
+        create(Path(self.path), data)
+
+    def size(self) -> int | None:
+        """Return the size of the file in bytes, None if there is none.
+
+        :raises DestinationError: if a folder is in its place
+        """
+        try:
+            info = self.fs.info(self.path)
+        except FileNotFoundError:
+            return None
+        if info["type"] != "file":
+            raise DestinationError(
+                f"{self.path} is in the way: it should be a file. Move it, or choose another destination."
+            )
+        return int(info["size"])
+
+    def before_upload(self, chunks: Iterable[bytes], size: int | None) -> contextlib.AbstractContextManager[Any]:
+        """Return the chunks as they are."""
+        return contextlib.nullcontext(chunks)
+
+    def try_out(self, longest: Location | None) -> None:
+        """Do all that writes do, on a throw-away name, and leave nothing behind."""
+        try_out(Path(self.path), Path(longest.path) if longest else None)
+
+    def check_replaceable(self) -> None:
+        """Raise ``PermissionError`` if the file is there and may not be replaced."""
+        check_replaceable(Path(self.path))

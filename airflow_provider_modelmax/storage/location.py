@@ -1,4 +1,4 @@
-"""What a store is: its URIs, its extra and its connection. Writes nothing."""
+"""Where an object is, and how its store reads and writes it: URIs, connections, and the base class of all stores."""
 
 from __future__ import annotations
 
@@ -7,55 +7,217 @@ import logging
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, ObjectStoragePath
 from airflow.sdk.io import has_fs
-from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_modelmax.api.errors import DestinationError, StorageError
-from airflow_provider_modelmax.storage.errors import meaning
+from airflow_provider_modelmax.storage.errors import answered, meaning
+from airflow_provider_modelmax.storage.prefetch import read_ahead
 
-__all__ = ["DestinationError", "Place", "StorageError", "connect"]
+log = logging.getLogger(__name__)
 
-LOCAL, S3, GCS, AZURE = "local", "s3", "gcs", "azure"
-
-EXTRAS = {"s3": S3, "s3a": S3, "gs": GCS, "gcs": GCS, "abfs": AZURE, "abfss": AZURE}
-"""Scheme: the extra that brings its library, and the name of the store here."""
+STORES = {
+    "": "local.LocalLocation",
+    "file": "local.LocalLocation",
+    "s3": "s3.S3Location",
+    "s3a": "s3.S3Location",
+    "gs": "gcs.GcsLocation",
+    "gcs": "gcs.GcsLocation",
+    "abfs": "azure.AzureLocation",
+    "abfss": "azure.AzureLocation",
+}
+"""The scheme of a URI, and the class of its store in this package."""
 
 LONGEST_KEY = 1024
 """Bytes of UTF-8 in S3 and Google Cloud Storage, characters in Azure."""
 
-_VERSION = {S3: "?versionId=", AZURE: "?versionid="}
-"""What s3fs and adlfs read as the start of a version id, anywhere in a name."""
+PART = 5 * 1024 * 1024
+"""Bytes. A smaller object is sent in one piece."""
+
+BLOCK = 8 * 1024 * 1024
+"""Bytes of one part of an upload to GCS and Azure. Measured: memory is 3 to 4 times this."""
+
+AHEAD = 8
+"""Chunks of a video that are read while a part of it is uploaded there: their writers do one thing at a time."""
+
+_TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+"""What stores answer if the object exists, or is being written at the moment."""
 
 _BUCKET = re.compile(r"arn:.+|[A-Za-z0-9$._-]+")
 
 _WINDOWS_PATH = re.compile(r"(file:/*)?[A-Za-z]:(?!//)|\\\\")
 
-_CHATTY = logging.getLogger("azure.core.pipeline.policies.http_logging_policy")
-
 
 @dataclass(frozen=True)
-class Place:
-    """Where an object is.
+class Location:
+    """Where an object is. Each store has a subclass, which says what is particular about it.
 
-    :param store: ``local``, ``s3``, ``gcs`` or ``azure``
-    :param path: in that store, as its filesystem takes it
+    Whoever calls a method wraps it in :func:`named`, which translates what the libraries raise.
+
+    :param path: in the store, as its filesystem takes it
     :param fs: opens it
     """
 
-    store: str
+    extra: ClassVar[str] = ""
+    """The extra of this package that brings the library of the store."""
+
     path: str
     fs: Any = field(repr=False)
 
+    @classmethod
+    def of(cls, uri: str) -> Location:
+        """Return the location of a checked URI, with a working filesystem.
 
-def connect(uri: str) -> Place:
+        :raises DestinationError: if the library or the connection cannot be used
+        """
+        try:
+            path = ObjectStoragePath(uri)
+            found = cls(path.path, path.fs)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise DestinationError(f"{uri} cannot be opened ({reason}). {cls._remedy(uri, error)}") from error
+        found.fs.invalidate_cache()  # fsspec shares it: an earlier listing of this folder may be out of date
+        return found
+
+    @classmethod
+    def check_uri(cls, uri: str) -> None:
+        """Refuse a URI whose name the store or its library would change, or that is too long.
+
+        :raises DestinationError: if it cannot be used
+        """
+        scheme, netloc = _split(uri)
+        conn_id, at, bucket = netloc.rpartition("@")
+        if not bucket:
+            raise DestinationError(
+                f"{uri} names no bucket. Write {scheme}://conn_id@bucket/folder.", leads_nowhere=True
+            )
+        if why := cls._problem_with(uri):
+            raise DestinationError(f"{uri} cannot be used: {why}. Choose another name.", leads_nowhere=True)
+        if at:
+            _require_connection(uri, conn_id)
+
+    @classmethod
+    def _problem_with(cls, uri: str) -> str:
+        """Return why the name of an object cannot be used, empty if it can."""
+        bucket, _, key = uri.partition(":")[2].lstrip("/").partition("/")
+        segments = key.rstrip("/").split("/")
+        if not _BUCKET.fullmatch(bucket.rpartition("@")[2]):
+            return "the bucket's name may have letters, digits, dots, hyphens and underscores only"
+        if key and not all(segments):
+            return "it has two slashes in a row, which some stores turn into one"
+        if {".", ".."} & {*segments}:
+            return "it has a folder named . or .., which stores refuse, or remove from the name"
+        if "\\" in key:
+            return "it has a backslash, which some stores turn into a slash"
+        length, unit = cls._length(key)
+        if length > LONGEST_KEY:
+            return f"its name has {length:,} {unit}, and the store allows {LONGEST_KEY:,}. Shorten it"
+        return ""
+
+    @classmethod
+    def _length(cls, key: str) -> tuple[int, str]:
+        return len(key.encode()), "bytes in UTF-8"
+
+    @classmethod
+    def _remedy(cls, uri: str, error: Exception) -> str:
+        scheme = _split(uri)[0]
+        if isinstance(error, ImportError) or not has_fs(scheme):
+            return f"Install what {scheme}:// needs: pip install 'airflow-provider-modelmax[{cls.extra}]'"
+        return "Correct the connection."
+
+    # What every store does
+
+    def content_type(self, value: str) -> dict[str, Any]:
+        """Return the argument of the library for the content type of an object."""
+        return {"content_type": value}
+
+    def open(self, content_type: str) -> Any:
+        """Return a file to write to: ``close()`` publishes what was written, ``discard()`` forgets it."""
+        return self.fs.open(self.path, "wb", block_size=BLOCK, **self.content_type(content_type))
+
+    @contextlib.contextmanager
+    def writing(self, content_type: str) -> Iterator[Any]:
+        """Yield a file whose content is published if the block ends without an exception, and discarded otherwise.
+
+        Leaving an fsspec file by an exception publishes what was written so far (on every store that was tried).
+        """
+        file = self.open(content_type)
+        try:
+            yield file
+            file.close()
+        except BaseException:
+            discard(file)
+            raise
+
+    def create(self, data: bytes, content_type: str) -> bool:
+        """Write an object if there is none, and return whether it was written. The store decides."""
+        try:
+            self._create(data, content_type)
+        except FileExistsError:
+            return False
+        except Exception as error:
+            if answered(error) & _TAKEN:
+                return False
+            raise
+        return True
+
+    def _create(self, data: bytes, content_type: str) -> None:
+        self.fs.pipe_file(self.path, data, mode="create", **self.content_type(content_type))
+
+    def read(self) -> bytes:
+        """Return the bytes of a small object.
+
+        :raises FileNotFoundError: if there is none
+        """
+        return bytes(self.fs.cat_file(self.path))
+
+    def size(self) -> int | None:
+        """Return the size of the object in bytes, None if there is none."""
+        try:
+            info = self.fs.info(self.path)
+        except FileNotFoundError:
+            return None
+        return int(info["size"]) if info["type"] == "file" else None  # a folder and an object can have one name
+
+    def before_upload(self, chunks: Iterable[bytes], size: int | None) -> contextlib.AbstractContextManager[Any]:
+        """Prepare the upload of a video. In ``with``, return its chunks.
+
+        :param size: bytes, None if not known
+        """
+        if size is not None and size < PART:
+            return contextlib.nullcontext(chunks)
+        return read_ahead(chunks, AHEAD)
+
+    def try_out(self, longest: Location | None) -> None:
+        """Do all that writes do, on a throw-away name, and leave nothing visible behind.
+
+        :param longest: the object with the longest name that will be written
+        """
+        file = self.fs.open(self.path, "wb", autocommit=False)
+        try:
+            file.write(b".")
+            file.flush(force=True)
+        finally:
+            discard(file)
+
+    def check_replaceable(self) -> None:
+        """Raise ``PermissionError`` if the object is there and may not be replaced."""
+
+    @classmethod
+    def console_page(cls, uri: str) -> str:
+        """Return the page of an object in the console of its store, empty if there is none."""
+        return ""
+
+
+def connect(uri: str) -> Location:
     """Return where ``uri`` leads, with a working filesystem.
 
     A URI is read as ObjectStoragePath reads it, so that others find the object under the same name: literally, with
@@ -65,23 +227,33 @@ def connect(uri: str) -> Place:
     :raises DestinationError: when scheme, bucket, connection or the library for it is missing
     """
     _check_characters(uri)
-    scheme, netloc = _split(uri)
-    if scheme in {"", "file"}:
-        # Not through ObjectStoragePath: for its first path it loads the filesystems of all providers (150 CPU-ms).
-        return Place(LOCAL, str(_local(uri)), LocalFileSystem())
-    if scheme not in EXTRAS:
-        raise DestinationError(
-            f"{uri}: {scheme}:// is not supported. Use one of file, {', '.join(EXTRAS)}.", leads_nowhere=True
-        )
-    conn_id, at, bucket = netloc.rpartition("@")
-    if not bucket:
-        raise DestinationError(f"{uri} names no bucket. Write {scheme}://conn_id@bucket/folder.", leads_nowhere=True)
-    _check_key(uri, EXTRAS[scheme])
-    if at:
-        _require_connection(uri, conn_id)
-    place = _open_store(uri, scheme)
-    place.fs.invalidate_cache()  # fsspec shares it: an earlier listing of this folder may be out of date
-    return place
+    store = store_of(uri)
+    store.check_uri(uri)
+    return store.of(uri)
+
+
+def store_of(uri: str) -> type[Location]:
+    """Return the class of the store that a URI leads to.
+
+    :raises DestinationError: if its scheme is not known
+    """
+    scheme = _split(uri)[0]
+    if scheme not in STORES:
+        known = ", ".join(filter(None, STORES))
+        raise DestinationError(f"{uri}: {scheme}:// is not supported. Use one of {known}.", leads_nowhere=True)
+    module, _, name = STORES[scheme].partition(".")
+    store: type[Location] = getattr(import_module(f"{__package__}.{module}"), name)
+    return store
+
+
+def discard(file: Any) -> None:
+    """Forget what was written to a file that was not closed."""
+    try:
+        file.discard()
+    except Exception as error:
+        log.warning("An unfinished upload may be left behind: %s: %s", type(error).__name__, error)
+    finally:
+        file.closed = True  # or its __del__ would publish it
 
 
 def as_text(place: object) -> object:
@@ -105,25 +277,16 @@ def from_anywhere(uri: str) -> str:
 
     :raises DestinationError: if ``uri`` is not a URI
     """
-    return uri if _split(uri)[0] else str(_local(uri))
+    return uri if _split(uri)[0] else str(local_path(uri))
 
 
 def plain(uri: str) -> str:
     """Return a URI as others name the same object: with a scheme, and without the connection that opens it."""
     scheme, found, rest = uri.partition("://")
     if not found or scheme == "file":
-        return f"file://{_local(uri)}"
+        return f"file://{local_path(uri)}"
     bucket, _, key = rest.partition("/")
     return f"{scheme}://{bucket.rpartition('@')[2]}/{key}"
-
-
-def content_type(place: Place, value: str) -> dict[str, Any]:
-    """Return what the store's own library calls the content type of an object."""
-    if place.store == AZURE:
-        from azure.storage.blob import ContentSettings  # noqa: PLC0415 - an extra; no dict before adlfs 2026.8.0
-
-        return {"content_settings": ContentSettings(content_type=value)}
-    return {"ContentType" if place.store == S3 else "content_type": value}
 
 
 @contextlib.contextmanager
@@ -131,6 +294,8 @@ def named(uri: str) -> Iterator[None]:
     """Turn what filesystems raise into errors that name the object and the next step."""
     try:
         yield
+    except StorageError:
+        raise
     except Exception as error:
         raise meaning(uri, error) from error
 
@@ -156,32 +321,11 @@ def _check_characters(uri: str) -> None:
             )
 
 
-def _check_key(uri: str, store: str) -> None:
-    """Refuse a name that the store or its library would change, or that is too long."""
-    bucket, _, key = uri.partition(":")[2].lstrip("/").partition("/")
-    segments = key.rstrip("/").split("/")
-    if not _BUCKET.fullmatch(bucket.rpartition("@")[2]):
-        why = "the bucket's name may have letters, digits, dots, hyphens and underscores only"
-    elif key and not all(segments):
-        why = "it has two slashes in a row, which some stores turn into one"
-    elif {".", ".."} & {*segments}:
-        why = "it has a folder named . or .., which stores refuse, or remove from the name"
-    elif "\\" in key:
-        why = "it has a backslash, which some stores turn into a slash"
-    elif _VERSION.get(store, "\0") in key:
-        why = f"the library of the store reads {_VERSION[store]} as a version of the object, not as a part of its name"
-    elif store == AZURE and any(segment.endswith(".") for segment in segments):
-        why = "a part of it ends in a dot, which Azure may remove"
-    else:
-        length = len(key) if store == AZURE else len(key.encode())
-        if length <= LONGEST_KEY:
-            return
-        unit = "characters" if store == AZURE else "bytes in UTF-8"
-        why = f"its name has {length:,} {unit}, and the store allows {LONGEST_KEY:,}. Shorten it"
-    raise DestinationError(f"{uri} cannot be used: {why}. Choose another name.", leads_nowhere=True)
+def local_path(uri: str) -> Path:
+    """Return the absolute path of a local path or ``file`` URI.
 
-
-def _local(uri: str) -> Path:
+    :raises DestinationError: if it names another host, or an unknown user's home
+    """
     scheme, host = _split(uri)
     if scheme and host:
         raise DestinationError(
@@ -217,27 +361,3 @@ def _require_connection(uri: str, conn_id: str) -> None:
 def _look_up(conn_id: str) -> None:
     """Ask once per process: a look-up is a call to the API server, and one video opens half a dozen objects."""
     BaseHook.get_connection(conn_id)
-
-
-def _open_store(uri: str, scheme: str) -> Place:
-    try:
-        path = ObjectStoragePath(uri)
-        place = Place(EXTRAS[scheme], path.path, path.fs)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise DestinationError(f"{uri} cannot be opened ({reason}). {_remedy(scheme, error)}") from error
-    endpoint = getattr(place.fs, "endpoint_url", None)
-    if place.store == S3 and endpoint and not re.match("https?://.", endpoint, re.IGNORECASE):
-        raise DestinationError(
-            f"{uri}: the endpoint_url {endpoint!r} in the extra of the connection is no URL. Begin it with http:// or "
-            "https://."
-        )
-    if EXTRAS[scheme] == AZURE and _CHATTY.level == logging.NOTSET:
-        _CHATTY.setLevel(logging.WARNING)  # or every request puts 25 lines of headers into the task's log
-    return place
-
-
-def _remedy(scheme: str, error: Exception) -> str:
-    if isinstance(error, ImportError) or not has_fs(scheme):
-        return f"Install what {scheme}:// needs: pip install 'airflow-provider-modelmax[{EXTRAS[scheme]}]'"
-    return "Correct the connection."

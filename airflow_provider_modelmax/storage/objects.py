@@ -1,13 +1,11 @@
 """Bytes -> checked object, all or nothing. Knows nothing of ModelMax.
 
-Leaving an fsspec file by an exception publishes what was written so far (on every store that was tried), so the raw
-file is handled here: ``close()`` is the one call that publishes, and everything else ends in ``discard()``.
+What is particular about a store is in its class, see ``location.py``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import json
 import logging
@@ -15,35 +13,16 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from airflow_provider_modelmax.api.errors import BrokenVideoError, DestinationError, OverwrittenError, StorageError
-from airflow_provider_modelmax.storage import local as local_file
 from airflow_provider_modelmax.storage import throwaway
-from airflow_provider_modelmax.storage.errors import answered
-from airflow_provider_modelmax.storage.location import AZURE, LOCAL, S3, Place, connect, content_type, named
+from airflow_provider_modelmax.storage.location import BLOCK, Location, connect, named
 from airflow_provider_modelmax.storage.mp4 import Mp4Check
-from airflow_provider_modelmax.storage.prefetch import read_ahead
-from airflow_provider_modelmax.storage.s3 import PART, S3Upload
 
 log = logging.getLogger(__name__)
 
 _JSON = "application/json"
-
-_TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
-"""What stores answer if the object exists, or is being written at the moment."""
-
-_UNCONDITIONAL = {"NotImplemented", "501"}
-
-SETTLING = 1.0
-"""Seconds after which a document is read back if the store cannot decide: the last writer wins."""
-
-BLOCK = 8 * 1024 * 1024
-"""Bytes of one part of an upload to GCS and Azure. Measured: memory is 3 to 4 times this."""
-
-AHEAD = 8
-"""Chunks of a video that are read while a part of it is uploaded there: their writers do one thing at a time."""
 
 
 @dataclass(frozen=True)
@@ -72,20 +51,13 @@ def check_writable(uri: str, longest: str | None = None, replaced: Iterable[str]
         a safe write needs, or the name is too long
     :raises StorageError: when the store cannot be reached, or is full
     """
-    path = connect(longest).path if longest else ""
-    length = len(os.fsencode(path.rpartition("/")[2]))
+    longest_place = connect(longest) if longest else None
+    length = len(os.fsencode(longest_place.path.rpartition("/")[2])) if longest_place else 0
     probe = connect(f"{uri.rstrip('/')}/{throwaway.new_name(length)}")
     with named(longest or uri):
-        if probe.store == LOCAL:
-            local_file.try_out(Path(probe.path), Path(path) if path else None)
-            for each in replaced:
-                local_file.check_replaceable(Path(connect(each).path))
-        elif probe.store == AZURE:
-            _try_out_azure(probe)
-        elif probe.store == S3:
-            _try_out_s3(probe)
-        else:
-            _try_out(probe)
+        probe.try_out(longest_place)
+        for each in replaced:
+            connect(each).check_replaceable()
 
 
 def save_video(
@@ -102,13 +74,7 @@ def save_video(
     :raises StorageError: when the store fails
     """
     place, digest, check, written = connect(uri), hashlib.sha256(), Mp4Check(size_known=size is not None), 0
-    source: contextlib.AbstractContextManager[Iterable[bytes]] = contextlib.nullcontext(chunks)
-    if place.store != LOCAL and (size is None or size >= PART):
-        if place.store == S3:
-            _abort_leftovers(place)
-        else:
-            source = read_ahead(chunks, AHEAD)
-    with source as ready, _published(place, uri, "video/mp4") as write:
+    with place.before_upload(chunks, size) as ready, _published(place, uri, "video/mp4") as write:
         for chunk in ready:
             check.feed(chunk)
             digest.update(chunk)
@@ -139,29 +105,12 @@ def save_json(uri: str, document: Mapping[str, Any]) -> None:
 def create_json(uri: str, document: Mapping[str, Any]) -> bool:
     """Write a JSON document if nothing exists at ``uri``: of all processes that try at once, one gets True.
 
-    S3, GCS and Azure decide it themselves (``If-None-Match: *`` or its equivalent). On a store that ignores that header
-    (seen: rclone's), all processes get True. On one that refuses it (501), the last writer does, so the documents must
-    differ.
+    The store decides, see :meth:`.S3Location.create` for S3 servers that cannot.
 
     :returns: False if something exists already
     """
-    place, data = connect(uri), _encoded(document)
     with named(uri):
-        try:
-            if place.store == LOCAL:
-                local_file.create(Path(place.path), data)
-            else:
-                place.fs.pipe_file(place.path, data, mode="create", **content_type(place, _JSON))
-        except FileExistsError:
-            return False
-        except Exception as error:
-            if answered(error) & _TAKEN:
-                return False
-            if place.store != S3 or not answered(error) & _UNCONDITIONAL:
-                raise
-        else:
-            return True
-    return _create_unconditionally(place, uri, data)
+        return connect(uri).create(_encoded(document), _JSON)
 
 
 def load_json(uri: str) -> dict[str, Any] | None:
@@ -172,7 +121,7 @@ def load_json(uri: str) -> dict[str, Any] | None:
     place = connect(uri)
     with named(uri):
         try:
-            text = _content(place)
+            text = place.read()
         except FileNotFoundError:
             return None
     try:
@@ -184,18 +133,6 @@ def load_json(uri: str) -> dict[str, Any] | None:
             f"{uri} is in the way: it should be a JSON object. Move it, or choose another destination."
         )
     return document
-
-
-def _content(place: Place) -> bytes:
-    """Return the bytes of a small object. s3fs makes one call for a range; else it looks for the size first."""
-    if place.store != S3:
-        return bytes(place.fs.cat_file(place.path))
-    try:
-        return bytes(place.fs.cat_file(place.path, start=0))
-    except Exception as error:
-        if answered(error) & {"416", "InvalidRange"}:  # it is empty
-            return b""
-        raise
 
 
 def remove(uri: str) -> None:
@@ -226,20 +163,9 @@ def size_of(uri: str) -> int | None:
 
     :raises DestinationError: when a folder is in its place
     """
-    return _size_at(connect(uri), uri)
-
-
-def _size_at(place: Place, uri: str) -> int | None:
+    place = connect(uri)
     with named(uri):
-        try:
-            info = place.fs.info(place.path)
-        except FileNotFoundError:
-            return None
-    if info["type"] == "file":
-        return int(info["size"])
-    if place.store == LOCAL:  # in an object store a folder and an object can have one name
-        raise DestinationError(f"{uri} is in the way: it should be a file. Move it, or choose another destination.")
-    return None
+        return place.size()
 
 
 def read_bytes(uri: str, limit: int) -> bytes:
@@ -260,13 +186,11 @@ def read_bytes(uri: str, limit: int) -> bytes:
 
 
 @contextlib.contextmanager
-def _published(place: Place, uri: str, kind: str) -> Iterator[Callable[[bytes], object]]:
+def _published(place: Location, uri: str, content_type: str) -> Iterator[Callable[[bytes], object]]:
     """Yield a ``write``; what was written is published only if the block ends without an exception."""
     with contextlib.ExitStack() as stack:
         with named(uri):
-            file = stack.enter_context(
-                local_file.writing(Path(place.path)) if place.store == LOCAL else _object(place, kind)
-            )
+            file = stack.enter_context(place.writing(content_type))
 
         def write(data: bytes) -> None:
             with named(uri):
@@ -277,109 +201,13 @@ def _published(place: Place, uri: str, kind: str) -> Iterator[Callable[[bytes], 
             stack.close()
 
 
-@contextlib.contextmanager
-def _object(place: Place, kind: str) -> Iterator[BinaryIO | S3Upload]:
-    attributes = content_type(place, kind)
-    file = (
-        S3Upload(place.fs, place.path, attributes)
-        if place.store == S3
-        else place.fs.open(place.path, "wb", block_size=BLOCK, **attributes)
-    )
-    try:
-        yield file
-        file.close()
-    except BaseException:
-        _discard(file)
-        raise
-
-
-def _try_out_s3(place: Place) -> None:
-    """Begin an upload, send a part and abort it; then ask for a conditional write that must be refused."""
-    upload = S3Upload(place.fs, place.path, content_type(place, "video/mp4"))
-    try:
-        upload.write(b".")
-        upload.flush()
-        _abort_abandoned_checks(place)
-    finally:
-        _discard(upload)
-    bucket, _, key = place.path.partition("/")
-    request = {"Bucket": bucket, "Key": key, "Body": b".", **content_type(place, _JSON)}
-    try:  # with an invalid checksum: refused after the permissions are checked, so nothing is written
-        place.fs.call_s3("put_object", **request, IfNoneMatch="*", ContentMD5="0")
-    except Exception as error:
-        answer = answered(error)
-        if answer & _UNCONDITIONAL:
-            _warn_that_claims_may_collide(bucket)
-        elif "400" not in answer and not answer & _TAKEN:
-            raise
-    else:  # this store compares no checksums
-        with contextlib.suppress(Exception):
-            place.fs.call_s3("delete_object", Bucket=bucket, Key=key)
-
-
-def _abort_abandoned_checks(place: Place) -> None:
-    """Abort the uploads of checks that were killed. Their age is measured against our own new upload: one clock."""
-    bucket, _, key = place.path.partition("/")
-    folder = key[: -len(key.rpartition("/")[2])]
-    try:
-        found = place.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{folder}{throwaway.PREFIX}")
-        uploads = found.get("Uploads", [])
-        now = max((upload["Initiated"] for upload in uploads), default=None)
-        for upload in uploads:
-            name, age = upload["Key"].removeprefix(folder), (now - upload["Initiated"]).total_seconds()
-            if throwaway.is_abandoned(name, age):
-                place.fs.abort_mpu(bucket, upload["Key"], upload["UploadId"])
-    except Exception as error:
-        log.info("Could not list the unfinished uploads of %s: %s: %s", place.path, type(error).__name__, error)
-
-
-@functools.cache
-def _warn_that_claims_may_collide(bucket: str) -> None:
-    log.warning(
-        "The store of the bucket %s refuses conditional writes (If-None-Match). If two executions of one task begin "
-        "at the same moment, both may be billed.",
-        bucket,
-    )
-
-
-def _create_unconditionally(place: Place, uri: str, data: bytes) -> bool:
-    """Write if nothing exists, wait for other writers, and read back which one was last."""
-    _warn_that_claims_may_collide(place.path.partition("/")[0])
-    if _size_at(place, uri) is not None:
-        return False
-    with _published(place, uri, _JSON) as write:
-        write(data)
-    time.sleep(SETTLING)
-    with named(uri):
-        place.fs.invalidate_cache()
-        return _content(place) == data
-
-
-def _try_out(place: Place) -> None:
-    """Begin an upload and discard it."""
-    file = place.fs.open(place.path, "wb", autocommit=False)
-    try:
-        file.write(b".")
-        file.flush(force=True)
-    finally:
-        _discard(file)
-
-
-def _try_out_azure(place: Place) -> None:
-    """Try to replace a blob that does not exist, which Azure refuses: an upload there cannot be discarded."""
-    try:
-        place.fs.pipe_file(place.path, b".", headers={"If-Match": '"0x0"'})
-    except Exception as error:
-        if "412" not in answered(error):  # comes only if the container exists and may be written
-            raise
-
-
-def _check_stored(place: Place, saved: Saved) -> None:
+def _check_stored(place: Location, saved: Saved) -> None:
     """Look at what exists at ``uri`` now; a store may need a moment to show it."""
     for pause in (0, 1, 3):
         time.sleep(pause)
         place.fs.invalidate_cache()
-        found = _size_at(place, saved.uri)
+        with named(saved.uri):
+            found = place.size()
         if found == saved.size:
             return
     shown = "nothing" if found is None else f"an object of {found:,} bytes"
@@ -394,24 +222,3 @@ def _check_stored(place: Place, saved: Saved) -> None:
 def _encoded(document: Mapping[str, Any]) -> bytes:
     # Half of a surrogate pair, as a cut emoji leaves it, is no UTF-8; as an escape it is good JSON.
     return json.dumps(document, indent=2, ensure_ascii=False).encode(errors="backslashreplace")
-
-
-def _discard(file: Any) -> None:
-    try:
-        file.discard()
-    except Exception as error:
-        log.warning("An unfinished upload may be left behind: %s: %s", type(error).__name__, error)
-    finally:
-        file.closed = True  # or its __del__ would publish it
-
-
-def _abort_leftovers(place: Place) -> None:
-    """Abort what killed tries left of this object: S3 stores, and charges for, unfinished uploads."""
-    bucket, _, key = place.path.partition("/")
-    try:
-        found = place.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=key)
-        for upload in found.get("Uploads", []):
-            if upload["Key"] == key:
-                place.fs.abort_mpu(bucket, key, upload["UploadId"])
-    except Exception as error:
-        log.info("Could not list the unfinished uploads of %s: %s: %s", place.path, type(error).__name__, error)

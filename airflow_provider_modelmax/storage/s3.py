@@ -1,4 +1,4 @@
-"""An object of S3, written in parts of which several are on their way at once; ``close()`` is what publishes it.
+"""S3, through s3fs; a video is written in parts of which several are on their way at once.
 
 The file of s3fs sends one part after the other and reads nothing meanwhile, so that a store far away costs the time
 of the download and the time of the upload.
@@ -7,14 +7,33 @@ of the download and the time of the upload.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import io
+import logging
+import re
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
+from urllib.parse import quote
 
-PART = 5 * 1024 * 1024
-"""Bytes; S3 takes no smaller part but the last, and 10,000 of them. Less than this is sent in one piece."""
+from airflow_provider_modelmax.api.errors import DestinationError
+from airflow_provider_modelmax.storage import throwaway
+from airflow_provider_modelmax.storage.errors import answered
+from airflow_provider_modelmax.storage.location import PART, Location, connect, discard, plain
+
+log = logging.getLogger(__name__)
+
+_TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+"""What stores answer if the object exists, or is being written at the moment."""
+
+_UNCONDITIONAL = {"NotImplemented", "501"}
+"""What stores answer that know no conditional writes."""
+
+SETTLING = 1.0
+"""Seconds after which a document is read back if the store cannot decide: the last writer wins."""
 
 AT_ONCE = 2
 """Parts on their way, of all objects of this process; one more of each is being filled. So memory has a bound.
@@ -170,3 +189,143 @@ def _from_its_start(params: Mapping[str, Any], **_: Any) -> None:
     """
     if isinstance(params.get("Body"), io.BytesIO):  # others of this process send bytes over the same client
         params["Body"].seek(0)
+
+
+class S3Location(Location):
+    """An object in S3."""
+
+    extra = "s3"
+
+    @classmethod
+    def of(cls, uri: str) -> Location:
+        """Return the location of a checked URI, with a working filesystem."""
+        found = super().of(uri)
+        endpoint = getattr(found.fs, "endpoint_url", None)
+        if endpoint and not re.match("https?://.", endpoint, re.IGNORECASE):
+            raise DestinationError(
+                f"{uri}: the endpoint_url {endpoint!r} in the extra of the connection is no URL. Begin it with http:// "
+                "or https://."
+            )
+        return found
+
+    @classmethod
+    def _problem_with(cls, uri: str) -> str:
+        if why := super()._problem_with(uri):
+            return why
+        if "?versionId=" in uri:  # s3fs reads it anywhere in a name
+            return "the library of the store reads ?versionId= as a version of the object, not as a part of its name"
+        return ""
+
+    def content_type(self, value: str) -> dict[str, Any]:
+        """Return the argument of S3 for the content type of an object."""
+        return {"ContentType": value}
+
+    def open(self, content_type: str) -> S3Upload:
+        """Return a file to write to: ``close()`` publishes what was written, ``discard()`` forgets it."""
+        return S3Upload(self.fs, self.path, self.content_type(content_type))
+
+    def create(self, data: bytes, content_type: str) -> bool:
+        """Write an object if there is none, and return whether it was written.
+
+        On a store that ignores ``If-None-Match`` (seen: rclone's), all processes write. On one that refuses it (501),
+        the last writer wins, so the documents must differ.
+        """
+        try:
+            return super().create(data, content_type)
+        except Exception as error:
+            if not answered(error) & _UNCONDITIONAL:
+                raise
+        return self._create_unconditionally(data, content_type)
+
+    def _create_unconditionally(self, data: bytes, content_type: str) -> bool:
+        """Write if nothing exists, wait for other writers, and read back which one was last."""
+        _warn_that_claims_may_collide(self.path.partition("/")[0])
+        if self.size() is not None:
+            return False
+        with self.writing(content_type) as file:
+            file.write(data)
+        time.sleep(SETTLING)
+        self.fs.invalidate_cache()
+        return self.read() == data
+
+    def read(self) -> bytes:
+        """Return the bytes of a small object. s3fs makes one call for a range; else it looks for the size first."""
+        try:
+            return bytes(self.fs.cat_file(self.path, start=0))
+        except Exception as error:
+            if answered(error) & {"416", "InvalidRange"}:  # it is empty
+                return b""
+            raise
+
+    def before_upload(self, chunks: Iterable[bytes], size: int | None) -> contextlib.AbstractContextManager[Any]:
+        """Abort what killed tries left of this object: S3 stores, and charges for, unfinished uploads."""
+        if size is None or size >= PART:
+            bucket, _, key = self.path.partition("/")
+            try:
+                found = self.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=key)
+                for upload in found.get("Uploads", []):
+                    if upload["Key"] == key:
+                        self.fs.abort_mpu(bucket, key, upload["UploadId"])
+            except Exception as error:
+                self._log_not_listed(error)
+        return contextlib.nullcontext(chunks)
+
+    def try_out(self, longest: Location | None) -> None:
+        """Begin an upload, send a part and abort it; then ask for a conditional write that must be refused."""
+        upload = self.open("video/mp4")
+        try:
+            upload.write(b".")
+            upload.flush()
+            self._abort_abandoned_checks()
+        finally:
+            discard(upload)
+        bucket, _, key = self.path.partition("/")
+        request = {"Bucket": bucket, "Key": key, "Body": b".", **self.content_type("application/json")}
+        try:  # with an invalid checksum: refused after the permissions are checked, so nothing is written
+            self.fs.call_s3("put_object", **request, IfNoneMatch="*", ContentMD5="0")
+        except Exception as error:
+            answer = answered(error)
+            if answer & _UNCONDITIONAL:
+                _warn_that_claims_may_collide(bucket)
+            elif "400" not in answer and not answer & _TAKEN:
+                raise
+        else:  # this store compares no checksums
+            with contextlib.suppress(Exception):
+                self.fs.call_s3("delete_object", Bucket=bucket, Key=key)
+
+    def _abort_abandoned_checks(self) -> None:
+        """Abort the uploads of checks that were killed. Their age is measured against our own new upload: one clock."""
+        bucket, _, key = self.path.partition("/")
+        folder = key[: -len(key.rpartition("/")[2])]
+        try:
+            found = self.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{folder}{throwaway.PREFIX}")
+            uploads = found.get("Uploads", [])
+            now = max((upload["Initiated"] for upload in uploads), default=None)
+            for upload in uploads:
+                name, age = upload["Key"].removeprefix(folder), (now - upload["Initiated"]).total_seconds()
+                if throwaway.is_abandoned(name, age):
+                    self.fs.abort_mpu(bucket, upload["Key"], upload["UploadId"])
+        except Exception as error:
+            self._log_not_listed(error)
+
+    def _log_not_listed(self, error: Exception) -> None:
+        log.info("Could not list the unfinished uploads of %s: %s: %s", self.path, type(error).__name__, error)
+
+    @classmethod
+    def console_page(cls, uri: str) -> str:
+        """Return the page of an object in the console of AWS; other S3 servers have their own consoles."""
+        fs = connect(uri).fs
+        options = getattr(fs, "client_kwargs", None) or {}
+        if getattr(fs, "endpoint_url", None) or options.get("endpoint_url"):
+            return ""
+        bucket, _, key = plain(uri).partition("://")[2].partition("/")
+        return f"https://console.aws.amazon.com/s3/object/{bucket}?prefix={quote(key, safe='/')}"
+
+
+@functools.cache
+def _warn_that_claims_may_collide(bucket: str) -> None:
+    log.warning(
+        "The store of the bucket %s refuses conditional writes (If-None-Match). If two executions of one task begin "
+        "at the same moment, both may be billed.",
+        bucket,
+    )

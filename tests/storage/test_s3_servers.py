@@ -19,6 +19,7 @@ from s3fs import S3FileSystem
 
 from airflow_provider_modelmax.api import DestinationError, StorageError
 from airflow_provider_modelmax.storage import objects as storage
+from airflow_provider_modelmax.storage import s3 as s3_module
 from airflow_provider_modelmax.storage.location import connect
 from airflow_provider_modelmax.storage.objects import (
     check_writable,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _warns_once_a_test() -> Iterator[None]:
-    storage._warn_that_claims_may_collide.cache_clear()
+    s3_module._warn_that_claims_may_collide.cache_clear()
     yield
     S3FileSystem.clear_instance_cache()
 

@@ -16,7 +16,7 @@ from s3fs import S3FileSystem
 
 from airflow_provider_modelmax.api import BrokenVideoError, DestinationError, StorageError
 from airflow_provider_modelmax.storage import local as local_file
-from airflow_provider_modelmax.storage import objects as storage
+from airflow_provider_modelmax.storage import location
 from airflow_provider_modelmax.storage.objects import (
     create_json,
     save_json,
@@ -145,7 +145,7 @@ def test_html_ends_the_download_at_its_first_chunk(store: Store) -> None:
     chunks = iter([b"<!DOCTYPE html>", *[b"never written"] * 1000])
     with pytest.raises(BrokenVideoError):
         save_video(store.uri("x.mp4"), chunks)
-    assert len(list(chunks)) >= 1000 - storage.AHEAD - 1
+    assert len(list(chunks)) >= 1000 - location.AHEAD - 1
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
