@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import subprocess
 import sys
@@ -109,7 +110,8 @@ def room_of(file: str) -> set[str]:
     return ROOMS[file] if file in ROOMS else ROOMS[file.split("/", maxsplit=1)[0]]
 
 
-def imports(file: str, *, at_run_time: bool = False) -> set[str]:
+@functools.cache
+def imports(file: str, *, at_run_time: bool = False) -> frozenset[str]:
     """Return the modules that a file imports, wherever in it; ours begin with a dot."""
     tree = ast.parse((ROOT / file).read_text())
     skipped = {id(child) for node in ast.walk(tree) if at_run_time and is_typing_only(node) for child in ast.walk(node)}
@@ -121,7 +123,7 @@ def imports(file: str, *, at_run_time: bool = False) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found |= from_imports(file, node)
-    return {name.removeprefix(NAME) if name.split(".")[0] == NAME else name for name in found}
+    return frozenset(name.removeprefix(NAME) if name.split(".")[0] == NAME else name for name in found)
 
 
 def from_imports(file: str, node: ast.ImportFrom) -> set[str]:

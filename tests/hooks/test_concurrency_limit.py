@@ -110,7 +110,7 @@ def test_a_line_gets_a_lane_more_for_each_step_that_it_stands_beyond_the_first_h
 
 
 def test_lanes_that_are_not_needed_any_more_close_with_their_connections(connect, monkeypatch):
-    monkeypatch.setattr(room, "CALM", 0.05)
+    monkeypatch.setattr(room, "CALM", 0.02)
 
     async def story() -> None:
         async with crowd_at(connect, 400) as (service, all_ask):
@@ -120,7 +120,7 @@ def test_lanes_that_are_not_needed_any_more_close_with_their_connections(connect
             before = service.connections
             assert before > room.FEW
             for _ in range(60):  # without a line
-                await asyncio.sleep(0.06)
+                await asyncio.sleep(0.025)
                 assert kinds(await all_ask(room.FEW)) == {"JobStatus": room.FEW}
             await asyncio.sleep(0.1)
             assert service.connections <= room.FEW < before

@@ -38,7 +38,7 @@ class Task:
             self.job = ModelMaxHook().submit_video("veo-3.1-fast", self.prompt, SHORT).as_dict()
 
     def run(self, try_number: int = 1, *, deferrable: bool = False, max_tries: int = 3) -> Any:
-        more = {"task_id": self.task_id, "deferrable": deferrable, **self.more}
+        more = {"task_id": self.task_id, "deferrable": deferrable, "poll_interval": 0.2, **self.more}
         operator: Any
         if self.kind == "generate":
             order = {"model": "veo-3.1-fast", "prompt": self.prompt, "parameters": SHORT}
