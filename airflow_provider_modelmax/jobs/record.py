@@ -223,7 +223,7 @@ class JobRecord:
             result=result,
             billed={} if result else dict(usage),
             videos=videos,
-            **{name: _plain(stored, key, getattr(cls, name)) for key, name in _PLAIN.items()},
+            **_plain_fields(stored),
         )
 
 
@@ -281,10 +281,14 @@ def _same(record: Mapping[str, Any], stored: Any, keys: tuple[str, ...]) -> Mapp
     return next((each for each in candidates if all(each.get(key) == record[key] for key in keys)), {})
 
 
-def _plain(stored: Mapping[str, Any], key: str, default: Any) -> Any:
-    value = stored.get(key)
-    if value is None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, str if isinstance(default, str) else int | float):
-        raise TypeError(f"{key} is {value!r}")
-    return value
+def _plain_fields(stored: Mapping[str, Any]) -> dict[str, Any]:
+    found = {}
+    for key, name in _PLAIN.items():
+        value = stored.get(key)
+        if value is None:
+            continue
+        kinds = str if isinstance(getattr(JobRecord, name), str) else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            raise TypeError(f"{key} is {value!r}")
+        found[name] = value
+    return found

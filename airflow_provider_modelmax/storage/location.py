@@ -226,10 +226,16 @@ def connect(uri: str) -> Location:
     :param uri: ``s3://conn_id@bucket/key``, ``gs://…``, ``abfs://…``, ``file:///…`` or a local path
     :raises DestinationError: when scheme, bucket, connection or the library for it is missing
     """
+    return _checked(uri).of(uri)
+
+
+@lru_cache
+def _checked(uri: str) -> type[Location]:
+    """Return the class of the store, once the URI and its connection are checked. One video opens a URI many times."""
     _check_characters(uri)
     store = store_of(uri)
     store.check_uri(uri)
-    return store.of(uri)
+    return store
 
 
 def store_of(uri: str) -> type[Location]:

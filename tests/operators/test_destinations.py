@@ -26,6 +26,7 @@ def s3(seaweedfs, monkeypatch):
         monkeypatch.setenv(name, value)
     yield made
     stores._look_up.cache_clear()
+    stores._checked.cache_clear()
 
 
 @pytest.mark.parametrize("kind", ["/", "/clip.mp4"])

@@ -27,6 +27,7 @@ def store(request, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     yield made
     stores._look_up.cache_clear()
+    stores._checked.cache_clear()
 
 
 def landed(store: Any) -> set[str]:

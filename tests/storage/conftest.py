@@ -31,6 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _no_connection_is_remembered() -> Iterator[None]:
     yield
     stores._look_up.cache_clear()
+    stores._checked.cache_clear()
 
 
 @pytest.fixture(params=STORES)
