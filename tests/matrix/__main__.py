@@ -18,6 +18,12 @@ from tests.stack.processes import PROJECT, child_environment
 OURS = r"airflow_provider_modelmax\b.*"
 KINDS = ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning")
 
+AT_ONCE = ("-n", "4", "--dist", "worksteal")
+"""Tests that start no Airflow wait more than they compute."""
+
+NOTHING_CHOSEN = 5
+"""What pytest ends with if no test was chosen."""
+
 _running: list[subprocess.Popen[bytes]] = []
 
 
@@ -67,23 +73,25 @@ def _outcome(row: Row, chosen: argparse.Namespace) -> Outcome:
     except NotRunError as error:
         return Outcome(row, not_run=str(error))
     started = time.monotonic()
-    report = row.logs / "report.xml"
-    report.unlink(missing_ok=True)
-    code = _pytest(row, "-m", WITHOUT_AIRFLOW_PROCESSES if chosen.fast else row.tests, "-k", chosen.only)
-    outcome = Outcome(row, seconds=time.monotonic() - started)
-    if report.exists():
-        outcome.cells = read(report)
-    if code and outcome.is_good:
-        outcome.trouble = f"pytest ended with {code}: {(row.logs / 'pytest.log').relative_to(PROJECT)}"
+    for old in row.logs.glob("*.xml"):
+        old.unlink()
+    runs = {"fast": ("-m", WITHOUT_AIRFLOW_PROCESSES, *AT_ONCE)}
+    if row.starts_airflow and not chosen.fast:
+        runs["system"] = ("-m", f"not ({WITHOUT_AIRFLOW_PROCESSES})")
+    codes = {name: _pytest(row, name, *choice, "-k", chosen.only) for name, choice in runs.items()}
+    outcome = Outcome(row, cells=read(*row.logs.glob("*.xml")), seconds=time.monotonic() - started)
+    bad = {name: code for name, code in codes.items() if code not in {0, NOTHING_CHOSEN}}
+    if bad and outcome.is_good:
+        outcome.trouble = f"pytest ended with {bad}: see {row.logs.relative_to(PROJECT)}"
     return outcome
 
 
-def _pytest(row: Row, *choice: str) -> int:
-    """Run the tests in the environment of the row; what is deprecated and ours is an error."""
+def _pytest(row: Row, name: str, *choice: str) -> int:
+    """Run tests in the environment of the row; what is deprecated and ours is an error."""
     errors = "\n".join(f"error::{kind}:{OURS}" for kind in KINDS)
     command = [str(row.interpreter), "-m", "pytest", "-r", "fEs", *choice, "-o", f"filterwarnings={errors}"]
-    command += ["-p", "no:cacheprovider", f"--junitxml={row.logs / 'report.xml'}", f"--basetemp={row.logs / 'files'}"]
-    with (row.logs / "pytest.log").open("w") as output:
+    command += ["-p", "no:cacheprovider", f"--junitxml={row.logs / f'{name}.xml'}", f"--basetemp={row.logs / 'files'}"]
+    with (row.logs / f"{name}.log").open("w") as output:
         process = subprocess.Popen(
             command, cwd=PROJECT, env=child_environment({}), stdout=output, stderr=subprocess.STDOUT
         )

@@ -31,7 +31,7 @@ class Row:
     """One version of Airflow on one of Python.
 
     :param until: packages of later days are not seen; without it, versions are those of constraints.txt
-    :param tests: the marker expression of what is run
+    :param starts_airflow: whether the tests that start a whole Airflow are run too
     :param lowest: whether the provider's own requirements are installed in the lowest versions that it declares
     """
 
@@ -39,7 +39,7 @@ class Row:
     airflow: str
     until: str = ""
     python: str = HERE
-    tests: str = ""
+    starts_airflow: bool = True
     lowest: bool = False
 
     @property
@@ -64,11 +64,11 @@ ROWS = (
     Row("3.2", "3.2.2", until="2026-05-31"),
     Row("3.3", "3.3.2"),
     *(
-        Row(f"3.3-py{python}", "3.3.2", python=python, tests=WITHOUT_AIRFLOW_PROCESSES)
+        Row(f"3.3-py{python}", "3.3.2", python=python, starts_airflow=False)
         for python in ("3.10", "3.11", "3.12", "3.13")
         if python != HERE
     ),
-    Row("lowest", "3.1.8", until="2026-03-13", tests=WITHOUT_AIRFLOW_PROCESSES, lowest=True),
+    Row("lowest", "3.1.8", until="2026-03-13", starts_airflow=False, lowest=True),
 )
 # s3fs is named because the resolver chooses the newest boto3 first, and with it a newer s3fs than the lowest.
 LOWEST = ("--resolution", "lowest-direct", "s3fs==2024.12.0")
@@ -98,7 +98,7 @@ def _wanted(row: Row) -> str:
 
 def _install(row: Row) -> list[list[str]]:
     """Return the commands that install a row; each leaves what the one before it has installed."""
-    group, extras = ("test", "s3,simulator") if row.tests else ("stores", "s3,gcs,azure,simulator")
+    group, extras = ("stores", "s3,gcs,azure,simulator") if row.starts_airflow else ("test", "s3,simulator")
     command = ["pip", "install", "--compile-bytecode", "--python", str(row.interpreter)]
     command += ["--editable", f".[{extras}]", f"apache-airflow=={row.airflow}"]
     if row.until:

@@ -57,10 +57,12 @@ def place(module: str, name: str) -> tuple[str, str]:
     return (executors or [executor])[0], (stores or [store])[0]
 
 
-def read(report: Path) -> Cells:
-    """Sort the tests of a report into cells."""
+def read(*reports: Path) -> Cells:
+    """Sort the tests of reports into cells; without one there are none."""
+    if not reports:
+        return {}
     cells: Cells = {(executor, store): Cell() for executor in EXECUTORS for store in STORES}
-    for test in ElementTree.parse(report).iter("testcase"):
+    for test in (each for report in reports for each in ElementTree.parse(report).iter("testcase")):
         module, name = test.get("classname", ""), test.get("name", "")
         cell = cells[place(module, name)]
         if any(test.find(kind) is not None for kind in ("failure", "error")):
