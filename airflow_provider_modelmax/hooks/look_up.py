@@ -44,9 +44,10 @@ async def _connection(hook: BaseHook, conn_id: str) -> Connection:
     try:
         return await hook.aget_connection(conn_id)
     except AirflowNotFoundException:
-        if not _runs_inline():
-            raise
-        return hook.get_connection(conn_id)  # blocks the loop, in which nothing else runs
+        # dag.test() finds connections of the database only from outside the loop (3.1.8 to 3.3.2).
+        from asgiref.sync import sync_to_async  # noqa: PLC0415 - not at DAG parse
+
+        return await sync_to_async(hook.get_connection)(conn_id)
 
 
 def _masked(connection: Connection, conn_type: str, name: str) -> Endpoint:
@@ -74,12 +75,3 @@ def _translated(conn_id: str, name: str) -> Iterator[None]:
             f"Airflow could not look up {name}: {type(error).__name__}: {error}", reached=False
         ) from error
 
-
-def _runs_inline() -> bool:
-    """Return whether ``dag.test()`` runs the trigger: connections of the database cannot be awaited there (3.3)."""
-    try:
-        from airflow.sdk.execution_time import task_runner  # noqa: PLC0415 - internal, and heavy
-    except ImportError:
-        return False
-    comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
-    return comms is not None and not hasattr(comms, "asend")
