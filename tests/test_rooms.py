@@ -54,16 +54,12 @@ ROOMS: dict[str, set[str]] = {
         *(".jobs.record", ".storage"),
     },
     "hooks/__init__.py": set(),
-    "hooks/connection.py": {"airflow.sdk", "", ".api"},
+    "hooks/connection.py": {COMPAT, "airflow.sdk", "airflow.sdk.log", "asgiref", "", ".api"},
     "hooks/concurrency_limit.py": {".api"},
     "hooks/shared_session.py": {".api", ".hooks"},
     "hooks/requests_transport.py": {"requests", "urllib3", ".api", ".hooks"},
     "hooks/read_deadline.py": {"requests", "urllib3"},
     "hooks/aiohttp_transport.py": {"aiohttp", "multidict", "yarl", "requests.utils", ".api", ".hooks"},
-    "hooks/look_up.py": {
-        *(COMPAT, "airflow.sdk", "airflow.sdk.log", "airflow.sdk.execution_time", "asgiref"),
-        *(".api", ".hooks"),
-    },
     "hooks/modelmax.py": {
         *(COMPAT, ".api", ".polling", ".get_provider_info", ".hooks"),
         *(".jobs.destination", ".storage"),
@@ -179,7 +175,6 @@ def test_the_files_that_decide_say_no_io():
         "poll_schedule.py",
         "api/parameters.py",
         "storage/mp4.py",
-        "hooks/connection.py",
     } <= set(NO_IO)
 
 

@@ -1,1 +1,1 @@
-"""The ModelMax connection at work."""
+"""The ModelMax hook, its connection and its transports."""

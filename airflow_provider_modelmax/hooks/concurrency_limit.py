@@ -1,4 +1,4 @@
-"""How many calls are under way at once: few, more where answers come from afar, and no crowd after a silence."""
+"""Adaptive concurrency limit for async calls: starts low, grows with the queue, sheds queued calls after an outage."""
 
 from __future__ import annotations
 
@@ -8,100 +8,100 @@ from collections import deque
 
 from airflow_provider_modelmax import api
 
-FEW = 20
-"""Calls at once, to begin with: asyncio keeps 256 KiB for each connection over TLS."""
+INITIAL_SLOTS = 20
+"""Concurrent calls at first, and at least: asyncio keeps 256 KiB for each connection over TLS."""
 
-MOST = 200
-"""Calls at once where there is always a line: so many answers of 0.2 s are 1,000 calls a second."""
+MAX_SLOTS = 200
+"""Concurrent calls at most: with answers after 0.2 s these are 1,000 calls a second."""
 
-LONG_LINE = 0.5
-"""Seconds for which there has been a line until it gets more lanes: an event loop that stood still is no reason."""
+GROW_AFTER = 0.5
+"""Seconds for which calls must have been queued, so that a briefly blocked event loop adds no slots."""
 
-STEP = 0.05
-"""Seconds that a longer line stands for each lane more: most end with a few, and what is opened is kept for a while."""
+GROW_EVERY = 0.05
+"""Seconds for each slot that is added while calls are queued longer: most bursts end with a few more."""
 
-CALM = 5.0
-"""Seconds without a long line after which a quarter of the lanes beyond ``FEW`` is closed."""
+SHRINK_AFTER = 5.0
+"""Seconds without a long queue after which a quarter of the added slots is removed, and again."""
 
-SILENCE = 3.0
-"""Seconds without an answer after which those who stood in line for them are not sent: they ask again later anyway."""
+MAX_QUEUE_TIME = 3.0
+"""Seconds. A call that was queued for longer is not sent if no answer came meanwhile: its caller polls again anyway."""
 
 
-class Lanes:
-    """Calls enter and leave; who finds all lanes taken stands in line.
+class ConcurrencyLimit:
+    """Limits how many calls are in flight; the others are queued.
 
-    When a service that hung answers again, those in line would greet it all at once. They are told so instead.
+    After an outage the queued calls would hit the service all at once. They are shed instead: they raise ``BusyError``.
     """
 
     def __init__(self) -> None:
-        self._open, self._taken, self._closing = FEW, 0, 0
-        self._line: deque[tuple[float, asyncio.Future[bool]]] = deque()
-        self._line_since = self._answered = self._long_line = self._widened = 0.0
+        self._slots, self._in_use = INITIAL_SLOTS, 0
+        self._surplus_connections = 0
+        self._queue: deque[tuple[float, asyncio.Future[bool]]] = deque()
+        self._queued_since = self._answered = self._long_queue = self._grown = 0.0
 
-    def enter(self) -> bool:
-        """Take a lane if one is free."""
-        if self._taken >= self._open:
-            return False
-        self._taken += 1
-        return True
+    async def acquire(self) -> None:
+        """Take a slot, or wait in the queue for one.
 
-    def closes(self) -> bool:
-        """Say whether the connection of a call is to be closed after it: there are more than lanes by now."""
-        if not self._closing:
-            return False
-        self._closing -= 1
-        return True
-
-    async def turn(self) -> None:
-        """Take the lane that comes free.
-
-        :raises BusyError: when nothing was answered meanwhile
+        :raises BusyError: if the call was shed
         """
-        now, turn = time.monotonic(), asyncio.get_running_loop().create_future()
-        if not self._line:
-            self._line_since = now
-        self._line.append((now, turn))
+        if self._in_use < self._slots:
+            self._in_use += 1
+            return
+        now, slot = time.monotonic(), asyncio.get_running_loop().create_future()
+        if not self._queue:
+            self._queued_since = now
+        self._queue.append((now, slot))
         try:
-            if await turn:
+            if await slot:
                 return
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.result():
-                self.leave(answered=False)
+            if slot.done() and not slot.cancelled() and slot.result():
+                self.release(answered=False)
             raise
-        raise api.BusyError(f"Not sent: {FEW} calls or more were waiting for an answer, for {SILENCE:g} s or longer.")
+        raise api.BusyError(
+            f"Not sent: {INITIAL_SLOTS} calls or more were waiting for an answer, for {MAX_QUEUE_TIME:g} s or longer."
+        )
 
-    def leave(self, *, answered: bool) -> None:
-        """Give the lane to the next in line.
+    def release(self, *, answered: bool) -> None:
+        """Give the slot to the next queued call.
 
-        :param answered: whether the service answered; where it does not, more lanes would not help
+        :param answered: whether the service answered; if it does not, more slots would not help
         """
-        self._taken -= 1
-        if not self._line:
-            if self._open > FEW:
-                self._close_some(time.monotonic())
-            return
+        self._in_use -= 1
         now = time.monotonic()
-        if now - self._line_since > LONG_LINE / 2:
-            self._long_line = now
-        silent = not answered or now - max(self._answered, self._line_since) > SILENCE
+        if not self._queue:
+            self._shrink(now)
+            return
+        if now - self._queued_since > GROW_AFTER / 2:
+            self._long_queue = now
+        outage = not answered or now - max(self._answered, self._queued_since) > MAX_QUEUE_TIME
         if answered:
             self._answered = now
-            if not silent:
-                self._open_some(now)
-        while self._line and self._taken < self._open:
-            since, turn = self._line.popleft()
-            if not turn.done():
-                sent = not silent or now - since <= SILENCE
-                if sent:
-                    self._taken += 1
-                turn.set_result(sent)
+        if not outage:
+            self._grow(now)
+        while self._queue and self._in_use < self._slots:
+            since, slot = self._queue.popleft()
+            if not slot.done():
+                send = not outage or now - since <= MAX_QUEUE_TIME
+                self._in_use += send
+                slot.set_result(send)
 
-    def _open_some(self, now: float) -> None:
-        more = min(int((now - max(self._line_since + LONG_LINE, self._widened)) / STEP), MOST - self._open)
-        if more > 0:
-            self._open, self._closing, self._widened = self._open + more, max(self._closing - more, 0), now
+    def take_surplus(self) -> bool:
+        """Return whether the next call should close its connection, as there are more connections than slots."""
+        if not self._surplus_connections:
+            return False
+        self._surplus_connections -= 1
+        return True
 
-    def _close_some(self, now: float) -> None:
-        if now - self._long_line > CALM:
-            closed = -(-(self._open - FEW) // 4)
-            self._open, self._closing, self._long_line = self._open - closed, self._closing + closed, now
+    def _grow(self, now: float) -> None:
+        queued_for = now - max(self._queued_since + GROW_AFTER, self._grown)
+        added = min(int(queued_for / GROW_EVERY), MAX_SLOTS - self._slots)
+        if added > 0:
+            self._slots, self._grown = self._slots + added, now
+            self._surplus_connections = max(self._surplus_connections - added, 0)
+
+    def _shrink(self, now: float) -> None:
+        if self._slots > INITIAL_SLOTS and now - self._long_queue > SHRINK_AFTER:
+            removed = -(-(self._slots - INITIAL_SLOTS) // 4)
+            self._slots, self._long_queue = self._slots - removed, now
+            self._surplus_connections += removed

@@ -1,17 +1,28 @@
-"""An Airflow connection, read and checked: where the service is and with which key. No I/O."""
+"""An Airflow connection: looked up, checked, and its secrets masked in logs."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+from airflow.sdk.log import mask_secret
+
 from airflow_provider_modelmax import __version__
-from airflow_provider_modelmax.api import DEFAULT_BASE_URL, AnswerError, Call, ConnectionSetupError
+from airflow_provider_modelmax.api import (
+    DEFAULT_BASE_URL,
+    AnswerError,
+    Call,
+    ConnectionSetupError,
+    ModelMaxError,
+    TransportError,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -19,27 +30,34 @@ if TYPE_CHECKING:
 CONN_TYPE = "modelmax"
 
 DEFAULT_TIMEOUT = 60.0
-"""Seconds that one call may wait for an answer, and a download for its next bytes."""
+"""Seconds that a call may wait for its answer, and a download for its next bytes."""
 
 CONNECT_TIMEOUT = 10.0
-"""Seconds, at most; the connection's own timeout where that is shorter."""
+"""Seconds to establish a connection, unless the timeout is shorter."""
 
 MAX_ANSWER = 1024 * 1024
-"""Bytes. A JSON answer has about a hundred; more than this is not from the service."""
+"""Bytes of a JSON answer, which has about a hundred. A longer one is not from the service."""
 
 MAX_PAID_ANSWER = 16 * MAX_ANSWER
-"""Bytes of an answer that may be paid for: to ask for it again would cost again."""
+"""Bytes of an answer that may be paid for. The limit is higher, as asking again would cost again."""
 
 HEADERS = {"User-Agent": f"airflow-provider-modelmax/{__version__}", "Accept": "application/json"}
-"""What the service sees of us in every call, beside the key."""
+"""Headers of every call, beside the key."""
 
 SHORT_KEY = 8
-"""Characters. A key shorter than this may be an ordinary word, and be part of a URL that is paid for."""
+"""Characters. A shorter key may be an ordinary word: it is not removed from good answers, such as a URL paid for."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where to send calls, and how. The key and the proxy (it may hold a password) stay out of ``repr``."""
+    """Where calls are sent, and how. ``repr`` shows neither the key nor the proxy, which may hold a password.
+
+    :param base_url: without a trailing slash
+    :param key: the API key
+    :param timeout: seconds
+    :param verify: whether to verify certificates, or the path of a CA bundle
+    :param proxy: URL of a proxy, None for that of the environment
+    """
 
     base_url: str
     key: str = field(repr=False)
@@ -49,22 +67,22 @@ class Endpoint:
 
     @property
     def secrets(self) -> list[str]:
-        """What no log may show: the key, the proxy's URL, and its password as a URL and as a header spell it."""
+        """What logs must not show: the key, the proxy's URL, and its password, both quoted and unquoted."""
         password = urlsplit(self.proxy or "").password
         return [each for each in (self.key, self.proxy, password, unquote(password or "")) if each]
 
     @property
     def connect_timeout(self) -> float:
-        """Seconds that a connection may take to come about."""
+        """Seconds to establish a connection, at most."""
         return min(CONNECT_TIMEOUT, self.timeout)
 
     @property
     def answer_seconds(self) -> float:
-        """Seconds that one attempt of a call can take: to connect, to be answered, and for the last bytes to come."""
+        """Seconds that one attempt of a call can take at most."""
         return self.connect_timeout + 2 * self.timeout
 
     def without_key(self, status: int, body: bytes) -> bytes:
-        """Take the key out of an answer: gateways echo request headers on their error pages."""
+        """Return the body of an answer with the key replaced: gateways echo request headers on their error pages."""
         if len(self.key) < SHORT_KEY and 200 <= status < 300:
             return body
         body = body.replace(self.key.encode(), b"***")
@@ -72,22 +90,78 @@ class Endpoint:
 
 
 def check_size(call: Call[Any], body: bytes | bytearray) -> None:
-    """Read no answer without end.
+    """Check the size of an answer.
 
-    :raises AnswerError: when it is longer than any of the service
+    :raises AnswerError: if it is longer than any answer of the service
     """
     most = MAX_ANSWER if call.replayable else MAX_PAID_ANSWER
     if len(body) > most:
         raise AnswerError(f"{call} answered with more than {most:,} bytes.", garbled=True)
 
 
+def look_up(hook: BaseHook, conn_id: str, *, conn_type: str = CONN_TYPE, name: str = "") -> Endpoint:
+    """Look up a connection and return its endpoint.
+
+    :param hook: looks it up; a subclass may do so in its own way
+    :param conn_id: the connection
+    :param conn_type: the connection type of the hook
+    :param name: the connection's name in error messages; default ``connection`` and its id
+    :raises ConnectionSetupError: if Airflow does not find it, or it cannot be used
+    :raises TransportError: if the look-up failed
+    """
+    name = name or f"connection {conn_id!r}"
+    with _translate_errors(conn_id, name):
+        return _masked(hook.get_connection(conn_id), conn_type, name)
+
+
+async def alook_up(hook: BaseHook, conn_id: str, *, conn_type: str = CONN_TYPE) -> Endpoint:
+    """Look up a connection from an event loop; see :func:`look_up`."""
+    from asgiref.sync import sync_to_async  # noqa: PLC0415 - loaded by Airflow before a trigger runs
+
+    name = f"connection {conn_id!r}"
+    with _translate_errors(conn_id, name):
+        try:
+            connection = await hook.aget_connection(conn_id)
+        except AirflowNotFoundException:
+            # Where dag.test() runs a trigger, connections of the database can only be looked up synchronously.
+            connection = await sync_to_async(hook.get_connection)(conn_id)
+        # Masking is a blocking request to Airflow's supervisor, which must not be made in the loop.
+        return await sync_to_async(_masked)(connection, conn_type, name)
+
+
+def _masked(connection: Connection, conn_type: str, name: str) -> Endpoint:
+    endpoint = read_connection(connection, conn_type=conn_type, name=name)
+    for secret in endpoint.secrets:
+        mask_secret(secret)
+    return endpoint
+
+
+@contextmanager
+def _translate_errors(conn_id: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except AirflowNotFoundException:
+        # Airflow's SDK raises it whatever the cause of a failed look-up (seen on 3.3.2).
+        raise ConnectionSetupError(
+            f"Airflow did not find {name}: it does not exist, or Airflow's API server did not answer. If it is in an "
+            "environment variable (AIRFLOW_CONN_…) or a secrets backend, check that its JSON or URI is valid. If it "
+            f"does not exist, create it: airflow connections add {conn_id} --conn-type modelmax --conn-password sk-…"
+        ) from None
+    except ModelMaxError:
+        raise
+    except Exception as error:
+        raise TransportError(
+            f"Airflow could not look up {name}: {type(error).__name__}: {error}", reached=False
+        ) from error
+
+
 def read_connection(connection: Connection, *, conn_type: str = CONN_TYPE, name: str = "") -> Endpoint:
-    """Read a connection of type ``modelmax``.
+    """Return the endpoint that a connection of type ``modelmax`` describes.
 
     :param connection: what Airflow found
-    :param conn_type: the type of connections that the hook takes
-    :param name: what error messages call the connection; default ``connection`` and its id
-    :raises ConnectionSetupError: when something is missing or unusable; the message names the field, never the key
+    :param conn_type: the connection type of the hook
+    :param name: the connection's name in error messages; default ``connection`` and its id
+    :raises ConnectionSetupError: if a field is missing or invalid; the message names the field, never the key
     """
     name = name or f"connection {connection.conn_id!r}"
     _check_type(connection, conn_type, name)
@@ -103,9 +177,9 @@ def read_connection(connection: Connection, *, conn_type: str = CONN_TYPE, name:
 
 
 def _check_type(connection: Connection, conn_type: str, name: str) -> None:
-    """Refuse a connection of another service: its password would be sent to ModelMax as an API key.
+    """Refuse a connection of another service, whose password would be sent to ModelMax as an API key.
 
-    A connection from the environment need not have a type.
+    A connection from the environment may have no type.
     """
     found = (connection.conn_type or "").strip()
     if found.lower() in {"", "generic", CONN_TYPE, conn_type}:
@@ -119,7 +193,7 @@ def _check_type(connection: Connection, conn_type: str, name: str) -> None:
 
 @lru_cache
 def _escaped(key: str) -> re.Pattern[bytes]:
-    """Return what finds a key as JSON or a URL may spell it: any of its characters escaped."""
+    """Return a pattern for a key any of whose characters may be escaped, as in JSON or a URL."""
     spellings = (rf"(?:\\?{re.escape(char)}|(?i:\\u{ord(char):04x}|%{ord(char):02x}))" for char in key)
     return re.compile("".join(spellings).encode())
 
@@ -140,13 +214,13 @@ def _key(name: str, password: str | None) -> str:
 
 def _extra(name: str, connection: Connection) -> Mapping[str, Any]:
     try:
-        json.loads(connection.extra or "{}")  # Airflow reads {} from what is no JSON, and logs an error
+        json.loads(connection.extra or "{}")  # Airflow reads invalid JSON as {}, and logs an error
         extra = connection.extra_dejson
     except ValueError:
         extra = None
     if isinstance(extra, Mapping):
         return extra
-    raise ConnectionSetupError(  # without what it holds: that may be a proxy's password
+    raise ConnectionSetupError(  # without its text, which may hold a proxy's password
         f'The extra of {name} must be a JSON object, for example {{"timeout": 30}}.'
     )
 
@@ -167,7 +241,7 @@ def _base_url(name: str, connection: Connection) -> str:
         port = parts.port or connection.port
     except ValueError:  # without its text, which may hold a password in place of the port
         raise ConnectionSetupError(
-            f"The host of {name} is no URL: write the base URL, for example {DEFAULT_BASE_URL} or http://127.0.0.1:8765."
+            f"The host of {name} is not a URL: write the base URL, for example {DEFAULT_BASE_URL} or http://127.0.0.1:8765."
         ) from None
     if complaint := _complaint(host, parts):
         raise ConnectionSetupError(f"The host of {name} {complaint}")
@@ -176,7 +250,7 @@ def _base_url(name: str, connection: Connection) -> str:
 
 
 def _complaint(host: str, parts: SplitResult) -> str | None:
-    """Return what is wrong with a base URL."""
+    """Return what is wrong with a base URL, None if nothing is."""
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         return f"has no scheme: write the base URL, for example {DEFAULT_BASE_URL} or http://127.0.0.1:8765."
     odd = any(char.isspace() or char == "\\" for char in host)

@@ -1,4 +1,4 @@
-"""The hook: one method for each call of the service, retried as ``api`` decides."""
+"""The hook: one method for each call of the service, retried by the rule in ``api``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from airflow_provider_modelmax.api.errors import BrokenVideoError, DestinationEr
 from airflow_provider_modelmax.api.image import check_encoded_image
 from airflow_provider_modelmax.api.text import stem_of, tell
 from airflow_provider_modelmax.get_provider_info import CONNECTION_FORM
-from airflow_provider_modelmax.hooks import shared_session as shared_transport
-from airflow_provider_modelmax.hooks.look_up import alook_up, look_up
-from airflow_provider_modelmax.hooks.shared_session import SharedTransport
+from airflow_provider_modelmax.hooks import shared_session
+from airflow_provider_modelmax.hooks.connection import alook_up, look_up
+from airflow_provider_modelmax.hooks.shared_session import SharedSession
 
 if TYPE_CHECKING:
     import requests
@@ -33,15 +33,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_TRANSPORTS = "airflow_provider_modelmax.hooks"
-
-_LOOKING_UP = threading.Lock()
+_LOOK_UP_LOCK = threading.Lock()
 """Several videos are downloaded at once, and Airflow 3.1 looks up connections over one socket without a lock."""
 
 _GOOD_CONNECTION = "ModelMax answered and accepted the API key."
 
 Pause = Callable[[float], object]
-"""Waits for that many seconds; an exception from it ends the call or wait that it belongs to."""
+"""Waits for that many seconds. An exception that it raises ends the call or the wait."""
 
 
 def _sleep(seconds: float) -> None:
@@ -49,10 +47,10 @@ def _sleep(seconds: float) -> None:
 
 
 class ContentStream(AbstractContextManager["Content"]):
-    """A video that is requested when it is entered, or iterated over.
+    """A video, which is requested when this is entered or iterated over.
 
-    ``with`` gives the :class:`~airflow_provider_modelmax.hooks.requests_transport.Content`, which has size and bytes.
-    ``for`` gives the bytes.
+    ``with`` returns the :class:`~airflow_provider_modelmax.hooks.requests_transport.Content`, which has size and bytes.
+    ``for`` iterates over the bytes.
 
     :param request: sends the call
     """
@@ -75,8 +73,8 @@ class ContentStream(AbstractContextManager["Content"]):
 class ModelMaxHook(BaseHook):
     """Call ModelMax.
 
-    The connection is of type ``modelmax``: its password is the API key, its host the base URL (default
-    ``https://api.modelmax.io``), its extra may hold ``timeout`` (seconds, default 60), ``verify`` (true, false or the
+    The connection has the type ``modelmax``. Its password is the API key, its host the base URL (default
+    ``https://api.modelmax.io``). Its extra may hold ``timeout`` (seconds, default 60), ``verify`` (true, false or the
     path of a CA bundle) and ``proxy`` (a URL). The key is sent to the connection's own host only.
 
     :param modelmax_conn_id: the connection
@@ -91,12 +89,11 @@ class ModelMaxHook(BaseHook):
         super().__init__(**kwargs)
         self.modelmax_conn_id = modelmax_conn_id
         self._sync: SyncTransport | None = None
-        self._shared: SharedTransport | None = None
-        self._last_asked: tuple[api.Job | dict[str, str], api.Call[api.JobStatus]] | None = None
+        self._session: SharedSession | None = None
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Describe the connection form to Airflow 3.1, which does not read it from the provider info."""
+        """Return the connection form for Airflow 3.1, which does not read it from the provider info."""
         return {key.replace("-", "_"): value for key, value in CONNECTION_FORM["ui-field-behaviour"].items()}
 
     def submit_video(
@@ -114,10 +111,12 @@ class ModelMaxHook(BaseHook):
         :param prompt: what to show
         :param parameters: the service's parameters (:class:`.VideoParameters`);
             ``image`` must be Base64 here
-        :param allow_unknown_parameters: whether a parameter is sent although its name looks like a mistake for a known
-            one; default False. Other unknown names are sent as they are, with a warning
+        :param allow_unknown_parameters: whether to send a parameter whose name looks like a mistake for a known one;
+            default False. Other unknown names are sent as they are, with a warning
         :param pause: waits for that many seconds between two attempts; may raise to end them
-        :raises InvalidInputError: before anything is sent
+        :raises InvalidInputError: if an argument is wrong; nothing was sent
+
+        A request that is checked already is submitted by ``hook.call(api.submit(model, prompt, parameters))``.
         """
         model, prompt = inputs.check_model(model), inputs.check_prompt(prompt)
         unknown = inputs.check_parameter_names(parameters, allow_unknown=allow_unknown_parameters)
@@ -212,13 +211,13 @@ class ModelMaxHook(BaseHook):
         return list(zip(result.urls, uris, strict=True))
 
     def stream_content(self, url: str) -> ContentStream:
-        """Return a video of a result as it comes over the wire. Free of charge.
+        """Return the bytes of a video as they arrive. Free of charge.
 
-        ``with`` gives size and bytes, ``for`` gives the bytes. The video is not requested again on failure, and its
+        ``with`` returns size and bytes, ``for`` iterates over the bytes. A failed download is not repeated, and the
         bytes are not checked: :meth:`download_videos` does both.
 
-        :param url: one of ``Result.urls``, as it came
-        :raises InvalidInputError: if it is no text, or empty
+        :param url: one of ``Result.urls``
+        :raises InvalidInputError: if it is not a text, or empty
         """
         if not isinstance(url, str) or not url.strip():
             raise InvalidInputError(f"url is {url!r}, but must be one of the result's urls, such as result.urls[0].")
@@ -237,7 +236,7 @@ class ModelMaxHook(BaseHook):
         poll_interval: float | timedelta = polling.DEFAULT_POLL_INTERVAL,
         pause: Pause = _sleep,
     ) -> polling.Wait:
-        """Wait until a job is COMPLETED. Holds the process; operators and sensor defer instead.
+        """Wait until a job is COMPLETED. Blocks the process; operators and sensor defer instead.
 
         :param job: the job, or its dict
         :param deadline: how long to wait (default one hour), or until when (aware datetime); the last status call is
@@ -268,8 +267,10 @@ class ModelMaxHook(BaseHook):
             pause(max((step.at - _now()).total_seconds(), 0))
 
     def look(self, wait: polling.Wait, job: api.Job | Mapping[str, str]) -> polling.Wait:
-        """Get the status once, log what changed, and return the wait with it.
+        """Get the status once, log what changed, and return the wait that includes it.
 
+        :param wait: what is known so far
+        :param job: the job, or its dict
         :raises ConnectionSetupError: if no status was seen before; other errors are in the wait that is returned
         """
         job = api.Job.of(job)
@@ -288,8 +289,8 @@ class ModelMaxHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Return whether the connection works, and why not. Free of charge: one status call for an impossible job."""
         try:
-            # Airflow's test button looks the connection up under an id that it has made up.
-            transport = self._opened(name="this connection")
+            # Behind the test button in the UI, the connection has a random id.
+            transport = self._open(name="this connection")
             transport.send(api.status(api.Job.of({"model": "veo-3.1", "request_id": "connection-test"})))
         except api.ServiceError as error:
             if api.is_of_modelmax(error) and not isinstance(error, api.UnauthorizedError | api.TemporaryError):
@@ -302,72 +303,36 @@ class ModelMaxHook(BaseHook):
         return True, _GOOD_CONNECTION
 
     def get_conn(self) -> requests.Session:
-        """Return the session that calls are sent with; it holds the key."""
+        """Return the session with which calls are sent. It adds the key to each request."""
         return self._transport.session
 
     async def aget_status(self, job: api.Job | Mapping[str, str]) -> api.JobStatus:
-        """Get the status of a job, from an event loop. One attempt.
-
-        All hooks of a loop share a session and the look-up of their connection, until :meth:`aclose`. If the key is
-        refused and the connection has another one now, that one is tried.
+        """Get the status of a job, from an event loop. Free of charge. One attempt.
 
         :param job: the job, or its dict
         """
-        if self._shared is None or self._shared.loop is not asyncio.get_running_loop():
-            self._shared = shared_transport.join(self._way, self._make_shared)
-        return await self._shared.send(self._status_call(job))
+        return await self._asend(api.status(api.Job.of(job)))
 
     async def aclose(self) -> None:
-        """Leave the session that :meth:`aget_status` shares with other hooks; the last one closes it."""
-        shared, self._shared = self._shared, None
-        if shared:
-            await shared_transport.leave(self._way, shared)
-
-    @property
-    def _way(self) -> Hashable:
-        """A subclass may look its connections up elsewhere."""
-        return type(self), self.modelmax_conn_id
-
-    def _make_shared(self) -> SharedTransport:
-        return SharedTransport(lambda: alook_up(self, self.modelmax_conn_id, conn_type=self.conn_type), _open_async)
-
-    def _status_call(self, job: api.Job | Mapping[str, str]) -> api.Call[api.JobStatus]:
-        """Return the call for ``job``, which is the same at each poll."""
-        if self._last_asked is None or self._last_asked[0] != job:
-            call = api.status(api.Job.of(job))
-            self._last_asked = (job if isinstance(job, api.Job) else dict(job)), call  # a copy: theirs may change
-        return self._last_asked[1]
+        """Release the session that async calls share with other hooks; the last hook closes it."""
+        session, self._session = self._session, None
+        if session:
+            await shared_session.release(self._session_key, session)
 
     @property
     def base_url(self) -> str:
-        """Where calls go."""
+        """The base URL of the service."""
         return self._transport.endpoint.base_url
 
     @property
     def answer_seconds(self) -> float:
-        """Seconds that one attempt of a call can take at most, and the pause after it."""
+        """Seconds that one attempt of a call and the pause after it can take at most."""
         return self._transport.endpoint.answer_seconds + api.MAX_RETRY_AFTER
 
-    @property
-    def _transport(self) -> SyncTransport:
-        return self._opened()
-
-    def _opened(self, *, but: SyncTransport | None = None, name: str = "") -> SyncTransport:
-        """Return the transport, or if it is ``but``, a new one for the connection as it is now.
-
-        :param name: what error messages call the connection
-        """
-        from airflow_provider_modelmax.hooks.requests_transport import SyncTransport  # noqa: PLC0415 - not at DAG parse
-
-        with _LOOKING_UP:
-            if self._sync is None or self._sync is but:
-                self._sync = SyncTransport(look_up(self, self.modelmax_conn_id, conn_type=self.conn_type, name=name))
-            return self._sync
-
     def call(self, call: api.Call[T], *, pause: Pause = _sleep) -> T:
-        """Make a call of :mod:`~airflow_provider_modelmax.api`, retried as the service's contract allows.
+        """Send a call of :mod:`~airflow_provider_modelmax.api`, retried as the service's contract allows.
 
-        :param call: the call
+        :param call: the call, which is sent unchecked
         :param pause: waits for that many seconds between two attempts; may raise to end them
         """
         _check_callable("pause", pause)
@@ -377,29 +342,63 @@ class ModelMaxHook(BaseHook):
         raise AssertionError("the last attempt returns or raises")
 
     def call_once(self, call: api.Call[T]) -> T:
-        """Make a call without retries.
+        """Send a call without retries.
 
-        If the key is refused and the connection has another one now, the call is made with that one.
+        If the key is refused and the connection has another one now, the call is sent with that one.
 
-        :param call: the call
+        :param call: the call, which is sent unchecked
         """
         return self._with_current_key(lambda transport: transport.send(call))
+
+    @property
+    def _transport(self) -> SyncTransport:
+        return self._open()
+
+    def _open(self, *, refused: SyncTransport | None = None, name: str = "") -> SyncTransport:
+        """Return the transport, or if it is ``refused``, a new one for the connection as it is now.
+
+        :param name: the connection's name in error messages
+        """
+        from airflow_provider_modelmax.hooks.requests_transport import SyncTransport  # noqa: PLC0415 - not at DAG parse
+
+        with _LOOK_UP_LOCK:
+            if self._sync is None or self._sync is refused:
+                self._sync = SyncTransport(look_up(self, self.modelmax_conn_id, conn_type=self.conn_type, name=name))
+            return self._sync
 
     def _with_current_key(self, send: Callable[[SyncTransport], T]) -> T:
         transport = self._transport
         try:
             return send(transport)
         except api.UnauthorizedError:
-            current = self._opened(but=transport)
+            current = self._open(refused=transport)
             if current.endpoint == transport.endpoint:
                 raise
             self.log.info("The connection has another host or key now: sending the call again.")
             return send(current)
 
+    async def _asend(self, call: api.Call[T]) -> T:
+        """Send a call once, from an event loop: the async twin of :meth:`call_once`.
+
+        All hooks of a loop share a session and the look-up of their connection, until :meth:`aclose`. If the key is
+        refused and the connection has another one now, the call is sent with that one.
+        """
+        if self._session is None or self._session.loop is not asyncio.get_running_loop():
+            self._session = shared_session.acquire(self._session_key, self._create_session)
+        return await self._session.send(call)
+
+    @property
+    def _session_key(self) -> Hashable:
+        """The class is part of it, as a subclass may look up its connections elsewhere."""
+        return type(self), self.modelmax_conn_id
+
+    def _create_session(self) -> SharedSession:
+        return SharedSession(lambda: alook_up(self, self.modelmax_conn_id, conn_type=self.conn_type), _open_async)
+
 
 async def _open_async(endpoint: Endpoint) -> AsyncTransport:
-    # Importing aiohttp takes about 100 ms: not in the loop that all triggers share.
-    module = await asyncio.to_thread(importlib.import_module, f"{_TRANSPORTS}.aiohttp_transport")
+    # Importing aiohttp takes about 100 ms: in a thread, as all triggers share the loop.
+    module = await asyncio.to_thread(importlib.import_module, "airflow_provider_modelmax.hooks.aiohttp_transport")
     transport: AsyncTransport = await module.AsyncTransport.open(endpoint)
     return transport
 

@@ -1,4 +1,4 @@
-"""Calls over ``requests``, for the worker: one pooled session, always with timeouts, no redirects."""
+"""Calls over ``requests``, for the worker: one pooled session, timeouts for all, no redirects."""
 
 from __future__ import annotations
 
@@ -30,17 +30,16 @@ T = TypeVar("T")
 
 _JSON = {"Content-Type": "application/json"}
 
-CHUNK = 1024 * 1024
-"""Bytes. Measured: 1 MiB costs the least CPU a byte; 8 MiB seven times as much."""
+MAX_CHUNK = 1024 * 1024
+"""Bytes. 1 MiB costs the least CPU per byte; 8 MiB seven times as much (measured)."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """A video on its way. Iterating over it gives its bytes.
+    """A video that is being downloaded. Iterating over it yields its bytes.
 
-    :param size: bytes as announced, None if they were not announced
-    :param chunks: the bytes; raises :class:`~airflow_provider_modelmax.api.TransportError` when they stop before the
-        announced size
+    :param size: bytes by ``Content-Length``, None without one
+    :param chunks: the bytes; raises :class:`~airflow_provider_modelmax.api.TransportError` if they are cut off
     """
 
     size: int | None
@@ -51,7 +50,7 @@ class Content:
 
 
 class _Bearer(AuthBase):
-    """An ``auth`` of our own also keeps ``requests`` from sending a ``~/.netrc`` entry instead of the key."""
+    """Adds the key. With it, ``requests`` does not send a ``~/.netrc`` entry instead."""
 
     def __init__(self, key: str) -> None:
         self._key = key
@@ -69,7 +68,10 @@ class _Session(requests.Session):
 
 
 class SyncTransport:
-    """Sends calls to one endpoint."""
+    """Sends calls to one endpoint.
+
+    :param endpoint: where calls are sent, and how
+    """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -108,7 +110,7 @@ class SyncTransport:
         endpoint = self.endpoint
         body = _body(call)
         proxies = {"http": endpoint.proxy, "https": endpoint.proxy} if endpoint.proxy else None
-        with _translated(call):
+        with _translate_errors(call):
             response = self.session.request(
                 call.method,
                 api.resolve(endpoint.base_url, call.path),
@@ -117,7 +119,7 @@ class SyncTransport:
                 timeout=(endpoint.connect_timeout, endpoint.timeout),
                 allow_redirects=False,
                 stream=True,
-                # Given here, not on the session: there the environment's would win.
+                # Given here, as the environment's settings would replace those of the session.
                 proxies=proxies,
                 verify=endpoint.verify,
             )
@@ -129,7 +131,7 @@ class SyncTransport:
         body = bytearray()
         reads = reads_of(response)
         deadline = reads.limit = reads.deadline
-        with _translated(call):
+        with _translate_errors(call):
             # read1 returns what has arrived; iter_content waits for all of it, each byte with a timeout of its own.
             while chunk := response.raw.read1(65536, decode_content=True):
                 body += chunk
@@ -142,7 +144,7 @@ class SyncTransport:
         """Read a big body in chunks that take about a second at most, so that the reader can report and stop."""
         reads = reads_of(response)
         amount = MIN_BYTES_PER_TIMEOUT
-        with _translated(call):
+        with _translate_errors(call):
             while True:
                 begin = time.monotonic()
                 reads.limit = MinimumRate(self.endpoint.timeout)  # for each chunk: the reader may take its time between
@@ -165,7 +167,7 @@ def _amount(last: int, seconds: float) -> int:
     :param seconds: that it took
     """
     if seconds < 0.25:
-        return min(last * 4, CHUNK)
+        return min(last * 4, MAX_CHUNK)
     return max(last // 4, MIN_BYTES_PER_TIMEOUT) if seconds > 1 else last
 
 
@@ -176,22 +178,22 @@ def _size(response: requests.Response) -> int | None:
 
 
 @contextmanager
-def _translated(call: api.Call[Any]) -> Iterator[None]:
+def _translate_errors(call: api.Call[Any]) -> Iterator[None]:
     """Turn errors of ``requests`` into ours. Theirs hold the request, and so the key: none is chained."""
     try:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError) as error:
-        raise _ours(call, error) from None
+        raise _error_of(call, error) from None
     except OSError as error:  # a missing CA bundle
         raise api.ConnectionSetupError(f"{call}: {error}. Correct the extra 'verify' of the connection.") from None
 
 
-def _ours(call: api.Call[Any], error: Exception) -> api.ModelMaxError:
+def _error_of(call: api.Call[Any], error: Exception) -> api.ModelMaxError:
     cause = _innermost(error)
     slow = cause if isinstance(cause, SlowAnswerError) else cause.__cause__
     if isinstance(slow, SlowAnswerError):
         return api.TransportError(f"{call}: {slow}")
-    said = _words(cause)
+    said = _message(cause)
     if isinstance(cause, ssl.SSLError) and cause.library in {"X509", "PEM"}:
         return api.ConnectionSetupError(
             f"{call}: no certificates ({said}). Correct the extra 'verify' of the connection."
@@ -204,7 +206,7 @@ def _ours(call: api.Call[Any], error: Exception) -> api.ModelMaxError:
     return api.no_answer(call, said, reached=not _is_before_sending(error, cause))
 
 
-def _words(cause: BaseException) -> str:
+def _message(cause: BaseException) -> str:
     """Return what happened, for a message: the texts of ``urllib3`` begin with the repr of an object."""
     if isinstance(cause, urllib3.exceptions.NewConnectionError):
         return api.os_words(cause.__cause__ or cause)
@@ -230,7 +232,7 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def _is_before_sending(error: Exception, cause: BaseException) -> bool:
-    """Return whether nothing of the call was sent. A proxy may have passed it on, whatever urllib3 calls the error."""
+    """Return whether nothing of the call was sent. A proxy may have sent it, although urllib3 raises a ProxyError."""
     if isinstance(error, requests.exceptions.ProxyError) and type(cause) is OSError:  # it made no tunnel
         return True
     return isinstance(cause, urllib3.exceptions.ConnectTimeoutError | urllib3.exceptions.NewConnectionError)

@@ -1,7 +1,7 @@
-"""One session and one look-up of a connection for all who ask over it in one event loop.
+"""One session and one look-up of the connection, shared by all hooks of an event loop.
 
-A thousand triggers would look it up a thousand times, each through Airflow's supervisor (20 CPU-ms there), and open a
-thousand sockets.
+Otherwise a thousand triggers would look it up a thousand times, each through Airflow's supervisor (20 CPU-ms), and open
+a thousand sockets.
 """
 
 from __future__ import annotations
@@ -20,45 +20,45 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-STALE_AFTER = 300.0
-"""Seconds after which a connection is looked up again: it may have changed."""
+LOOK_UP_EVERY = 300.0
+"""Seconds after which a connection is looked up again, as it may have changed."""
 
-NO_OTHER_KEY_FOR = 5.0
-"""Seconds. A revoked key is refused to a thousand at once; one of them looks whether the connection holds another."""
+REFUSED_KEY_INTERVAL = 5.0
+"""Seconds between two look-ups because the key was refused: a revoked key is refused to a thousand waits at once."""
 
 
-class SharedTransport:
-    """The way to the service over one connection; closed when the last of its users has left.
+class SharedSession:
+    """The session of one Airflow connection. It belongs to the event loop in which it is created.
 
-    To be made in the event loop that it belongs to.
-
-    :param look_up: returns the endpoint that the connection holds now
-    :param open_to: opens a transport to an endpoint
+    :param look_up: returns the endpoint that the connection describes now
+    :param open_transport: opens a transport to an endpoint
     """
 
     def __init__(
-        self, look_up: Callable[[], Awaitable[Endpoint]], open_to: Callable[[Endpoint], Awaitable[AsyncTransport]]
+        self,
+        look_up: Callable[[], Awaitable[Endpoint]],
+        open_transport: Callable[[Endpoint], Awaitable[AsyncTransport]],
     ) -> None:
         self.users = 0
         self.loop = asyncio.get_running_loop()
         self._look_up = look_up
-        self._open_to = open_to
+        self._open_transport = open_transport
         self._transport: AsyncTransport | None = None
         self._looked_up = self._refused = float("-inf")
-        self._one_at_a_time = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def send(self, call: api.Call[T]) -> T:
-        """Send ``call`` once; if the key is refused and the connection has another one now, once more."""
+        """Send ``call`` once, and once more if the key is refused and the connection has another one now."""
         transport = self._transport
-        if transport is None or time.monotonic() - self._looked_up > STALE_AFTER:
-            transport = await self._current()
+        if transport is None or time.monotonic() - self._looked_up > LOOK_UP_EVERY:
+            transport = await self._open()
         try:
             return await transport.send(call)
         except api.UnauthorizedError:
-            other = await self._with_another_key(transport)
-            if other is None:
+            current = await self._with_new_key(transport)
+            if current is None:
                 raise
-            return await other.send(call)
+            return await current.send(call)
 
     async def close(self) -> None:
         """Close the session."""
@@ -66,59 +66,60 @@ class SharedTransport:
         if transport:
             await transport.close()
 
-    async def _current(self) -> AsyncTransport:
-        async with self._one_at_a_time:
-            if self._transport and time.monotonic() - self._looked_up <= STALE_AFTER:
+    async def _open(self) -> AsyncTransport:
+        async with self._lock:
+            if self._transport and time.monotonic() - self._looked_up <= LOOK_UP_EVERY:
                 return self._transport
             try:
-                return await self._looked_up_anew()
+                return await self._look_up_again()
             except api.ModelMaxError:
                 if self._transport is None:
                     raise
-                self._looked_up = time.monotonic()  # the way that is known may still lead there
+                self._looked_up = time.monotonic()  # the known endpoint may still work
                 return self._transport
 
-    async def _with_another_key(self, refused: AsyncTransport) -> AsyncTransport | None:
-        async with self._one_at_a_time:
+    async def _with_new_key(self, refused: AsyncTransport) -> AsyncTransport | None:
+        async with self._lock:
             if self._transport is not refused:
                 return self._transport
-            if time.monotonic() - self._refused <= NO_OTHER_KEY_FOR:
+            if time.monotonic() - self._refused <= REFUSED_KEY_INTERVAL:
                 return None
-            found = await self._looked_up_anew()
+            found = await self._look_up_again()
             if found is not refused:
                 return found
             self._refused = time.monotonic()
             return None
 
-    async def _looked_up_anew(self) -> AsyncTransport:
+    async def _look_up_again(self) -> AsyncTransport:
         endpoint, known = await self._look_up(), self._transport
         self._looked_up = time.monotonic()
         if known and known.endpoint == endpoint:
             return known
-        self._transport = await self._open_to(endpoint)
+        self._transport = await self._open_transport(endpoint)
         if known:
             await known.retire()
         return self._transport
 
 
-_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, SharedTransport]] = WeakKeyDictionary()
+_sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, SharedSession]] = WeakKeyDictionary()
 
 
-def join(way: Hashable, make: Callable[[], SharedTransport]) -> SharedTransport:
-    """Return what the running loop shares for a connection and who looks it up, with one user more.
+def acquire(key: Hashable, create: Callable[[], SharedSession]) -> SharedSession:
+    """Return the session of the running loop for ``key``; it is created for its first user.
 
-    :param way: tells them from others
+    :param key: identifies the session
+    :param create: creates it
     """
-    of_this_loop = _shared.setdefault(asyncio.get_running_loop(), {})
-    if way not in of_this_loop:
-        of_this_loop[way] = make()
-    of_this_loop[way].users += 1
-    return of_this_loop[way]
+    sessions = _sessions.setdefault(asyncio.get_running_loop(), {})
+    if key not in sessions:
+        sessions[key] = create()
+    sessions[key].users += 1
+    return sessions[key]
 
 
-async def leave(way: Hashable, transport: SharedTransport) -> None:
-    """Count one user less, and close it after the last."""
-    transport.users -= 1
-    if not transport.users:
-        _shared.get(asyncio.get_running_loop(), {}).pop(way, None)
-        await transport.close()
+async def release(key: Hashable, session: SharedSession) -> None:
+    """Return a session; its last user closes it."""
+    session.users -= 1
+    if not session.users:
+        _sessions.get(asyncio.get_running_loop(), {}).pop(key, None)
+        await session.close()

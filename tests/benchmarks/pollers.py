@@ -148,10 +148,11 @@ async def bare(order: Order) -> AsyncIterator[Wait]:
 @asynccontextmanager
 async def aget_status(_: Order) -> AsyncIterator[Wait]:
     """Poll with our hook, one for each job."""
+    from airflow_provider_modelmax import api
     from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 
     async def wait(number: int) -> None:
-        hook, job = ModelMaxHook(CONNECTION), {"model": MODEL, "request_id": _job(number)}
+        hook, job = ModelMaxHook(CONNECTION), api.Job.of({"model": MODEL, "request_id": _job(number)})
         while True:
             await hook.aget_status(job)
 

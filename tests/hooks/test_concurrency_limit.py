@@ -1,4 +1,4 @@
-"""Calls of a crowd: a few at once, more where answers come from afar, and no burst when a service that hung is back."""
+"""Concurrent calls: a few at once, more if answers are slow, and no burst after an outage."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SlowService:
                 closes = b"connection: close" in (await reader.readuntil(b"\r\n\r\n")).lower()
                 self.at_once += 1
                 self.most = max(self.most, self.at_once)
-                if self.at_once == room.FEW:
+                if self.at_once == room.INITIAL_SLOTS:
                     self.is_full.set()
                 await asyncio.sleep(self.seconds)
                 await self.goes_on.wait()
@@ -75,19 +75,19 @@ def kinds(answers: list[Any]) -> dict[str, int]:
 
 
 def test_no_more_than_a_few_calls_are_under_way_where_answers_come_at_once(connect, monkeypatch):
-    monkeypatch.setattr(room, "LONG_LINE", 10)  # a busy machine makes a line as well
+    monkeypatch.setattr(room, "GROW_AFTER", 10)  # calls are queued on a busy machine as well
 
     async def story() -> None:
         async with crowd_at(connect, 300) as (service, all_ask):
             assert kinds(await all_ask()) == {"JobStatus": 300}
-            assert service.most <= room.FEW
+            assert service.most <= room.INITIAL_SLOTS
 
     asyncio.run(story())
 
 
-def test_where_answers_come_from_afar_there_are_more_and_never_more_than_most(connect, monkeypatch):
-    monkeypatch.setattr(room, "MOST", 60)
-    monkeypatch.setattr(room, "STEP", 0.01)
+def test_with_slow_answers_there_are_more_slots_and_never_more_than_the_maximum(connect, monkeypatch):
+    monkeypatch.setattr(room, "MAX_SLOTS", 60)
+    monkeypatch.setattr(room, "GROW_EVERY", 0.01)
 
     async def story() -> None:
         async with crowd_at(connect, 400) as (service, all_ask):
@@ -98,19 +98,23 @@ def test_where_answers_come_from_afar_there_are_more_and_never_more_than_most(co
     asyncio.run(story())
 
 
-def test_a_line_gets_a_lane_more_for_each_step_that_it_stands_beyond_the_first_half_second(connect):
+def test_a_slot_is_added_for_each_step_that_calls_are_queued_beyond_the_first_half_second(connect):
     async def story() -> None:
         async with crowd_at(connect, 200) as (service, all_ask):
             service.seconds = 0.2
             began = time.monotonic()
             assert kinds(await all_ask()) == {"JobStatus": 200}
-            assert room.FEW < service.most <= room.FEW + (time.monotonic() - began - room.LONG_LINE) / room.STEP
+            assert (
+                room.INITIAL_SLOTS
+                < service.most
+                <= room.INITIAL_SLOTS + (time.monotonic() - began - room.GROW_AFTER) / room.GROW_EVERY
+            )
 
     asyncio.run(story())
 
 
-def test_lanes_that_are_not_needed_any_more_close_with_their_connections(connect, monkeypatch):
-    monkeypatch.setattr(room, "CALM", 0.02)
+def test_slots_that_are_no_longer_needed_are_removed_with_their_connections(connect, monkeypatch):
+    monkeypatch.setattr(room, "SHRINK_AFTER", 0.02)
 
     async def story() -> None:
         async with crowd_at(connect, 400) as (service, all_ask):
@@ -118,38 +122,38 @@ def test_lanes_that_are_not_needed_any_more_close_with_their_connections(connect
             await all_ask()
             service.seconds = 0.0
             before = service.connections
-            assert before > room.FEW
-            for _ in range(60):  # without a line
+            assert before > room.INITIAL_SLOTS
+            for _ in range(60):  # without a queue
                 await asyncio.sleep(0.025)
-                assert kinds(await all_ask(room.FEW)) == {"JobStatus": room.FEW}
+                assert kinds(await all_ask(room.INITIAL_SLOTS)) == {"JobStatus": room.INITIAL_SLOTS}
             await asyncio.sleep(0.1)
-            assert service.connections <= room.FEW < before
+            assert service.connections <= room.INITIAL_SLOTS < before
 
     asyncio.run(story())
 
 
-def test_those_who_stood_in_line_while_the_service_hung_are_not_sent_when_it_answers_again(connect, monkeypatch):
-    monkeypatch.setattr(room, "SILENCE", 0.3)
+def test_calls_queued_during_an_outage_are_not_sent_when_the_service_answers_again(connect, monkeypatch):
+    monkeypatch.setattr(room, "MAX_QUEUE_TIME", 0.3)
 
     async def story() -> None:
         async with crowd_at(connect, 300) as (service, all_ask):
             service.goes_on.clear()
             service.heard.clear()
             asking = asyncio.create_task(all_ask())
-            await service.is_full.wait()  # by then the others stand in line
-            await asyncio.sleep(2 * room.SILENCE)
+            await service.is_full.wait()  # by then the others are queued
+            await asyncio.sleep(2 * room.MAX_QUEUE_TIME)
             service.goes_on.set()
             answers = await asking
-            assert kinds(answers) == {"JobStatus": room.FEW, "BusyError": 300 - room.FEW}
-            assert len(service.heard) == room.FEW
+            assert kinds(answers) == {"JobStatus": room.INITIAL_SLOTS, "BusyError": 300 - room.INITIAL_SLOTS}
+            assert len(service.heard) == room.INITIAL_SLOTS
             assert kinds(await all_ask()) == {"JobStatus": 300}
 
     asyncio.run(story())
 
 
-def test_those_who_stand_in_line_at_a_slow_service_are_all_sent_in_the_end(connect, monkeypatch):
-    monkeypatch.setattr(room, "SILENCE", 1.5)
-    monkeypatch.setattr(room, "MOST", room.FEW)
+def test_calls_queued_at_a_slow_service_are_all_sent_in_the_end(connect, monkeypatch):
+    monkeypatch.setattr(room, "MAX_QUEUE_TIME", 1.5)
+    monkeypatch.setattr(room, "MAX_SLOTS", room.INITIAL_SLOTS)
 
     async def story() -> None:
         async with crowd_at(connect, 500) as (service, all_ask):
@@ -159,39 +163,42 @@ def test_those_who_stand_in_line_at_a_slow_service_are_all_sent_in_the_end(conne
     asyncio.run(story())
 
 
-def test_those_who_stand_in_line_of_a_service_that_never_answers_are_told_when_the_first_give_up(connect, monkeypatch):
-    monkeypatch.setattr(room, "SILENCE", 0.3)
+def test_calls_queued_at_a_service_that_never_answers_are_shed_when_the_first_time_out(connect, monkeypatch):
+    monkeypatch.setattr(room, "MAX_QUEUE_TIME", 0.3)
 
     async def story() -> None:
         async with crowd_at(functools.partial(connect, timeout=1), 100) as (service, all_ask):
             service.goes_on.clear()
             answers = kinds(await all_ask())
             service.goes_on.set()
-            assert answers == {"TransportError": room.FEW, "BusyError": 100 - room.FEW}
+            assert answers == {"TransportError": room.INITIAL_SLOTS, "BusyError": 100 - room.INITIAL_SLOTS}
 
     asyncio.run(story())
 
 
-def test_a_lane_given_to_a_task_that_is_cancelled_at_that_moment_goes_to_the_next():
+def test_a_slot_given_to_a_task_that_is_cancelled_at_that_moment_goes_to_the_next():
     async def story() -> None:
-        lanes = room.Lanes()
-        while lanes.enter():
-            pass
-        first, second = asyncio.create_task(lanes.turn()), asyncio.create_task(lanes.turn())
+        limit = room.ConcurrencyLimit()
+        for _ in range(room.INITIAL_SLOTS):
+            await limit.acquire()
+        first, second = asyncio.create_task(limit.acquire()), asyncio.create_task(limit.acquire())
         await asyncio.sleep(0)
-        lanes.leave(answered=True)
+        limit.release(answered=True)
         first.cancel()
         await second
         with pytest.raises(asyncio.CancelledError):
             await first
-        for _ in range(room.FEW):
-            lanes.leave(answered=True)
-        assert [lanes.enter() for _ in range(room.FEW + 1)] == [True] * room.FEW + [False]
+        for _ in range(room.INITIAL_SLOTS):
+            limit.release(answered=True)
+        for _ in range(room.INITIAL_SLOTS):
+            await asyncio.wait_for(limit.acquire(), 1)
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(limit.acquire(), 0.01)
 
     asyncio.run(story())
 
 
-def test_who_is_not_sent_reads_why():
+def test_a_shed_call_says_why():
     error = api.BusyError("Not sent: 20 calls or more were waiting for an answer, for 3 s or longer.")
     assert not error.reached
     assert isinstance(error, api.TransportError)

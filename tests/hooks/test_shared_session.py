@@ -26,7 +26,7 @@ def together(story: Callable[[list[ModelMaxHook]], Awaitable[Any]]) -> Any:
         finally:
             for each in crowd:
                 await each.aclose()
-            assert room._shared[asyncio.get_running_loop()] == {}
+            assert room._sessions[asyncio.get_running_loop()] == {}
 
     return asyncio.run(run())
 
@@ -41,7 +41,7 @@ def test_a_crowd_looks_up_once_and_shares_a_session_that_the_last_one_closes(con
     async def story(crowd: list[ModelMaxHook]) -> tuple[Any, Any]:
         answers = await all_ask(crowd)
         assert {type(each) for each in answers} == {api.BadRequestError}
-        session = crowd[0]._shared._transport._session
+        session = crowd[0]._session._transport._session
         for each in crowd[1:]:
             await each.aclose()
         return session, session.closed
@@ -72,7 +72,7 @@ def test_calls_under_way_get_their_answers_when_the_key_is_changed_beside_them(c
 
     async def story(crowd: list[ModelMaxHook]) -> None:
         await all_ask(crowd)
-        old = crowd[0]._shared._transport
+        old = crowd[0]._session._transport
         simulator.fault("status", "slow_answer", seconds=0.3, times=CROWD - 1)
         slow = asyncio.ensure_future(all_ask(crowd[1:]))
         while simulator.ledger.count("status") < 2 * CROWD - 1:  # noqa: ASYNC110 - it runs in a thread
@@ -108,7 +108,7 @@ def test_a_connection_that_leads_elsewhere_is_noticed_after_a_while(connect, sim
         assert {type(each) for each in await all_ask(crowd)} == {api.TransportError}
         connect(simulator.url)
         assert {type(each) for each in await all_ask(crowd)} == {api.TransportError}
-        monkeypatch.setattr(room, "STALE_AFTER", -1)
+        monkeypatch.setattr(room, "LOOK_UP_EVERY", -1)
         assert {type(each) for each in await all_ask(crowd[:1])} == {api.BadRequestError}
 
     together(story)
@@ -123,7 +123,7 @@ def test_a_look_up_that_fails_leaves_the_way_that_is_known(connect, simulator, m
 
     async def story(crowd: list[ModelMaxHook]) -> None:
         await all_ask(crowd)
-        monkeypatch.setattr(room, "STALE_AFTER", -1)
+        monkeypatch.setattr(room, "LOOK_UP_EVERY", -1)
         monkeypatch.setattr(ModelMaxHook, "aget_connection", staticmethod(broken))
         assert {type(each) for each in await all_ask(crowd)} == {api.BadRequestError}
 
@@ -172,7 +172,7 @@ def test_a_hook_that_is_used_in_a_second_loop_asks_there(connect, simulator):
 
     async def ask() -> Any:
         (answer,) = await all_ask([hook])
-        await hook._shared._transport.close()  # but the hook is not
+        await hook._session._transport.close()  # but the hook is not
         return answer
 
     assert [type(asyncio.run(ask())) for _ in range(2)] == [api.BadRequestError] * 2

@@ -550,7 +550,7 @@ def test_a_trigger_that_is_cancelled_closes_its_session(modelmax_conn, simulator
 
     async def noted(hook: ModelMaxHook) -> None:
         await close(hook)
-        closed.append(hook._shared)
+        closed.append(hook._session)
 
     monkeypatch.setattr(ModelMaxHook, "aclose", noted)
 

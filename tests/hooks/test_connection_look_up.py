@@ -17,7 +17,7 @@ from airflow.sdk.execution_time.comms import ConnectionResult, ErrorResponse, Ge
 
 from airflow_provider_modelmax import airflow_errors, api
 from airflow_provider_modelmax.api import DestinationError, StorageError
-from airflow_provider_modelmax.hooks import look_up
+from airflow_provider_modelmax.hooks import connection
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.storage.location import connect as connect_to_store
 from tests.airflow_versions import AIRFLOW
@@ -320,11 +320,11 @@ def test_a_key_that_is_refused_and_was_not_changed_is_asked_with_once(connect, s
 
 def test_in_a_loop_secrets_are_masked_from_another_thread(connect, simulator, monkeypatch):
     threads = []
-    monkeypatch.setattr(look_up, "mask_secret", lambda _: threads.append(threading.get_ident()))
+    monkeypatch.setattr(connection, "mask_secret", lambda _: threads.append(threading.get_ident()))
     hook = connect(simulator.url, "sk-simulator", proxy="http://127.0.0.1:9")
 
     async def ask() -> int:
-        await look_up.alook_up(hook, hook.modelmax_conn_id)
+        await connection.alook_up(hook, hook.modelmax_conn_id)
         return threading.get_ident()
 
     assert asyncio.run(ask()) not in threads
@@ -343,7 +343,7 @@ def test_a_connection_of_the_database_is_found_where_dag_test_runs_the_trigger(s
 
 def test_key_and_proxy_are_masked_in_logs(connect, simulator, monkeypatch):
     masked = []
-    monkeypatch.setattr(look_up, "mask_secret", masked.append)
+    monkeypatch.setattr(connection, "mask_secret", masked.append)
     with pytest.raises(api.TransportError):
         asyncio.run(connect(simulator.url, "sk-1", proxy="http://me:p%40w@127.0.0.1:9").aget_status(NONE))
     assert masked == ["sk-1", "http://me:p%40w@127.0.0.1:9", "p%40w", "p@w"]
