@@ -88,12 +88,6 @@ class ResultFetcher:
                 f"The result of job {record.job.request_id} was requested {record.attempts} times and never arrived. "
                 f"Each time may have been billed. {not_again(record.job)}"
             )
-        if record.attempts:
-            tell(
-                self.log.warning,
-                "The answer to an earlier call for the result is lost. Requesting it again: this may be billed a "
-                f"second time. Job {record.job.request_id}.",
-            )
 
     def _requesting(self, record: JobRecord, owner: str) -> JobRecord:
         now = time.time()
@@ -109,6 +103,12 @@ class ResultFetcher:
         call, idle, is_sent = api.result(record.job), record.not_billed(), False
         result: api.Result | None = None
         last: api.ModelMaxError | None = None
+        if idle.attempts:
+            tell(
+                self.log.warning,
+                "The answer to an earlier call for the result is lost. Requesting it again: this may be billed a "
+                f"second time. Job {record.job.request_id}.",
+            )
 
         def check() -> None:  # a timeout or a kill is heeded while no attempt is under way
             raise_if_timed_out()
