@@ -78,8 +78,6 @@ class VideoJob:
     :param cancel: set when the task is killed
     :param on_job: called with the record as soon as the job is known
     :param on_result: called with the record as soon as its result is stored
-    :raises InvalidInputError: if ``destination`` is not a usable text
-    :raises DestinationError: if it is not a URI
     """
 
     hook: ModelMaxHook
@@ -100,12 +98,23 @@ class VideoJob:
 
     def __post_init__(self) -> None:
         self._record: JobRecord | None = None
+        self._store: JobStore | None = None
         self._is_reserved = False
-        self.store = self._store_at(self.destination)
 
     def _store_at(self, destination: object) -> JobStore:
         place = Destination.parse(destination, self.stem)
         return JobStore(self.state, place, self.task, self.overwrite, self.regenerate_on_clear, self.log)
+
+    @property
+    def store(self) -> JobStore:
+        """What is stored of the job, at the destination of the argument, or of the record once it is reopened.
+
+        :raises InvalidInputError: if ``destination`` is not a usable text
+        :raises DestinationError: if it is not a URI
+        """
+        if self._store is None:
+            self._store = self._store_at(self.destination)
+        return self._store
 
     @property
     def record(self) -> JobRecord:
@@ -117,7 +126,7 @@ class VideoJob:
     @property
     def known(self) -> JobRecord | None:
         """What this process knows of the job; None before it knows a job."""
-        return self.store.last or self._record
+        return (self._store.last if self._store else None) or self._record
 
     def open(self) -> JobRecord:
         """Submit a job, unless an earlier try has, and return its record. Free of charge.
@@ -181,7 +190,7 @@ class VideoJob:
             kept = None
         known = kept or self.state.stamped(JobRecord.from_dict({"phase": SUBMITTED, **otherwise()}))
         if known.destination:
-            self.store = self._store_at(known.destination)
+            self._store = self._store_at(known.destination)
         found = self.store.recall(kept, job=known.job)
         record = found.as_requested_by(known) if found else known
         is_described = record.request is not None or not record.order

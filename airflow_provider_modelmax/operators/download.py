@@ -70,10 +70,15 @@ class ModelMaxDownloadVideoOperator(ModelMaxVideoOperator):
 
         :param event_id: id of the job that was waited for; None at the begin of a try
         """
-        given = api.Job.of(self.job)
-        job = self._new_job(context, stem_of(given.request_id), job=given)
         if event_id is None:
+            given = api.Job.of(self.job)
+            job = self._new_job(context, stem_of(given.request_id), job=given)
             job.open()
-        else:
-            job.reopen(given.request_id, given.as_dict)
+            return job
+        try:
+            request_id = api.Job.of(self.job).request_id
+        except api.InvalidInputError:  # the DAG file was edited since
+            request_id = event_id
+        job = self._new_job(context, stem_of(request_id))
+        job.reopen(request_id, lambda: api.Job.of(self.job).as_dict())
         return job

@@ -11,6 +11,7 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOperator
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
 from airflow_provider_modelmax.triggers.event import JobEvent
 from tests.airflow_versions import KEEPS_TASK_STATE
@@ -43,7 +44,19 @@ def context(store: Kept | None, xcoms: XComs, operator: Any) -> Any:
 
 
 @pytest.mark.parametrize("with_state", [True, False], ids=["task state", "XCom"])
-@pytest.mark.parametrize("edit", [{"prompt": "something else"}, {"prompt": "  "}, {"parameters": {"sample_count": 4}}])
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"prompt": "something else"},
+        {"prompt": "  "},
+        {"parameters": {"sample_count": 4}},
+        {"parameters": {"sample_count": 40}},
+        {"model": ""},
+        {"destination": "None"},
+        {"destination": "relative/clip.mov"},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("exact", [True, False], ids=["object", "folder"])
 def test_the_request_and_the_destination_are_those_of_the_submit(
     simulator, modelmax_conn, tmp_path, with_state, edit, exact
@@ -90,3 +103,22 @@ def test_a_retry_to_another_destination_goes_on_there_after_its_deferral(simulat
     )
     assert Path(uri).parent == tmp_path / "second"
     assert simulator.ledger.count("submit") == 1
+
+
+@pytest.mark.parametrize("edit", [{"destination": ""}, {"destination": "{tmp_path}/second/"}, {"job": None}], ids=str)
+def test_a_download_goes_on_with_its_job_and_at_its_destination(simulator, modelmax_conn, tmp_path, edit):
+    if not KEEPS_TASK_STATE:
+        pytest.skip("Airflow keeps the state of a task since 3.3")
+    simulator.settings.run_seconds = 0.3
+    job = ModelMaxHook().submit_video("veo-3.1-fast", "a lighthouse", SHORT).as_dict()
+    store, xcoms = Kept(), XComs()
+    first = ModelMaxDownloadVideoOperator(task_id="generate", job=job, destination=f"{tmp_path}/first/")
+    with pytest.raises(TaskDeferred):
+        first.execute(context(store, xcoms, first))
+    ModelMaxHook().wait(job, poll_interval=0.1)
+    edited = ModelMaxDownloadVideoOperator(task_id="generate", job=job, destination=f"{tmp_path}/first/")
+    for name, value in edit.items():
+        setattr(edited, name, value.format(tmp_path=tmp_path) if value else value)
+    (uri,) = edited.execute_complete(context(store, xcoms, edited), JobEvent(job["request_id"], "completed").as_dict())
+    assert Path(uri).parent == tmp_path / "first"
+    assert len(simulator.ledger.bills) == 1
