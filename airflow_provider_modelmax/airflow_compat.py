@@ -85,6 +85,13 @@ def default_deferrable() -> bool:
     return bool(conf.getboolean("operators", "default_deferrable"))
 
 
+def mask_secret(secret: str) -> None:
+    """Mask a text in this task's logs. Airflow documents the function, but has moved its module twice."""
+    from airflow.sdk.log import mask_secret as mask  # noqa: PLC0415 - not at DAG parse
+
+    mask(secret)
+
+
 def never_expire() -> Any:
     """Return the retention of a task state that never expires (3.3 and later)."""
     from airflow.sdk.execution_time.context import NEVER_EXPIRE  # noqa: PLC0415 - Airflow 3.3 and later

@@ -61,7 +61,7 @@ def log_when_killed(log: Logger, message: Callable[[], str]) -> None:
     def write() -> None:
         nonlocal written
         try:
-            texts.tell(log.warning, message())
+            texts.log_lines(log.warning, message())
         finally:
             written = True
 

@@ -31,6 +31,14 @@ def test_a_sensor_of_airflow_pauses_as_long_as_the_method_says_that_is_overridde
     assert "self._get_next_poke_interval(" in inspect.getsource(BaseSensorOperator.execute)
 
 
+def test_a_masked_secret_is_not_logged():
+    from airflow.sdk.log import redact
+
+    assert redact("key sk-to-be-masked") == "key sk-to-be-masked"
+    airflow_compat.mask_secret("sk-to-be-masked")
+    assert redact("key sk-to-be-masked") == "key ***"
+
+
 @pytest.mark.skipif(not KEEPS_TASK_STATE, reason="Airflow keeps the state of a task since 3.3")
 def test_a_task_state_may_never_expire():
     from airflow.sdk.execution_time.context import TaskStateStoreAccessor

@@ -54,7 +54,7 @@ ROOMS: dict[str, set[str]] = {
         *(".jobs.record", ".storage"),
     },
     "hooks/__init__.py": set(),
-    "hooks/connection.py": {COMPAT, "airflow.sdk", "airflow.sdk.log", "asgiref", "", ".api"},
+    "hooks/connection.py": {COMPAT, "airflow.sdk", "asgiref", "", ".airflow_compat", ".api"},
     "hooks/concurrency_limit.py": {".api"},
     "hooks/shared_session.py": {".api", ".hooks"},
     "hooks/requests_transport.py": {"requests", "urllib3", ".api", ".hooks"},

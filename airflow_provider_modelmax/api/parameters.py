@@ -14,14 +14,14 @@ from typing_extensions import TypedDict
 from airflow_provider_modelmax.api.errors import InvalidInputError
 from airflow_provider_modelmax.api.text import NOTHING, read_dict, type_name
 
-MOST_SAMPLES = 4
-"""Videos of one job."""
+MAX_SAMPLES = 4
+"""Videos of one job, at most."""
 
 LONGEST_WAIT = timedelta(days=36_500)
-"""With a much longer one, the end of a wait would be beyond ``datetime.max``."""
+"""A much longer wait would end after ``datetime.max``."""
 
-_LONGEST_INTERVAL = 86_400
-"""Seconds."""
+_MAX_INTERVAL = 86_400
+"""Seconds between two polls, at most."""
 
 _FILE = re.compile(r"\S+\.(txt|md)", re.IGNORECASE)
 """Release 0.1.0 read the prompt from such a file."""
@@ -187,10 +187,10 @@ def check_poll_interval(poll_interval: float | timedelta) -> float:
     :raises InvalidInputError: if it is not a number above 0, or more than a day
     """
     seconds = poll_interval.total_seconds() if isinstance(poll_interval, timedelta) else poll_interval
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _LONGEST_INTERVAL:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _MAX_INTERVAL:
         raise InvalidInputError(
             f"poll_interval is {poll_interval!r}, but must be a number of seconds above 0 and up to "
-            f"{_LONGEST_INTERVAL:,}; the service recommends 5."
+            f"{_MAX_INTERVAL:,}; the service recommends 5."
         )
     return float(seconds)
 
@@ -278,7 +278,7 @@ _CHECKS: Mapping[str, Callable[[object], object]] = {
     "resolution": _one_of("720p", "1080p", "4k"),
     "duration_seconds": _integer(1, 8),
     "generate_audio": _flag,
-    "sample_count": _integer(1, MOST_SAMPLES),
+    "sample_count": _integer(1, MAX_SAMPLES),
     "negative_prompt": _text,
     "image": _image,
 }

@@ -17,7 +17,7 @@ from airflow_provider_modelmax.api.errors import (
     TransportError,
     UnusableResultError,
 )
-from airflow_provider_modelmax.api.text import tell
+from airflow_provider_modelmax.api.text import log_lines
 
 if TYPE_CHECKING:
     from airflow_provider_modelmax.api.calls import Call
@@ -82,10 +82,10 @@ class Attempt:
             return False
         self.error, self.delay = error, delay
         most = max_attempts(self.call, error)
-        tell(self.log.warning, str(error))
+        log_lines(self.log.warning, str(error))
         self.log.warning("Attempt %s of %s; the next one is in %.1f s.", self.number, most, delay)
         if may_have_billed(self.call, error):
-            tell(
+            log_lines(
                 self.log.warning,
                 "This call bills, and its answer was lost: asking again may be billed a second time. If it is, "
                 "the ModelMax console shows two charges for this request.",

@@ -1,4 +1,4 @@
-"""Answers of the service as JSON and text that Airflow can send, log and store. No I/O."""
+"""JSON and text that Airflow can send, log and store. No I/O."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 NOTHING = frozenset({"", "None"})
-"""What a template that finds nothing renders to."""
+"""What a template renders to if its value is missing."""
 
 LINE_WIDTH = 100
-"""Characters of a log line: Airflow's log page does not wrap, and shows 104 after WARNING at 1,440 px (3.3.2)."""
+"""Characters of a log line. Airflow's log page does not wrap, and shows 104 after WARNING at 1,440 px (3.3.2)."""
 
 _MAX_LINES = 4
 """Lines into which a sentence is wrapped at most."""
@@ -24,24 +24,24 @@ _MAX_LINES = 4
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
 MAX_DEPTH = 100
-"""Levels of nested JSON that are read. Deeper ones are null: no field of the service needs them, and Python's parser,
-msgpack and pydantic have limits of a few hundred to a few thousand."""
+"""Levels of nested JSON. Deeper ones are read as null: no field of the service needs them, and Python's parser, msgpack
+and pydantic have limits of a few hundred to a few thousand."""
 
 
 def storable(text: str) -> str:
-    """Return a text that Airflow can send, log and store: half a surrogate pair, or NUL, becomes ``?``.
+    """Return ``text`` with ``?`` for NUL and unpaired surrogates.
 
-    An event with one of them ends the whole triggerer, and a log line the task's process (seen on Airflow 3.3.2).
+    An event with one of them would crash the whole triggerer, a log line the task's process (seen on Airflow 3.3.2).
     """
     return text.encode(errors="replace").decode().replace("\0", "?")
 
 
 def read_json(body: bytes) -> Any:
-    """Return the JSON value in ``body``, None if there is none.
+    """Return the JSON value in ``body``, or None if there is none.
 
-    The answer that bills cannot be requested a second time for free, so what Python's parser refuses is read where its
-    meaning is clear: control characters in strings, any encoding that JSON may have, bytes after the value, integers of
-    any length. What Airflow cannot store is replaced, see :func:`storable`, :data:`MAX_DEPTH` and :func:`_integer`.
+    To request the answer of the billing call again would cost again, so some things are read that Python's parser
+    refuses: control characters in strings, UTF-16 and UTF-32, bytes after the value, integers of any length. What
+    Airflow cannot store is replaced, see :func:`storable`, :data:`MAX_DEPTH` and :func:`_integer`.
     """
     text = body.removeprefix(BOM_UTF8).decode("utf-8", "replace").lstrip()
     try:
@@ -60,8 +60,8 @@ def json_text(value: object) -> str:
     """Return ``value`` as JSON."""
     try:
         return json.dumps(value, ensure_ascii=False)
-    except RecursionError:  # it was read with less of the stack in use
-        return f"a {type(value).__name__} nested without end"
+    except RecursionError:  # it was read when less of the stack was in use
+        return f"a {type(value).__name__} that is nested too deeply"
 
 
 def excerpt(what: object, limit: int = 200) -> str:
@@ -82,7 +82,7 @@ def cut(text: str, limit: int) -> str:
 
 
 def read_dict(text: str) -> dict[Any, Any] | None:
-    """Return the dict that ``text`` is as JSON, or as the ``repr`` that a template makes of one; None otherwise."""
+    """Return the dict that ``text`` is as JSON, or as a ``repr``, which templates render; None if it is neither."""
     for read in (json.loads, ast.literal_eval):
         try:
             held = read(text.strip())
@@ -102,9 +102,9 @@ def type_name(value: object) -> str:
 
 
 def lines(message: str) -> list[str]:
-    """Return a message in lines that fit into Airflow's log page: one for each sentence, wrapped if it is long.
+    """Return a message as lines that fit into Airflow's log page: one for each sentence, wrapped if it is long.
 
-    Text in braces is made to be copied and stays on one line. So does a very long sentence, which holds data.
+    Text in braces is not wrapped, so that it can be copied. A very long sentence, which holds data, is not either.
     """
     found: list[str] = []
     for sentence in re.split(r"(?<=[.!?])\s+", message.strip()):
@@ -115,10 +115,11 @@ def lines(message: str) -> list[str]:
     return found
 
 
-def tell(write: Callable[[str, str], object], message: str) -> None:
-    """Log a message in lines that fit into Airflow's log page.
+def log_lines(write: Callable[[str, str], object], message: str) -> None:
+    """Log a message as lines that fit into Airflow's log page.
 
     :param write: a method of a logger, such as ``log.warning``
+    :param message: sentences
     """
     for line in lines(message):
         write("%s", line)
@@ -143,14 +144,14 @@ def _cut_depth(text: str) -> str:
             if depth == MAX_DEPTH + 1:
                 start = token.end()
             depth -= 1
-    return "".join([*parts, text[start:]]) if depth <= MAX_DEPTH else ""  # else it was cut short
+    return "".join([*parts, text[start:]]) if depth <= MAX_DEPTH else ""  # otherwise it is cut off
 
 
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[][{}]', re.DOTALL)
 
 
 def _integer(digits: str) -> int | float | None:
-    """Return a number that databases, msgpack and other languages can hold: a float beyond 64 bits (signed)."""
+    """Return an integer of 64 bits, or a float if it is longer: databases and msgpack cannot hold longer integers."""
     if len(digits) <= _DIGITS_OF_64_BITS:
         value = int(digits)
         if -(2**63) <= value < 2**63:
@@ -162,12 +163,12 @@ _DIGITS_OF_64_BITS = len(str(-(2**63)))
 
 
 def _finite(number: str) -> float | None:
-    """Return a number that is JSON again: NaN and infinity cannot be stored (1e999 is one)."""
+    """Return a number, None for NaN and infinity (such as 1e999), which are not JSON."""
     value = float(number)
     return value if math.isfinite(value) else None
 
 
-# Created once: that takes longer than reading a status.
+# Created once, as that takes longer than to read a status.
 _decoder = json.JSONDecoder(parse_float=_finite, parse_int=_integer, parse_constant=_finite, strict=False)
 
 

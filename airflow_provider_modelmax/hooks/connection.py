@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
-from airflow.sdk.log import mask_secret
 
 from airflow_provider_modelmax import __version__
+from airflow_provider_modelmax.airflow_compat import mask_secret
 from airflow_provider_modelmax.api import (
     DEFAULT_BASE_URL,
     AnswerError,

@@ -18,7 +18,7 @@ from airflow_provider_modelmax.api import InvalidInputError
 from airflow_provider_modelmax.api import parameters as inputs
 from airflow_provider_modelmax.api.errors import BrokenVideoError, DestinationError
 from airflow_provider_modelmax.api.image import check_encoded_image
-from airflow_provider_modelmax.api.text import stem_of, tell
+from airflow_provider_modelmax.api.text import log_lines, stem_of
 from airflow_provider_modelmax.get_provider_info import CONNECTION_FORM
 from airflow_provider_modelmax.hooks import shared_session
 from airflow_provider_modelmax.hooks.connection import alook_up, look_up
@@ -283,7 +283,7 @@ class ModelMaxHook(BaseHook):
                 raise
             known = wait.failed(error, _now())
         if message := known.news(wait, _now()):
-            tell(self.log.info, message)
+            log_lines(self.log.info, message)
         return known
 
     def test_connection(self) -> tuple[bool, str]:

@@ -1,4 +1,4 @@
-"""Downloads a video of a result to its URI; again if it arrives cut off or damaged."""
+"""Downloads a video to its URI, and again if it arrives cut off or damaged."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_modelmax import api, metrics
 from airflow_provider_modelmax.api.errors import BrokenVideoError
-from airflow_provider_modelmax.api.text import tell
+from airflow_provider_modelmax.api.text import log_lines
 from airflow_provider_modelmax.storage.objects import Saved, save_video
 
 if TYPE_CHECKING:
     from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook, Pause
 
 DOWNLOAD_ATTEMPTS = 4
+"""Attempts for each video, at most."""
 
 LOG_EVERY = 10.0
 """Seconds between two progress lines of a download."""
@@ -32,14 +33,14 @@ def download(
 ) -> Saved:
     """Download the video at ``url`` and store it at ``uri``, all or nothing.
 
-    :param hook: the service
+    :param hook: calls the service
     :param url: one of ``Result.urls``
-    :param uri: the object
-    :param log: gets a line for each attempt that failed, for progress, and at the end
+    :param uri: of the object
+    :param log: a logger for failed attempts, progress and the end
     :param pause: waits for that many seconds between two attempts; may raise to end them
     :param through: wraps the iterator over the bytes; may raise to end the download
     :raises ModelMaxError: if the service did not give the video
-    :raises BrokenVideoError: if the bytes of all attempts were no whole MP4
+    :raises BrokenVideoError: if the bytes of all attempts were not a complete MP4
     :raises StorageError: if the store failed
     """
     attempt = 0
@@ -49,9 +50,9 @@ def download(
             return _download(hook, url, uri, log, through)
         except (api.ModelMaxError, BrokenVideoError) as error:
             delay = api.backoff(attempt, getattr(error, "retry_after", None))
-            if attempt >= DOWNLOAD_ATTEMPTS or delay is None or not _may_come_later(url, error):
+            if attempt >= DOWNLOAD_ATTEMPTS or delay is None or not _may_succeed_later(url, error):
                 raise
-            tell(log.warning, f"Attempt {attempt} of {DOWNLOAD_ATTEMPTS} failed: {str(error).rstrip('.')}.")
+            log_lines(log.warning, f"Attempt {attempt} of {DOWNLOAD_ATTEMPTS} failed: {str(error).rstrip('.')}.")
             log.warning("Nothing was stored. The next attempt is in %.1f s: %s", delay, uri)
             pause(delay)
 
@@ -70,7 +71,7 @@ def _download(
     return saved
 
 
-def _may_come_later(url: str, error: api.ModelMaxError | BrokenVideoError) -> bool:
+def _may_succeed_later(url: str, error: api.ModelMaxError | BrokenVideoError) -> bool:
     """Return whether another attempt may succeed: a video can be there a little later than its result."""
     if isinstance(error, api.NotFoundError | BrokenVideoError):
         return True
@@ -78,6 +79,7 @@ def _may_come_later(url: str, error: api.ModelMaxError | BrokenVideoError) -> bo
 
 
 def _reporter(log: Any, uri: str, size: int | None) -> Callable[[int], None]:
+    """Return a function that logs how many bytes are written, every LOG_EVERY seconds."""
     due = time.monotonic() + LOG_EVERY
 
     def report(written: int) -> None:

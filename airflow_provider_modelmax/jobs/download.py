@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_modelmax import airflow_errors, api
 from airflow_provider_modelmax.api.errors import BrokenVideoError, OverwrittenError, StorageError
-from airflow_provider_modelmax.api.parameters import MOST_SAMPLES
+from airflow_provider_modelmax.api.parameters import MAX_SAMPLES
 from airflow_provider_modelmax.hooks.video import DOWNLOAD_ATTEMPTS, download
 from airflow_provider_modelmax.jobs.fetch import not_again
 from airflow_provider_modelmax.jobs.lease import new_owner
@@ -100,7 +100,7 @@ class VideoDownload:
         """Return a video or an error for each: if one fails, the others, which are paid for too, are still stored."""
         if len(wanted) == 1:
             return [self._one(*wanted[0])]
-        with ThreadPoolExecutor(MOST_SAMPLES, thread_name_prefix="modelmax-download") as pool:
+        with ThreadPoolExecutor(MAX_SAMPLES, thread_name_prefix="modelmax-download") as pool:
             futures = [pool.submit(self._one, *each) for each in wanted]
             try:
                 wait(futures)

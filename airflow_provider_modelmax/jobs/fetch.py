@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from airflow_provider_modelmax import api, metrics
-from airflow_provider_modelmax.api.text import tell
+from airflow_provider_modelmax.api.text import log_lines
 from airflow_provider_modelmax.jobs.lease import LEASE_SECONDS, new_owner
 from airflow_provider_modelmax.jobs.record import UNUSABLE, JobRecord
 from airflow_provider_modelmax.jobs.timeouts import deferred_timeout
@@ -104,7 +104,7 @@ class ResultFetcher:
         result: api.Result | None = None
         last: api.ModelMaxError | None = None
         if idle.attempts:
-            tell(
+            log_lines(
                 self.log.warning,
                 "The answer to an earlier call for the result is lost. Requesting it again: this may be billed a "
                 f"second time. Job {record.job.request_id}.",

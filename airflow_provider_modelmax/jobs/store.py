@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_modelmax.api import Job
 from airflow_provider_modelmax.api.errors import DestinationError, KeptNowhereError
-from airflow_provider_modelmax.api.parameters import MOST_SAMPLES
+from airflow_provider_modelmax.api.parameters import MAX_SAMPLES
 from airflow_provider_modelmax.jobs.lease import LEASE_SECONDS, LOOK_AGAIN, RENEW_SECONDS, Lease, Pause, new_owner
 from airflow_provider_modelmax.jobs.manifest import Manifest
 from airflow_provider_modelmax.jobs.record import FAILED, FETCHED, LANDED, SUBMITTED, JobRecord
@@ -95,7 +95,7 @@ class JobStore:
         :raises DestinationError: if the destination is taken, or cannot be written
         """
         self._refuse_if_occupied(request_id, samples)
-        written = [*self.destination.videos(1), *self.destination.videos(MOST_SAMPLES), self.manifest.uri]
+        written = [*self.destination.videos(1), *self.destination.videos(MAX_SAMPLES), self.manifest.uri]
         check_writable(self.destination.folder, self.destination.longest, written)
 
     def reserve(self, record: JobRecord, until: datetime) -> None:
@@ -381,7 +381,7 @@ class JobStore:
         """Refuse an exact destination that is taken. Return the record in the manifest beside it."""
         if not self.destination.exact:
             return None
-        taken = _existing({*self.destination.videos(1), *self.destination.videos(samples or MOST_SAMPLES)})
+        taken = _existing({*self.destination.videos(1), *self.destination.videos(samples or MAX_SAMPLES)})
         there = self.manifest.get()  # after the videos: it is there before they are
         self._refuse_if_taken(there, request_id, taken)
         return there

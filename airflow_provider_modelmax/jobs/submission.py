@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_provider_modelmax import api, metrics, polling
-from airflow_provider_modelmax.api.text import tell
+from airflow_provider_modelmax.api.text import log_lines
 from airflow_provider_modelmax.jobs.cancellation import CancelToken
 from airflow_provider_modelmax.jobs.record import JobRecord
 
@@ -106,7 +106,7 @@ class Submission:
             answer = self.hook.get_status(kept.job, pause=self.cancel.pause)
         except (api.BadRequestError, api.NotFoundError) as error:
             if cleared and self.keeps_forgotten:
-                tell(
+                log_lines(
                     self.log.warning,
                     f"{error} The task returns this job all the same: its videos may be stored. For a new job, whose "
                     "result is billed again, clear with regenerate_on_clear=True.",
@@ -118,7 +118,7 @@ class Submission:
         except (api.TransportError, api.TemporaryError, api.AnswerError) as error:
             if not self.waits or not polling.is_retryable(error):
                 raise
-            tell(self.log.info, f"{error} Waiting for the job anyway. Job {kept.job.request_id}.")
+            log_lines(self.log.info, f"{error} Waiting for the job anyway. Job {kept.job.request_id}.")
             return ""
         return f"FAILED: {answer.error}" if answer.status == api.FAILED else ""
 

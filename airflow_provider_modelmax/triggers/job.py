@@ -14,7 +14,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_modelmax import api, polling
 from airflow_provider_modelmax import poll_schedule as pace
-from airflow_provider_modelmax.api.text import tell
+from airflow_provider_modelmax.api.text import log_lines
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.triggers import timers as turns
 from airflow_provider_modelmax.triggers.event import JobEvent
@@ -160,7 +160,7 @@ class ModelMaxJobTrigger(BaseTrigger):
         """Log what changed, and return when to poll next, or how the wait is over."""
         now, experience = _now(), _experience[self.model]
         if message := wait.news(before, now):
-            tell(self.log.info, message)
+            log_lines(self.log.info, message)
         step = wait.next_step(now, experience)
         if isinstance(step, polling.AskAgain):
             return self._next_call(due, now, step.at, is_told=bool(wait.trouble and wait.trouble.retry_after))
@@ -189,7 +189,7 @@ class ModelMaxJobTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Log what becomes of the job when its waiting task is cleared or marked (Airflow 3.3 and later)."""
-        tell(self.log.warning, polling.on_kill_message(self._job))
+        log_lines(self.log.warning, polling.on_kill_message(self._job))
 
 
 def _now() -> datetime:

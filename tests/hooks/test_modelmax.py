@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import time
 from pathlib import Path
 
 import pytest
 
 from airflow_provider_modelmax import api
+from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from tests.hooks.conftest import FAULTS, NONE, SHORT, soon, statuses
 from tests.stack.listener import answer
 
@@ -363,3 +366,27 @@ def test_an_image_that_is_not_base64_is_refused_before_anything_is_sent(hook, si
     with pytest.raises(api.InvalidInputError, match="must be Base64 of an image here"):
         hook.submit_video("veo-3.1", "a boat", {"image": image})
     assert simulator.ledger.calls() == []
+
+
+def test_a_subclass_sends_any_call_from_an_event_loop(modelmax_conn, simulator):
+    class OursHook(ModelMaxHook):
+        async def asubmit(self, prompt: str) -> api.Job:
+            return await self._asend(api.submit("veo-3.1", prompt, SHORT))
+
+    async def submit() -> api.Job:
+        hook = OursHook(modelmax_conn)
+        try:
+            return await hook.asubmit("a boat")
+        finally:
+            await hook.aclose()
+
+    job = asyncio.run(submit())
+    assert list(simulator.ledger.jobs) == [job.request_id]
+
+
+def test_a_call_is_sent_as_it_is_without_another_check(connect, listener):
+    listener.answer = answer(b'{"request_id": "j"}')
+    parameters = {"duration_seconds": "1", "image": "checked already"}
+    assert connect(listener.url).call(api.submit("veo-3.1", "a boat", parameters)).request_id == "j"
+    body = listener.requests[0].partition("\r\n\r\n")[2]
+    assert json.loads(body) == {"prompt": "a boat", "parameters": parameters}
