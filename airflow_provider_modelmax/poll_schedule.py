@@ -1,7 +1,7 @@
-"""How long to leave a job alone, judged by how long others took. Pure decisions: no I/O, and the time is an argument.
+"""When to poll a job again, judged by how long other jobs of its model took. No I/O; the time is an argument.
 
-Backing off with a job's age is the worst one can do: most calls then fall where no job is ever over, and the last one
-comes late. What is learned here saves calls where an end is unlikely, and asks each interval where it is not.
+Backing off with a job's age would be wrong: most calls would fall when no job is ever over, and the last one would come
+late. The statistics here save calls while an end is unlikely, and poll at each interval when it is not.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Sequence
 
-MOST = 4
-"""Intervals between two calls at most: so late can a job be noticed that ends sooner than any before it."""
+MAX_INTERVALS = 4
+"""Intervals between two calls at most: a job that ends sooner than any before it is noticed that late."""
 
 RISK = 0.07
 """Chance that a job is over during a pause, times the root of the pause in intervals (`make bench BENCH=schedule`)."""
 
-_CHOICES = [(quarters / 4, (quarters / 4) ** 0.5) for quarters in range(4 * MOST, 4, -1)]
+_CHOICES = [(quarters / 4, (quarters / 4) ** 0.5) for quarters in range(4 * MAX_INTERVALS, 4, -1)]
 
-KEPT = 200
+MAX_REMEMBERED = 200
 """Jobs of a model that are remembered: with more, it takes longer to notice that the service has become faster."""
 
 
 def pause(interval: float, age: float, ends: Sequence[float]) -> float:
-    """Return for how many seconds to leave a job alone: one interval, and up to ``MOST`` where its end is unlikely.
+    """Return how many seconds to wait until the next poll: one interval, or up to ``MAX_INTERVALS``.
 
     :param interval: seconds; never less than this
     :param age: of the job, in seconds
@@ -44,8 +44,8 @@ def pause(interval: float, age: float, ends: Sequence[float]) -> float:
 def next_due(due: float, asked: float, pause: float, interval: float) -> float:
     """Return when the next call is due: ``pause`` after the last one was, whatever the answer to that one took.
 
-    After a long silence, a whole number of intervals later: else those whom one moment has made wait would ask in step
-    from then on, and the return of a service would be greeted by all of them at once.
+    After a long silence it is a whole number of intervals later: otherwise all jobs that waited for one slow answer
+    would be polled at the same moments from then on.
 
     :param due: when the last call was due
     :param asked: when its answer was there
@@ -55,7 +55,7 @@ def next_due(due: float, asked: float, pause: float, interval: float) -> float:
     return due + pause + round((asked - due) / interval) * interval
 
 
-class Durations:
+class DurationStats:
     """The last durations of something, in seconds."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Durations:
         """Remember one more; the oldest is forgotten."""
         self._order.append(seconds)
         insort(self.sorted, seconds)
-        if len(self._order) > KEPT:
+        if len(self._order) > MAX_REMEMBERED:
             del self.sorted[bisect_left(self.sorted, self._order.popleft())]
 
     @property
@@ -75,15 +75,15 @@ class Durations:
         return self.sorted[-1] - self.sorted[0] if self.sorted else float("inf")
 
 
-class Experience:
-    """What a process has seen of the jobs of one model: how long they took in all, and how long once they ran."""
+class ModelStats:
+    """How long the jobs of one model took, in all and after they left the queue, as this process has seen it."""
 
     def __init__(self) -> None:
-        self.whole = Durations()
-        self.running = Durations()
+        self.whole = DurationStats()
+        self.running = DurationStats()
 
     def pause(self, interval: float, *, age: float | None, running: float | None, in_queue: bool) -> float:
-        """Return for how many seconds to leave a job alone.
+        """Return how many seconds to wait until the next poll.
 
         :param interval: seconds; never less than this
         :param age: seconds since the job was submitted, None where that is not known

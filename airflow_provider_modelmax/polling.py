@@ -24,10 +24,10 @@ from airflow_provider_modelmax.api import (
     ServiceError,
     UnauthorizedError,
 )
-from airflow_provider_modelmax.poll_schedule import MOST
+from airflow_provider_modelmax.poll_schedule import MAX_INTERVALS
 
 if TYPE_CHECKING:
-    from airflow_provider_modelmax.poll_schedule import Experience
+    from airflow_provider_modelmax.poll_schedule import ModelStats
 
 DEFAULT_DEADLINE = timedelta(hours=1)
 """How long a job is waited for."""
@@ -115,7 +115,7 @@ class Wait:
             return known
         if self._is_unknown and known._is_unknown:
             return known  # the limit is for all unknown statuses in a row together
-        observed = (now - self.heard).total_seconds() <= CLOSE_SIGHTINGS + MOST * self.poll_interval
+        observed = (now - self.heard).total_seconds() <= CLOSE_SIGHTINGS + MAX_INTERVALS * self.poll_interval
         running = self.running_since or (None if answer.status == IN_QUEUE else now)
         first = self.status is None and answer.status == IN_QUEUE  # in the queue since it was submitted
         return known._with(
@@ -154,10 +154,10 @@ class Wait:
             return known._with(started=since, heard=since, seen_in_queue=True)
         return known._with(heard=since, running_since=since)
 
-    def next_step(self, now: datetime, experience: Experience | None = None) -> AskAgain | Over:
+    def next_step(self, now: datetime, stats: ModelStats | None = None) -> AskAgain | Over:
         """Decide whether to poll again, and when.
 
-        :param experience: with other jobs of the model; without it the job is polled at each interval
+        :param stats: with other jobs of the model; without it the job is polled at each interval
         """
         if self.trouble and ends_wait(self.trouble):
             return Over(self.trouble)
@@ -166,23 +166,23 @@ class Wait:
             return Over(failed if self.status == FAILED else None)
         if why := self._gave_up(now):
             return Over(JobNotOverError(self.request_id, why, timed_out=now >= self.deadline))
-        if self.in_doubt or not experience:
+        if self.in_doubt or not stats:
             pause = max(self.poll_interval, min(self._asked_to_wait, MAX_RETRY_AFTER))
         else:
-            pause = self.pause(now, experience)
+            pause = self.pause(now, stats)
         left = (self.deadline - now).total_seconds()
         return AskAgain(self.deadline if pause >= left else now + timedelta(seconds=pause))
 
-    def pause(self, now: datetime, experience: Experience) -> float:
+    def pause(self, now: datetime, stats: ModelStats) -> float:
         """Return how many seconds to pause, judged by how long other jobs took."""
         in_queue = self.status == IN_QUEUE
         age, running = self._ages(now)
-        return experience.pause(self.poll_interval, age=age, running=running, in_queue=in_queue)
+        return stats.pause(self.poll_interval, age=age, running=running, in_queue=in_queue)
 
-    def teach(self, experience: Experience) -> None:
+    def teach(self, stats: ModelStats) -> None:
         """Remember how old the job was at the last answer before it was over."""
         age, running = self._ages(self.heard)
-        experience.add(age=age, running=running)
+        stats.add(age=age, running=running)
 
     def news(self, before: Wait, now: datetime) -> str:
         """Return the log line for what changed since ``before``; empty if nothing did."""

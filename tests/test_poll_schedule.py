@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from airflow_provider_modelmax import poll_schedule as pace
-from airflow_provider_modelmax.poll_schedule import Durations, Experience, next_due, pause
+from airflow_provider_modelmax import poll_schedule
+from airflow_provider_modelmax.poll_schedule import DurationStats, ModelStats, next_due, pause
 
 HUNDRED = [100.0 + seconds / 10 for seconds in range(100)]
 
@@ -44,7 +44,7 @@ def test_a_pause_is_one_to_four_intervals_whatever_was_seen(seed):
     chance = random.Random(seed)
     ends = sorted(chance.expovariate(0.01) for _ in range(chance.randrange(300)))
     for age in range(0, 1000, 7):
-        assert 3 <= pause(3, age, ends) <= 3 * pace.MOST
+        assert 3 <= pause(3, age, ends) <= 3 * poll_schedule.MAX_INTERVALS
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -69,24 +69,24 @@ def test_those_whom_a_silence_has_made_wait_do_not_ask_in_step_afterwards():
 
 
 def test_the_last_jobs_are_remembered_and_no_more():
-    durations = Durations()
-    for seconds in itertools.chain(range(pace.KEPT), [7.5]):
+    durations = DurationStats()
+    for seconds in itertools.chain(range(poll_schedule.MAX_REMEMBERED), [7.5]):
         durations.add(seconds)
-    assert durations.sorted == sorted([*range(1, pace.KEPT), 7.5])
-    assert durations.spread == pace.KEPT - 2
+    assert durations.sorted == sorted([*range(1, poll_schedule.MAX_REMEMBERED), 7.5])
+    assert durations.spread == poll_schedule.MAX_REMEMBERED - 2
 
 
-def taught(jobs: list[tuple[float | None, float | None]]) -> Experience:
-    experience = Experience()
+def taught(jobs: list[tuple[float | None, float | None]]) -> ModelStats:
+    stats = ModelStats()
     for age, running in jobs:
-        experience.add(age=age, running=running)
-    return experience
+        stats.add(age=age, running=running)
+    return stats
 
 
 def test_nothing_is_known_without_a_clock():
     known = taught([(100.0, 60.0)] * 100)
     assert known.pause(5, age=None, running=None, in_queue=False) == 5
-    assert Experience().pause(5, age=0, running=0, in_queue=True) == 5
+    assert ModelStats().pause(5, age=0, running=0, in_queue=True) == 5
 
 
 def test_in_the_queue_a_job_is_left_alone_as_long_as_it_could_not_even_run():

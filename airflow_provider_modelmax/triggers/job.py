@@ -12,11 +12,10 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_modelmax import api, polling
-from airflow_provider_modelmax import poll_schedule as pace
+from airflow_provider_modelmax import api, poll_schedule, polling
 from airflow_provider_modelmax.api.text import log_lines
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-from airflow_provider_modelmax.triggers import timers as turns
+from airflow_provider_modelmax.triggers import timers
 from airflow_provider_modelmax.triggers.event import JobEvent
 
 FIRST_EVENT = timedelta(seconds=8)
@@ -25,10 +24,10 @@ FIRST_EVENT = timedelta(seconds=8)
 Measured on Airflow 3.3.2: firing at 0 s, 3 of 8 tasks got an extra try; at 8 s, none.
 """
 
-TURNS = 50
-"""Turns into which an interval is divided: the triggers of one turn wake the event loop together."""
+SLOTS = 50
+"""Slots into which an interval is divided: the triggers of one slot wake the event loop together."""
 
-_experience: dict[str, pace.Experience] = defaultdict(pace.Experience)
+_stats: dict[str, poll_schedule.ModelStats] = defaultdict(poll_schedule.ModelStats)
 """What this triggerer has seen, by model."""
 
 
@@ -137,7 +136,7 @@ class ModelMaxJobTrigger(BaseTrigger):
             job = self._job
             due = self._first_call(wait)
             while True:
-                await turns.sleep(due - time.time())
+                await timers.sleep(due - time.time())
                 seen = await self._look(hook, wait, job)
                 step, wait = self._judge(wait, seen, due), seen
                 if isinstance(step, polling.Over):
@@ -150,22 +149,22 @@ class ModelMaxJobTrigger(BaseTrigger):
     def _first_call(self, wait: polling.Wait) -> float:
         """Return when to poll first. It is spread, or a thousand mapped tasks would poll at the same moment."""
         now = _now()
-        spared = wait.pause(now, _experience[self.model]) - self.poll_interval
+        spared = wait.pause(now, _stats[self.model]) - self.poll_interval
         due = now.timestamp() + spared + random.uniform(0, min(self.poll_interval, 5))  # noqa: S311
         if self.ask_from:
             due = max(due, self.ask_from.timestamp())
-        return min(due - due % (self.poll_interval / TURNS), self.deadline.timestamp())
+        return min(due - due % (self.poll_interval / SLOTS), self.deadline.timestamp())
 
     def _judge(self, before: polling.Wait, wait: polling.Wait, due: float) -> float | polling.Over:
         """Log what changed, and return when to poll next, or how the wait is over."""
-        now, experience = _now(), _experience[self.model]
+        now, stats = _now(), _stats[self.model]
         if message := wait.news(before, now):
             log_lines(self.log.info, message)
-        step = wait.next_step(now, experience)
+        step = wait.next_step(now, stats)
         if isinstance(step, polling.AskAgain):
             return self._next_call(due, now, step.at, is_told=bool(wait.trouble and wait.trouble.retry_after))
         if wait.is_over:
-            before.teach(experience)
+            before.teach(stats)
         return step
 
     def _next_call(self, due: float, now: datetime, at: datetime, *, is_told: bool) -> float:
@@ -173,7 +172,7 @@ class ModelMaxJobTrigger(BaseTrigger):
         end = self.deadline.timestamp()
         if at >= self.deadline:
             return end
-        usual = pace.next_due(due, now.timestamp(), (at - now).total_seconds(), self.poll_interval)
+        usual = poll_schedule.next_due(due, now.timestamp(), (at - now).total_seconds(), self.poll_interval)
         return min(max(usual, at.timestamp()) if is_told else usual, end)
 
     @staticmethod

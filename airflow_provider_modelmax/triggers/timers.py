@@ -1,7 +1,7 @@
-"""Wakes those who sleep until the same moment with one timer.
+"""One event loop timer for all triggers that sleep until the same moment.
 
-With a timer each, a wait keeps twice as many objects from one poll to the next, all for Python's garbage collection to
-walk, and those of ``aiohttp`` stay in the loop's long heap of timers when their calls are over.
+With a timer each, a wait holds twice as many objects between two polls, which Python's garbage collector walks, and the
+long heap of timers slows down the loop.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Awaitable
 from weakref import WeakValueDictionary
 
 PER_SECOND = 1000
-"""Moments that are told apart."""
+"""Moments in a second: triggers that wake within the same millisecond share a timer."""
 
 
 class _Sleepers(list["asyncio.Future[None]"]):
-    """Those who wake at one moment. The timer keeps them, so that they go when their loop goes."""
+    """The futures that are resolved at one moment. The timer holds them, so that they go when their loop goes."""
 
 
 _sleepers: WeakValueDictionary[tuple[int, int], _Sleepers] = WeakValueDictionary()
@@ -24,7 +24,7 @@ _sleepers: WeakValueDictionary[tuple[int, int], _Sleepers] = WeakValueDictionary
 
 
 def sleep(seconds: float) -> Awaitable[None]:
-    """Do what ``asyncio.sleep`` does, for as long or up to a millisecond longer; to be awaited at once."""
+    """Return an awaitable like that of ``asyncio.sleep``, up to a millisecond longer; await it at once."""
     if seconds <= 0:
         return asyncio.sleep(0)
     loop = asyncio.get_running_loop()

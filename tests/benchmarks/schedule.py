@@ -7,14 +7,14 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from airflow_provider_modelmax import poll_schedule as pace
+from airflow_provider_modelmax import poll_schedule
 from tests.benchmarks.report import Figure, Report, Say
 
 INTERVAL = 5.0
 AGED = 1.5
 """Seconds from the submission to the first moment at which a trigger could ask."""
 
-Schedule = Callable[[float, pace.Durations], float]
+Schedule = Callable[[float, poll_schedule.DurationStats], float]
 """Returns the pause after a call at this age of the job."""
 
 DISTRIBUTIONS: dict[str, Callable[[random.Random], float]] = {
@@ -42,14 +42,14 @@ class Cost:
         return self.calls * self.delay / (other.calls * other.delay)
 
 
-def every_interval(_age: float, _seen: pace.Durations) -> float:
+def every_interval(_age: float, _seen: poll_schedule.DurationStats) -> float:
     """Ask each interval from the start."""
     return INTERVAL
 
 
-def learned(age: float, seen: pace.Durations) -> float:
+def learned(age: float, seen: poll_schedule.DurationStats) -> float:
     """Ask as the trigger does."""
-    return pace.pause(INTERVAL, age, seen.sorted)
+    return poll_schedule.pause(INTERVAL, age, seen.sorted)
 
 
 def in_proportion(factor: float) -> Schedule:
@@ -59,7 +59,7 @@ def in_proportion(factor: float) -> Schedule:
 
 def simulate(duration: Callable[[random.Random], float], schedule: Schedule, *, seed: int, jobs: range) -> Cost:
     """Wait for jobs one after the other, and return the cost of those in ``jobs``."""
-    chance, seen = random.Random(seed), pace.Durations()
+    chance, seen = random.Random(seed), poll_schedule.DurationStats()
     calls, delays = [], []
     for number in range(jobs.stop):
         end, asked, before = duration(chance), 0, AGED
@@ -112,8 +112,8 @@ def _figures(name: str, plain: list[Cost], ours: list[Cost], begin: list[Cost]) 
 
 def _surprise() -> Figure:
     """Let 200 jobs end after 100 s, and one at any moment before."""
-    seen = pace.Durations()
-    for number in range(pace.KEPT):
+    seen = poll_schedule.DurationStats()
+    for number in range(poll_schedule.MAX_REMEMBERED):
         seen.add(100 + number / 100)
     worst = 0.0
     for end in range(2, 100):

@@ -17,7 +17,7 @@ from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_modelmax import api, polling
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-from airflow_provider_modelmax.poll_schedule import Experience
+from airflow_provider_modelmax.poll_schedule import ModelStats
 from airflow_provider_modelmax.simulator import Simulator
 from airflow_provider_modelmax.triggers import job as module
 from airflow_provider_modelmax.triggers.job import FIRST_EVENT, JobEvent, ModelMaxJobTrigger
@@ -32,7 +32,7 @@ def spread(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
     """Fire as soon as there is something to say (two tests put the wait back); return how the start was spread."""
     spreads: list[tuple[float, float]] = []
     monkeypatch.setattr(module, "FIRST_EVENT", timedelta(0))
-    monkeypatch.setattr(module, "_experience", defaultdict(Experience))
+    monkeypatch.setattr(module, "_stats", defaultdict(ModelStats))
     monkeypatch.setattr(module, "random", SimpleNamespace(uniform=lambda *ends: spreads.append(ends) or 0.0))
     return spreads
 
@@ -115,7 +115,7 @@ def test_a_trigger_asks_when_the_call_after_that_of_the_worker_is_due(job, simul
 
 def known_to_take(seconds: float, jobs: int = 100) -> None:
     for _ in range(jobs):
-        module._experience["veo-3.1"].add(age=seconds, running=None)
+        module._stats["veo-3.1"].add(age=seconds, running=None)
 
 
 def test_a_job_is_left_alone_while_others_of_its_model_were_never_over(modelmax_conn, simulator):
@@ -139,14 +139,14 @@ def test_a_job_that_is_over_teaches_how_old_it_was_when_it_still_ran(modelmax_co
     waiting = trigger(ModelMaxHook(modelmax_conn).submit_video("veo-3.1", PROMPT), poll_interval=0.1)
     waiting.submitted = datetime.now(timezone.utc) - timedelta(seconds=100)
     fire(waiting)
-    (whole,), (running,) = module._experience["veo-3.1"].whole.sorted, module._experience["veo-3.1"].running.sorted
+    (whole,), (running,) = module._stats["veo-3.1"].whole.sorted, module._stats["veo-3.1"].running.sorted
     assert 100.7 < whole < 101.2
     assert 0.2 < running < 0.6
 
 
 def test_a_wait_that_gave_up_teaches_nothing(job):
     fire(trigger(job, seconds=0.1))
-    assert not module._experience["veo-3.1"].whole.sorted
+    assert not module._stats["veo-3.1"].whole.sorted
 
 
 # How a wait ends

@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from airflow_provider_modelmax.triggers import timers as turns
+from airflow_provider_modelmax.triggers import timers
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def moments(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     call_at = asyncio.BaseEventLoop.call_at
 
     def noted(loop: asyncio.BaseEventLoop, when: float, wake: object, *more: object, **named: object) -> object:
-        if wake is turns._wake:
+        if wake is timers._wake:
             set_for.append(when)
         return call_at(loop, when, wake, *more, **named)
 
@@ -29,7 +29,7 @@ def moments(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 async def until(moment: float) -> float:
     """Sleep until a moment of the loop's clock, and return for how long too long."""
     loop = asyncio.get_running_loop()
-    await turns.sleep(moment - loop.time())
+    await timers.sleep(moment - loop.time())
     return loop.time() - moment
 
 
@@ -71,7 +71,7 @@ def test_who_is_late_lets_the_others_have_a_turn(seconds):
     async def in_turn() -> list[str]:
         seen: list[str] = []
         asyncio.get_running_loop().call_soon(seen.append, "the others")
-        await turns.sleep(seconds)
+        await timers.sleep(seconds)
         return [*seen, "who was late"]
 
     assert asyncio.run(in_turn()) == ["the others", "who was late"]
@@ -87,4 +87,4 @@ def test_nothing_is_kept_of_a_loop_that_is_closed():
     loop = asyncio.run(given_up())
     gc.collect()
     assert loop() is None
-    assert not turns._sleepers
+    assert not timers._sleepers
