@@ -59,7 +59,7 @@ class VideoDownload:
             there = {each.uri: each for each in record.videos if owned or is_there(each)}
             landed = self._download(record, [(url, uri, there.get(uri)) for url, uri in places if url])
             if not there or landed != record:
-                landed = self._publish(landed, places, owner)
+                landed = self._publish(record, landed, places, owner)
         if missing := [uri for url, uri in places if not url]:
             raise api.UnusableResultError(
                 f"{api.said_and_billed(result.said, result.usage)} {len(landed.videos)} of {len(urls)} videos of job "
@@ -69,7 +69,7 @@ class VideoDownload:
             )
         return landed
 
-    def _publish(self, landed: JobRecord, places: list[tuple[str, str]], owner: str) -> JobRecord:
+    def _publish(self, record: JobRecord, landed: JobRecord, places: list[tuple[str, str]], owner: str) -> JobRecord:
         """Store that the videos are there, and download those again that another job has overwritten."""
         for _ in range(DOWNLOAD_ATTEMPTS):
             again = {each.uri for each in self.store.publish(landed, owner, self.cancel.pause)}
@@ -79,7 +79,7 @@ class VideoDownload:
                 "Another job has overwritten videos of this one: downloading %s again.", ", ".join(sorted(again))
             )
             kept = {each.uri: each for each in landed.videos if each.uri not in again}
-            landed = self._download(landed, [(url, uri, kept.get(uri)) for url, uri in places if url])
+            landed = self._download(record, [(url, uri, kept.get(uri)) for url, uri in places if url])
         raise next(iter(self._overwritten.values()), None) or StorageError(
             f"Another process overwrites {', '.join(sorted(again))} again and again. Retry, free of charge."
         )

@@ -11,6 +11,7 @@ Clocks of workers must agree within 10 s or so, as with any lease.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import threading
@@ -189,7 +190,10 @@ class Lease:
         def renew() -> None:
             while not over.wait(RENEW_SECONDS):
                 claim = self._claims.setdefault(self.generation, self._claim(self.generation, self.owner))
-                claim.renew(round(time.time() + LEASE_SECONDS, 1))
+                try:
+                    claim.renew(round(time.time() + LEASE_SECONDS, 1))
+                except Exception:  # such as a connection that could not be looked up: the next renewal may succeed
+                    logging.getLogger(__name__).warning("Could not renew the lease %s.", claim.uri, exc_info=True)
 
         thread = threading.Thread(target=renew, name="modelmax-lease", daemon=True)
         thread.start()

@@ -193,7 +193,7 @@ class VideoJob:
             self._store = self._store_at(known.destination)
         found = self.store.recall(kept, job=known.job)
         record = found.as_requested_by(known) if found else known
-        is_described = record.request is not None or not record.order
+        is_described = record.request is not None and record.order
         self._record = self._completed(record, None if is_described else request())
         return self._record
 
@@ -203,6 +203,7 @@ class VideoJob:
             record,
             task=record.task or self.task,
             request=record.request or (request.description if request else None),
+            order=record.order or (request.order if request else ""),  # without it, a clear would pay again
             samples=record.samples or (request.samples if request else None),
             destination=self.store.destination.uri,
         )

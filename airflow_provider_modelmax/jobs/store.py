@@ -139,7 +139,7 @@ class JobStore:
         :raises DestinationError: if the destination belongs to another job now, or something else is there
         """
         there = self._refuse_if_occupied(record.job.request_id, record.samples)
-        self.lease.owner, self.lease.generation = requesting.owner, 0
+        self.lease.owner, self.lease.generation = requesting.owner, requesting.generation
         if there is None:
             if self.manifest.create(requesting):
                 return self._begin(requesting, record)

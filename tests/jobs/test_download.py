@@ -15,7 +15,8 @@ from airflow_provider_modelmax.api import (
 )
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 from airflow_provider_modelmax.jobs.cancellation import Cancelled
-from airflow_provider_modelmax.jobs.record import LANDED, SUBMITTED, JobRecord
+from airflow_provider_modelmax.jobs.record import FETCHED, LANDED, SUBMITTED, JobRecord
+from airflow_provider_modelmax.storage.objects import Saved
 from tests.jobs.conftest import ANOTHER, known, manifest, one_job, state, write
 from tests.operators.conftest import Kept
 
@@ -158,3 +159,21 @@ def test_a_killed_download_leaves_nothing_half_written(simulator, completed, tmp
         here.download(fetched)
     assert [file.name for file in tmp_path.iterdir()] == ["clip.modelmax.json"]
     assert fetched.phase != SUBMITTED
+
+
+def test_a_job_whose_overwritten_video_could_not_be_downloaded_again_has_not_landed(
+    simulator, completed, tmp_path, monkeypatch
+):
+    here = one_job(tmp_path, None)
+    fetched = here.fetch(known(completed))
+
+    def overwritten(landed: JobRecord, *_: object) -> list[Saved]:
+        (tmp_path / "clip.mp4").unlink()
+        simulator.fault("content", "error", status=400, type="bad_request", times=1)
+        return list(landed.videos)
+
+    monkeypatch.setattr(here.store, "publish", overwritten)
+    with pytest.raises(RefusedError):
+        here.download(fetched)
+    there = manifest(tmp_path)
+    assert (there.phase, there.videos) == (FETCHED, ())

@@ -103,3 +103,37 @@ def test_a_process_of_another_machine_of_this_name_is_not_looked_for_here(place)
     until = time.time() + 60
     assert lease.is_alive(f"{DEAD.split()[0]} {place}:4194305:12345678", until)
     assert not lease.is_alive(DEAD, until)
+
+
+def test_a_lease_is_renewed_also_beside_a_manifest_that_was_deleted_since(
+    simulator, completed, tmp_path, monkeypatch, short_lease
+):
+    as_seen_elsewhere(monkeypatch)
+    simulator.fault("result", "slow_answer", seconds=2, times=1)
+    first, second = one_job(tmp_path, None), one_job(tmp_path, None)
+    thread = threading.Thread(target=first.fetch, args=(known(completed, generation=3),))
+    thread.start()
+    time.sleep(0.5)
+    assert second.fetch(manifest(tmp_path)).result
+    thread.join()
+    assert simulator.ledger.count("result") == 1
+
+
+def test_a_renewal_that_fails_is_followed_by_the_next(simulator, completed, tmp_path, monkeypatch, short_lease):
+    as_seen_elsewhere(monkeypatch)
+    save, failures = lease.save_json, [RuntimeError("no such connection")]
+
+    def save_or_fail(*given: Any) -> None:
+        if failures:
+            raise failures.pop()
+        save(*given)
+
+    monkeypatch.setattr(lease, "save_json", save_or_fail)
+    simulator.fault("result", "slow_answer", seconds=2, times=1)
+    first, second = one_job(tmp_path, None), one_job(tmp_path, None)
+    thread = threading.Thread(target=first.fetch, args=(known(completed),))
+    thread.start()
+    time.sleep(0.5)
+    assert second.fetch(manifest(tmp_path)).result
+    thread.join()
+    assert (simulator.ledger.count("result"), failures) == (1, [])

@@ -122,3 +122,28 @@ def test_a_download_goes_on_with_its_job_and_at_its_destination(simulator, model
     (uri,) = edited.execute_complete(context(store, xcoms, edited), JobEvent(job["request_id"], "completed").as_dict())
     assert Path(uri).parent == tmp_path / "first"
     assert len(simulator.ledger.bills) == 1
+
+
+@pytest.mark.parametrize("left", ["XCom of 0.1.0", "nothing"])
+def test_a_clear_after_a_resume_that_found_no_request_pays_nothing(simulator, modelmax_conn, tmp_path, left):
+    simulator.settings.run_seconds = 0.3
+    xcoms = XComs()
+    asked = {"model": "veo-3.1-fast", "prompt": "a lighthouse", "parameters": SHORT, "destination": f"{tmp_path}/"}
+    operator = ModelMaxGenerateVideoOperator(task_id="generate", **asked)
+    with pytest.raises(TaskDeferred):
+        operator.execute(context(None, xcoms, operator))
+    pushed = xcoms.pop("job")
+    if left == "XCom of 0.1.0":
+        names = ("request_id", "model", "status_url", "response_url", "submitted_at")
+        xcoms["job"] = {name: pushed[name] for name in names}
+    job = {"model": "veo-3.1-fast", "request_id": xcoms["request_id"]}
+    ModelMaxHook().wait(job, poll_interval=0.1)
+    resumed = ModelMaxGenerateVideoOperator(task_id="generate", **asked)
+    event = JobEvent(job["request_id"], "completed").as_dict()
+    videos = resumed.execute_complete(context(None, xcoms, resumed), event)
+
+    cleared = ModelMaxGenerateVideoOperator(task_id="generate", **asked)
+    again = context(None, XComs(), cleared)
+    again["ti"].max_tries, again["ti"].try_number = 1, 2
+    assert cleared.execute(again) == videos
+    assert simulator.ledger.count("submit") == len(simulator.ledger.bills) == 1
