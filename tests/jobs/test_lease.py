@@ -18,10 +18,11 @@ from tests.operators.conftest import Kept
 
 @pytest.fixture
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_modelmax.jobs import fetch
+    from airflow_provider_modelmax.jobs import fetch, store
 
-    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.2)
-    for module in (lease, fetch):
+    for module in (lease, store):
+        monkeypatch.setattr(module, "RENEW_SECONDS", 0.2)
+    for module in (lease, fetch, store):
         monkeypatch.setattr(module, "LEASE_SECONDS", 0.6)
 
 
