@@ -162,18 +162,20 @@ def test_a_killed_download_leaves_nothing_half_written(simulator, completed, tmp
 
 
 def test_a_job_whose_overwritten_video_could_not_be_downloaded_again_has_not_landed(
-    simulator, completed, tmp_path, monkeypatch
+    simulator, modelmax_conn, tmp_path, monkeypatch
 ):
+    simulator.settings.run_seconds = 0
+    order = {"duration_seconds": 1, "generate_audio": False, "sample_count": 2}
     here = one_job(tmp_path, None)
-    fetched = here.fetch(known(completed))
+    fetched = here.fetch(known(ModelMaxHook(modelmax_conn).submit_video("veo-3.1-fast", "a lighthouse", order)))
 
     def overwritten(landed: JobRecord, *_: object) -> list[Saved]:
-        (tmp_path / "clip.mp4").unlink()
+        (tmp_path / "clip-0.mp4").unlink()
         simulator.fault("content", "error", status=400, type="bad_request", times=1)
-        return list(landed.videos)
+        return [landed.videos[0]]
 
     monkeypatch.setattr(here.store, "publish", overwritten)
     with pytest.raises(RefusedError):
         here.download(fetched)
     there = manifest(tmp_path)
-    assert (there.phase, there.videos) == (FETCHED, ())
+    assert (there.phase, len(there.videos)) == (FETCHED, 1)
