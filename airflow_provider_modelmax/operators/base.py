@@ -193,7 +193,7 @@ class ModelMaxVideoOperator(ModelMaxBaseOperator):
             record = job.record
             if job_event.is_of_another(record.job.request_id):
                 self.log.info("%s The task has another job now: %s.", job_event, record.job.request_id)
-                return self._continue(context, job)
+                return self._continue(context, self.video_job(context))
             with self._usage_pushed(context, job):
                 done = job.resume(outcome)
             return self._hand_over(context, done.record)
