@@ -52,12 +52,15 @@ def test_the_uri_of_an_asset_is_ascii_and_stays_as_it_is(uri, name):
     assert Asset(name).uri == name
 
 
-class Events(dict):
-    """The outlet events of a task that has an alias."""
+class Events:
+    """The outlet events of a task that has an alias, which has no hash on Airflow 3.1."""
 
-    def __missing__(self, key):
-        self[key] = OutletEventAccessor(key=AssetAliasUniqueKey.from_asset_alias(key))
-        return self[key]
+    def __init__(self) -> None:
+        self.by_name: dict[str, OutletEventAccessor] = {}
+
+    def __getitem__(self, alias: AssetAlias) -> OutletEventAccessor:
+        made = OutletEventAccessor(key=AssetAliasUniqueKey.from_asset_alias(alias))
+        return self.by_name.setdefault(alias.name, made)
 
 
 def test_a_video_that_cannot_be_an_asset_is_left_out_with_a_warning(log):
