@@ -23,7 +23,7 @@ HTTP = {"requests", "urllib3", "aiohttp", "multidict", "yarl", "httpx", "http.cl
 ROOMS: dict[str, set[str]] = {
     "__init__.py": set(),
     "get_provider_info.py": {""},
-    "api": {"typing_extensions", ".api"},
+    "api": {"pendulum", "typing_extensions", ".api"},
     "poll_schedule.py": set(),
     "polling.py": {".api", ".poll_schedule"},
     "literals.py": {"airflow.sdk", ".api", ".jobs.destination", ".storage"},
