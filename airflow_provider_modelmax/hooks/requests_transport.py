@@ -39,7 +39,7 @@ class Content:
     """A video that is being downloaded. Iterating over it yields its bytes.
 
     :param size: bytes by ``Content-Length``, None without one
-    :param chunks: the bytes; raises :class:`~airflow_provider_modelmax.api.TransportError` if they are cut off
+    :param chunks: the bytes; raises :class:`.TransportError` if they are cut off
     """
 
     size: int | None
