@@ -5,7 +5,7 @@ an object of the next generation, ``{manifest}.claim-{n}``. The store creates ea
 process gets the lease. If the owner of a generation died before it updated the manifest, the one after it is created.
 
 The holder renews its lease every 10 s while it works, in the object of its generation, which no other process writes.
-Clocks of workers must agree within 10 s or so, as with any lease.
+The clocks of workers must agree within 20 s, as a lease that is renewed has at least so much left.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_modelmax.api.errors import StorageError
 from airflow_provider_modelmax.jobs.record import JobRecord
+from airflow_provider_modelmax.processes import is_running, machine
 from airflow_provider_modelmax.storage.objects import create_json, load_json, remove, save_json
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ _alive: set[str] = set()
 @contextlib.contextmanager
 def new_owner() -> Iterator[str]:
     """Yield the name of a new owner, which counts as alive until the block ends."""
-    name = f"{_machine()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    name = f"{machine()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     _alive.add(name)
     try:
         yield name
@@ -67,11 +66,11 @@ def is_alive(owner: str, expires: float) -> bool:
     """
     if not owner or time.time() >= expires:
         return False
-    machine, _, process = owner.partition(f"{_machine()}:")
+    elsewhere, _, process = owner.partition(f"{machine()}:")
     pid, _, _ = process.partition(":")
-    if machine or not pid.isdigit():
+    if elsewhere or not pid.isdigit():
         return True
-    return owner in _alive if int(pid) == os.getpid() else _runs(int(pid))
+    return owner in _alive if int(pid) == os.getpid() else is_running(int(pid))
 
 
 @dataclass(frozen=True)
@@ -92,9 +91,13 @@ class Claim:
         return create_json(self.uri, self._document)
 
     def renew(self, expires: float) -> None:
-        """Write it with another expiry. If the store fails, it expires at its own time."""
+        """Write it with another expiry."""
+        save_json(self.uri, replace(self, expires=expires)._document)
+
+    def expire(self) -> None:
+        """Let it expire now. If the store fails, it expires at its own time."""
         with contextlib.suppress(StorageError):
-            save_json(self.uri, replace(self, expires=expires)._document)
+            self.renew(0.0)
 
     def remove(self) -> None:
         """Delete it. If the store fails or refuses, it stays, which does no harm."""
@@ -176,7 +179,7 @@ class Lease:
             self._claims[generation] = claim
             if self.manifest.has_changed():
                 if created:
-                    claim.renew(0.0)
+                    claim.expire()
                 return 0
             if created:
                 self.owner, self.generation = owner, generation
@@ -192,7 +195,7 @@ class Lease:
                 claim = self._claims.setdefault(self.generation, self._claim(self.generation, self.owner))
                 try:
                     claim.renew(round(time.time() + LEASE_SECONDS, 1))
-                except Exception:  # such as a connection that could not be looked up: the next renewal may succeed
+                except Exception:  # the next renewal may succeed
                     logging.getLogger(__name__).warning("Could not renew the lease %s.", claim.uri, exc_info=True)
 
         thread = threading.Thread(target=renew, name="modelmax-lease", daemon=True)
@@ -219,7 +222,7 @@ class Lease:
                 yield self.manifest.last, generation
         finally:
             if generation in self._claims:
-                self._claims[generation].renew(0.0)
+                self._claims[generation].expire()
 
     def remove(self, generation: int) -> None:
         """Delete the objects up to ``generation``: no process creates one below the manifest's."""
@@ -235,27 +238,3 @@ class Lease:
     def _left_by_others(self, generation: int, most: int) -> dict[int, Claim]:
         """Return the objects that other processes may have left, up to ``generation``."""
         return {each: self._claim(each) for each in range(max(generation - most + 1, 0), generation + 1)}
-
-
-def _machine() -> str:
-    """Return machine and container: a process id is unique in these only.
-
-    The host name is not enough, as two machines can share it; neither is the namespace, which is the same outside of
-    containers.
-    """
-    boot = container = ""
-    with contextlib.suppress(OSError):  # not Linux
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    with contextlib.suppress(OSError):
-        container = str(Path("/proc/self/ns/pid").readlink())
-    return " ".join(filter(None, (socket.gethostname(), boot, container)))
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -20,11 +20,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_modelmax import api, metrics, polling
 from airflow_provider_modelmax.api.parameters import check_future
+from airflow_provider_modelmax.deadlines import utcnow
 from airflow_provider_modelmax.jobs.cancellation import CancelToken
 from airflow_provider_modelmax.jobs.destination import Destination
 from airflow_provider_modelmax.jobs.download import VideoDownload
@@ -154,7 +155,7 @@ class VideoJob:
                 self.store.check(kept.job.request_id, kept.samples)
             return self._announce(self.state.adopt(self._completed(kept, self.request)))
         _ = self.request.image  # read now: what is wrong with it costs nothing yet
-        check_future(self.deadline, _utcnow())
+        check_future(self.deadline, utcnow())
         self.store.check(None, self.request.samples)
         return self._announce(submission.submit(self.task, here))
 
@@ -219,10 +220,10 @@ class VideoJob:
             return self.finish()
         self._reserve(record)
         with self._failure_stored():
-            job, now = record.job, _utcnow()
+            job, now = record.job, utcnow()
             wait = polling.Wait.begin(job.request_id, deadline=self.deadline, poll_interval=self.poll_interval, now=now)
             seen = self.hook.look(wait, job)
-            step = seen.next_step(_utcnow())
+            step = seen.next_step(utcnow())
             if isinstance(step, polling.AskAgain):
                 return Waiting(step.at, seen)
             if step.error:
@@ -283,7 +284,3 @@ class VideoJob:
             except Exception:
                 self.log.exception("Could not store that job %s FAILED.", record.job.request_id)
             raise
-
-
-def _utcnow() -> datetime:
-    return datetime.now(timezone.utc)

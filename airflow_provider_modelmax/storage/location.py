@@ -48,7 +48,7 @@ BLOCK = 8 * 1024 * 1024
 AHEAD = 8
 """Chunks of a video that are read while a part of it is uploaded there: their writers do one thing at a time."""
 
-_TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 """What stores answer if the object exists, or is being written at the moment."""
 
 _BUCKET = re.compile(r"arn:.+|[A-Za-z0-9$._-]+")
@@ -164,7 +164,7 @@ class Location:
         except FileExistsError:
             return False
         except Exception as error:
-            if answered(error) & _TAKEN:
+            if answered(error) & TAKEN:
                 return False
             raise
         return True

@@ -22,12 +22,9 @@ from urllib.parse import quote
 from airflow_provider_modelmax.api.errors import DestinationError
 from airflow_provider_modelmax.storage import throwaway
 from airflow_provider_modelmax.storage.errors import answered
-from airflow_provider_modelmax.storage.location import PART, Location, connect, discard, plain
+from airflow_provider_modelmax.storage.location import PART, TAKEN, Location, connect, discard, plain
 
 log = logging.getLogger(__name__)
-
-_TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
-"""What stores answer if the object exists, or is being written at the moment."""
 
 _UNCONDITIONAL = {"NotImplemented", "501"}
 """What stores answer that know no conditional writes."""
@@ -287,7 +284,7 @@ class S3Location(Location):
             answer = answered(error)
             if answer & _UNCONDITIONAL:
                 _warn_that_claims_may_collide(bucket)
-            elif "400" not in answer and not answer & _TAKEN:
+            elif "400" not in answer and not answer & TAKEN:
                 raise
         else:  # this store compares no checksums
             with contextlib.suppress(Exception):

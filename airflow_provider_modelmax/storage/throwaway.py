@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
-import socket
 import uuid
 from functools import lru_cache
-from pathlib import Path
+
+from airflow_provider_modelmax.processes import is_running, machine
 
 PREFIX = ".modelmax-check-"
 
@@ -41,25 +40,10 @@ def is_abandoned(name: str, age: float) -> bool:
     found = _NAME.match(name)
     if not found:
         return False
-    return age > ABANDONED_AFTER or (found[1] == _machine() and not _is_running(int(found[2])))
+    return age > ABANDONED_AFTER or (found[1] == _machine() and not is_running(int(found[2])))
 
 
 @lru_cache
 def _machine() -> str:
-    """Return a short name for this machine and container: a process id is unique in these only."""
-    boot = container = ""
-    with contextlib.suppress(OSError):  # not Linux
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    with contextlib.suppress(OSError):
-        container = str(Path("/proc/self/ns/pid").readlink())
-    return hashlib.sha256(" ".join((socket.gethostname(), boot, container)).encode()).hexdigest()[:8]
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
+    """Return a short name for this machine and container."""
+    return hashlib.sha256(machine().encode()).hexdigest()[:8]
