@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow_provider_modelmax import api, polling
 from airflow_provider_modelmax.api import InvalidInputError
 from airflow_provider_modelmax.api import parameters as inputs
-from airflow_provider_modelmax.api.errors import BrokenVideoError, DestinationError
+from airflow_provider_modelmax.api.errors import DestinationError
 from airflow_provider_modelmax.api.image import check_encoded_image
 from airflow_provider_modelmax.api.text import log_lines, stem_of
 from airflow_provider_modelmax.get_provider_info import CONNECTION_FORM
@@ -181,7 +181,7 @@ class ModelMaxHook(BaseHook):
             try:
                 if url:
                     video.download(self, url, uri, log=self.log, pause=pause)
-            except (api.ModelMaxError, BrokenVideoError) as error:  # does not keep the others from being stored
+            except api.ModelMaxError as error:  # does not keep the others from being stored
                 errors.append(error)
         if errors:
             raise errors[0]

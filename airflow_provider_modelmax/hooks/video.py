@@ -48,7 +48,7 @@ def download(
         attempt += 1
         try:
             return _download(hook, url, uri, log, through)
-        except (api.ModelMaxError, BrokenVideoError) as error:
+        except api.ModelMaxError as error:
             delay = api.backoff(attempt, getattr(error, "retry_after", None))
             if attempt >= DOWNLOAD_ATTEMPTS or delay is None or not _may_succeed_later(url, error):
                 raise
@@ -71,7 +71,7 @@ def _download(
     return saved
 
 
-def _may_succeed_later(url: str, error: api.ModelMaxError | BrokenVideoError) -> bool:
+def _may_succeed_later(url: str, error: api.ModelMaxError) -> bool:
     """Return whether another attempt may succeed: a video can be there a little later than its result."""
     if isinstance(error, api.NotFoundError | BrokenVideoError):
         return True

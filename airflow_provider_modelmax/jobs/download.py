@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_modelmax import airflow_errors, api
-from airflow_provider_modelmax.api.errors import BrokenVideoError, OverwrittenError, StorageError
+from airflow_provider_modelmax.api.errors import OverwrittenError, StorageError
 from airflow_provider_modelmax.api.parameters import MAX_SAMPLES
 from airflow_provider_modelmax.hooks.video import DOWNLOAD_ATTEMPTS, download
 from airflow_provider_modelmax.jobs.fetch import not_again
@@ -123,7 +123,7 @@ class VideoDownload:
             return Saved(uri, error.size, error.sha256)
         except StorageError:
             raise
-        except (api.ModelMaxError, BrokenVideoError) as error:
+        except api.ModelMaxError as error:
             raise _not_stored(uri, error, with_state=self.store.state.has_store) from None
 
     def _until_cancelled(self, chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_modelmax.api import Job
 from airflow_provider_modelmax.api.errors import DestinationError, KeptNowhereError
@@ -28,16 +28,6 @@ if TYPE_CHECKING:
 
 KEEP_ATTEMPTS = 4
 """How often the manifest with a paid result is written, if the store fails."""
-
-
-class RecordStore(Protocol):
-    """Where a record can be stored: :class:`.TaskState` and :class:`.Manifest`."""
-
-    def get(self) -> JobRecord | None:
-        """Return the record, or None if there is none."""
-
-    def put(self, record: JobRecord) -> object:
-        """Store a record."""
 
 
 @dataclass

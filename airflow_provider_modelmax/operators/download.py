@@ -68,7 +68,7 @@ class ModelMaxDownloadVideoOperator(ModelMaxVideoOperator):
     def video_job(self, context: Context, event_id: str | None = None) -> VideoJob:
         """Return the job, opened.
 
-        :param event_id: id of the job that was waited for; None at the begin of a try
+        :param event_id: id of the job that was waited for; None at the beginning of a try
         """
         if event_id is None:
             given = api.Job.of(self.job)

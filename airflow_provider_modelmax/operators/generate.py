@@ -103,7 +103,7 @@ class ModelMaxGenerateVideoOperator(ModelMaxVideoOperator):
     def video_job(self, context: Context, event_id: str | None = None) -> VideoJob:
         """Return the job, opened.
 
-        :param event_id: id of the job that was waited for; None at the begin of a try
+        :param event_id: id of the job that was waited for; None at the beginning of a try
         """
         ti = context["ti"]
         # The name of the files is known before the job is, so that a manifest is found without the task state.

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_modelmax.jobs import lease
 from airflow_provider_modelmax.jobs.manifest import Manifest
-from airflow_provider_modelmax.jobs.record import LANDED
-from tests.jobs.conftest import DEAD, ELSEWHERE, TASK, claimed, known, manifest, one_job, write
+from airflow_provider_modelmax.jobs.record import LANDED, JobRecord
+from tests.jobs.conftest import DEAD, ELSEWHERE, TASK, OneJob, claimed, known, manifest, one_job, write
 from tests.operators.conftest import Kept
 
 
@@ -31,6 +32,18 @@ def as_seen_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "is_alive", lambda owner, expires: bool(owner) and time.time() < expires)
 
 
+def both_fetch(simulator: Any, tmp_path: Path, record: JobRecord) -> tuple[OneJob, OneJob]:
+    """Let one process begin a call of 2 s, and another ask for the same result after 0.5 s."""
+    simulator.fault("result", "slow_answer", seconds=2, times=1)
+    first, second = one_job(tmp_path, None), one_job(tmp_path, None)
+    thread = threading.Thread(target=first.fetch, args=(record,))
+    thread.start()
+    time.sleep(0.5)
+    assert second.fetch(manifest(tmp_path)).result
+    thread.join()
+    return first, second
+
+
 def test_a_lease_lasts_for_30_seconds_and_is_renewed_every_10():
     assert (lease.LEASE_SECONDS, lease.RENEW_SECONDS) == (30, 10)
 
@@ -39,13 +52,7 @@ def test_a_call_that_takes_longer_than_its_lease_is_not_taken_over(
     simulator, completed, tmp_path, monkeypatch, short_lease
 ):
     as_seen_elsewhere(monkeypatch)
-    simulator.fault("result", "slow_answer", seconds=2, times=1)
-    first, second = one_job(tmp_path, None), one_job(tmp_path, None)
-    thread = threading.Thread(target=first.fetch, args=(known(completed),))
-    thread.start()
-    time.sleep(0.5)
-    assert second.fetch(manifest(tmp_path)).result
-    thread.join()
+    first, second = both_fetch(simulator, tmp_path, known(completed))
     assert simulator.ledger.count("result") == 1
     assert second.download(manifest(tmp_path)).phase == LANDED
     first.download(manifest(tmp_path))
@@ -110,13 +117,7 @@ def test_a_lease_is_renewed_also_beside_a_manifest_that_was_deleted_since(
     simulator, completed, tmp_path, monkeypatch, short_lease
 ):
     as_seen_elsewhere(monkeypatch)
-    simulator.fault("result", "slow_answer", seconds=2, times=1)
-    first, second = one_job(tmp_path, None), one_job(tmp_path, None)
-    thread = threading.Thread(target=first.fetch, args=(known(completed, generation=3),))
-    thread.start()
-    time.sleep(0.5)
-    assert second.fetch(manifest(tmp_path)).result
-    thread.join()
+    both_fetch(simulator, tmp_path, known(completed, generation=3))
     assert simulator.ledger.count("result") == 1
 
 
@@ -130,11 +131,5 @@ def test_a_renewal_that_fails_is_followed_by_the_next(simulator, completed, tmp_
         save(*given)
 
     monkeypatch.setattr(lease, "save_json", save_or_fail)
-    simulator.fault("result", "slow_answer", seconds=2, times=1)
-    first, second = one_job(tmp_path, None), one_job(tmp_path, None)
-    thread = threading.Thread(target=first.fetch, args=(known(completed),))
-    thread.start()
-    time.sleep(0.5)
-    assert second.fetch(manifest(tmp_path)).result
-    thread.join()
+    both_fetch(simulator, tmp_path, known(completed))
     assert (simulator.ledger.count("result"), failures) == (1, [])

@@ -15,7 +15,7 @@ from airflow_provider_modelmax.operators.download import ModelMaxDownloadVideoOp
 from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOperator
 from airflow_provider_modelmax.triggers.event import JobEvent
 from tests.airflow_versions import KEEPS_TASK_STATE
-from tests.operators.conftest import Kept
+from tests.operators.conftest import CONTEXT, Kept
 
 SHORT = {"duration_seconds": 1, "generate_audio": False}
 
@@ -29,16 +29,7 @@ class XComs(dict[str, Any]):
 
 
 def context(store: Kept | None, xcoms: XComs, operator: Any) -> Any:
-    ti = SimpleNamespace(
-        dag_id="d",
-        run_id="r",
-        task_id="generate",
-        map_index=-1,
-        max_tries=0,
-        try_number=1,
-        xcom_push=xcoms.push,
-        xcom_pull=xcoms.pull,
-    )
+    ti = SimpleNamespace(**{**vars(CONTEXT["ti"]), "xcom_push": xcoms.push, "xcom_pull": xcoms.pull})
     more = {} if store is None else {"task_state_store": store}
     return {"ti": ti, "task": operator, "outlet_events": {}, **more}
 
