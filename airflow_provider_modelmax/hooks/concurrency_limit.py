@@ -9,28 +9,28 @@ from collections import deque
 from airflow_provider_modelmax import api
 
 INITIAL_SLOTS = 20
-"""Concurrent calls at first, and at least: asyncio keeps 256 KiB for each connection over TLS."""
+"""Concurrent calls at the start, and never fewer. More would cost memory: asyncio keeps 256 KiB per TLS connection."""
 
 MAX_SLOTS = 200
-"""Concurrent calls at most: with answers after 0.2 s these are 1,000 calls a second."""
+"""Concurrent calls at most: 1,000 calls a second if each answer takes 0.2 s."""
 
 GROW_AFTER = 0.5
-"""Seconds for which calls must have been queued, so that a briefly blocked event loop adds no slots."""
+"""Seconds for which calls must have been queued before slots are added: a briefly blocked event loop needs none."""
 
 GROW_EVERY = 0.05
-"""Seconds for each slot that is added while calls are queued longer: most bursts end with a few more."""
+"""Seconds between two added slots while calls stay queued: most bursts need only a few more."""
 
 SHRINK_AFTER = 5.0
-"""Seconds without a long queue after which a quarter of the added slots is removed, and again."""
+"""Seconds without a long queue after which a quarter of the added slots is removed; repeated until none is left."""
 
 MAX_QUEUE_TIME = 3.0
-"""Seconds. A call that was queued for longer is not sent if no answer came meanwhile: its caller polls again anyway."""
+"""Seconds. A call queued for longer is sent only if other answers arrived meanwhile: its caller polls again anyway."""
 
 
 class ConcurrencyLimit:
     """Limits how many calls are in flight; the others are queued.
 
-    After an outage the queued calls would hit the service all at once. They are shed instead: they raise ``BusyError``.
+    After an outage, all queued calls would hit the service at once. They are shed instead and raise ``BusyError``.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class ConcurrencyLimit:
     def release(self, *, answered: bool) -> None:
         """Give the slot to the next queued call.
 
-        :param answered: whether the service answered; if it does not, more slots would not help
+        :param answered: whether the service answered; if not, more slots would not help
         """
         self._in_use -= 1
         now = time.monotonic()
@@ -87,7 +87,7 @@ class ConcurrencyLimit:
                 slot.set_result(send)
 
     def take_surplus(self) -> bool:
-        """Return whether the next call should close its connection, as there are more connections than slots."""
+        """Return whether the next call should close its connection, because there are more connections than slots."""
         if not self._surplus_connections:
             return False
         self._surplus_connections -= 1

@@ -1,4 +1,4 @@
-"""Limits for reading an answer. The timeouts of ``requests`` are for the next byte only, and restart with each byte."""
+"""Time limits for reading an answer: the read timeout of ``requests`` restarts with each byte."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 MIN_BYTES_PER_TIMEOUT = 16 * 1024
-"""Bytes that must arrive within each ``timeout`` seconds of a download."""
+"""Bytes of a download that must arrive in every ``timeout`` seconds."""
 
 
 _INTERIM = re.compile(rb"HTTP/1\.\d 1(?!01)")
-"""The status line of an answer that announces another one; 101 does not."""
+"""The status line of an interim answer (1xx). 101 is a final answer."""
 
 
 class SlowAnswerError(TimeoutError):
-    """An answer arrives too slowly. ``urllib3`` raises its ``ReadTimeoutError`` from it."""
+    """An answer arrives too slowly. ``urllib3`` turns it into its ``ReadTimeoutError``."""
 
 
 class Limit(Protocol):
     """Limits how slowly an answer may arrive."""
 
     def check(self, count: int) -> None:
-        """Check after ``count`` bytes have arrived; 0 is the end of the answer.
+        """Check the limit after ``count`` bytes have arrived; 0 is the end of the answer.
 
         :raises SlowAnswerError: if the answer is too slow
         """
 
 
 class Deadline:
-    """An answer should be complete after ``seconds``.
+    """The time after which an answer should be complete.
 
-    One that is late but complete is used, as it may be paid for: reading ends only after twice that time.
+    A late answer is still used, because it may have been paid for: reading stops only after twice the time.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -53,19 +53,19 @@ class Deadline:
         return SlowAnswerError(f"the answer took longer than {self.seconds:g} s.")
 
     def check(self, count: int) -> None:
-        """End reading after twice the time."""
+        """Stop reading after twice the time."""
         if time.monotonic() > self._started + 2 * self.seconds:
             raise self.error()
 
 
 class MinimumRate:
-    """A download may take any time, but MIN_BYTES_PER_TIMEOUT bytes must arrive within each ``seconds``."""
+    """A download may take as long as it needs, but MIN_BYTES_PER_TIMEOUT bytes must arrive in every ``seconds``."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self._count, self._since = seconds, 0, time.monotonic()
 
     def check(self, count: int) -> None:
-        """End reading if too few bytes have arrived."""
+        """Stop reading if too few bytes have arrived."""
         now = time.monotonic()
         self._count += count
         if self._count >= MIN_BYTES_PER_TIMEOUT:
@@ -75,10 +75,10 @@ class MinimumRate:
 
 
 class Reads:
-    """What a connection reads.
+    """The limits on what a connection reads.
 
-    :ivar limit: the limit that applies now, None for none
-    :ivar deadline: of the answer that was expected last
+    :ivar limit: the current limit, or None
+    :ivar deadline: the deadline of the latest answer
     """
 
     limit: Limit | None = None
@@ -93,7 +93,7 @@ class Reads:
 
 
 class LimitedConnection(urllib3.connection.HTTPConnection):
-    """A connection that limits how long the head of an answer may take, and lets others limit its body."""
+    """A connection that limits how long the headers of an answer may take. Its users can limit the body."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.reads = Reads()
@@ -102,7 +102,7 @@ class LimitedConnection(urllib3.connection.HTTPConnection):
 
     @property
     def sock(self) -> Any:
-        """The socket. All that is read from it, also the answer of a proxy that makes a tunnel, is limited."""
+        """The socket. Everything that is read from it is limited, including a proxy's answer to ``CONNECT``."""
         return self._socket
 
     @sock.setter
@@ -118,7 +118,7 @@ class LimitedConnection(urllib3.connection.HTTPConnection):
             self.reads.limit = None
 
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as in urllib3
-        """Return the answer, whose head is read."""
+        """Return the answer once its headers have been read."""
         self.reads.expect(self.timeout)
         try:
             return super().getresponse()
@@ -127,7 +127,7 @@ class LimitedConnection(urllib3.connection.HTTPConnection):
 
 
 class _LimitedSocket:
-    """A socket whose files are limited."""
+    """A socket that limits what is read through its files."""
 
     def __init__(self, sock: Any, reads: Reads) -> None:
         self._sock, self._reads = sock, reads
@@ -144,8 +144,8 @@ class _LimitedSocket:
 class _LimitedReader(io.RawIOBase):
     """Checks the limit after each read from the socket.
 
-    A read of 1 MiB that trickles in would not return to be checked. ``read1`` returns, but costs 1.3 times the CPU of a
-    download, 4 times over TLS (measured, 500 MB).
+    Otherwise a read of 1 MiB that trickles in would be checked only once it was complete. ``read1`` returns earlier,
+    but makes a download use 1.3 times the CPU, and 4 times over TLS (measured with 500 MB).
     """
 
     def __init__(self, raw: io.RawIOBase, reads: Reads) -> None:
@@ -166,7 +166,7 @@ class _LimitedReader(io.RawIOBase):
 
 
 class _AnswerFile(io.BufferedReader):
-    """Skips interim answers (RFC 9110, 15.2): ``http.client`` skips 100 only, and takes 103 for the answer."""
+    """Skips interim answers (RFC 9110, 15.2): ``http.client`` skips only 100, and mistakes 103 for the final answer."""
 
     _begun = False
 
@@ -182,10 +182,10 @@ class _AnswerFile(io.BufferedReader):
 
 
 class LimitedAdapter(HTTPAdapter):
-    """Makes limited connections, also through proxies."""
+    """Uses limited connections, also through proxies."""
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the pool of a request."""
+        """Return the connection pool for a request."""
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
         pool.ConnectionCls = _limited(pool.ConnectionCls)
         return pool
@@ -193,14 +193,14 @@ class LimitedAdapter(HTTPAdapter):
 
 @cache
 def _limited(connection: type[Any]) -> type[Any]:
-    """Return a limited class of connections: those of a SOCKS proxy, say, have a class of their own."""
+    """Return a limited subclass of a connection class; a SOCKS proxy, for example, has its own."""
     if issubclass(connection, LimitedConnection):
         return connection
     return type(f"Limited{connection.__name__}", (LimitedConnection, connection), {})
 
 
 def reads_of(response: requests.Response) -> Reads:
-    """Return what limits the body of a streamed answer that has not been read yet."""
+    """Return the limits of a streamed answer whose body has not been read yet."""
     connection: Any = response.raw.connection
     reads: Reads = connection.reads
     return reads

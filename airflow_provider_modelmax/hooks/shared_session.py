@@ -1,7 +1,7 @@
-"""One session and one look-up of the connection, shared by all hooks of an event loop.
+"""One session and one connection lookup, shared by all hooks of an event loop.
 
-Otherwise a thousand triggers would look it up a thousand times, each through Airflow's supervisor (20 CPU-ms), and open
-a thousand sockets.
+Otherwise a thousand triggers would look up the connection a thousand times, each through Airflow's supervisor (20 ms of
+CPU), and open a thousand sockets.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOOK_UP_EVERY = 300.0
-"""Seconds after which a connection is looked up again, as it may have changed."""
+"""Seconds after which a connection is looked up again, in case it has changed."""
 
 REFUSED_KEY_INTERVAL = 5.0
-"""Seconds between two look-ups because the key was refused: a revoked key is refused to a thousand waits at once."""
+"""Minimum seconds between two lookups after a refused key: a thousand triggers may notice a revoked key at once."""
 
 
 class SharedSession:
-    """The session of one Airflow connection. It belongs to the event loop in which it is created.
+    """The session of one Airflow connection. It belongs to the event loop that it was created in.
 
     :param look_up: returns the endpoint that the connection describes now
     :param open_transport: opens a transport to an endpoint
@@ -48,7 +48,7 @@ class SharedSession:
         self._lock = asyncio.Lock()
 
     async def send(self, call: api.Call[T]) -> T:
-        """Send ``call`` once, and once more if the key is refused and the connection has another one now."""
+        """Send ``call``. If the key is refused and the connection has a new one, send it once more."""
         transport = self._transport
         if transport is None or time.monotonic() - self._looked_up > LOOK_UP_EVERY:
             transport = await self._open()
@@ -105,10 +105,10 @@ _sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, SharedSes
 
 
 def acquire(key: Hashable, create: Callable[[], SharedSession]) -> SharedSession:
-    """Return the session of the running loop for ``key``; it is created for its first user.
+    """Return the running loop's session for ``key``, which is created for its first user.
 
     :param key: identifies the session
-    :param create: creates it
+    :param create: creates the session
     """
     sessions = _sessions.setdefault(asyncio.get_running_loop(), {})
     if key not in sessions:
@@ -118,7 +118,7 @@ def acquire(key: Hashable, create: Callable[[], SharedSession]) -> SharedSession
 
 
 async def release(key: Hashable, session: SharedSession) -> None:
-    """Return a session; its last user closes it."""
+    """Give a session back. Its last user closes it."""
     session.users -= 1
     if not session.users:
         _sessions.get(asyncio.get_running_loop(), {}).pop(key, None)
