@@ -147,7 +147,7 @@ class ServiceError(ModelMaxError):
 
 
 class BadRequestError(ServiceError):
-    """400 in the service's own form. Asking again cannot help."""
+    """400 in the service's own format. Asking again cannot help."""
 
 
 class UnauthorizedError(ServiceError):
@@ -159,7 +159,7 @@ class InsufficientBalanceError(ServiceError):
 
 
 class NotFoundError(ServiceError):
-    """404 or 410 in the service's own form: it does not know this, or no longer."""
+    """404 or 410 in the service's own format: it does not know this, or no longer."""
 
 
 class TemporaryError(ServiceError):

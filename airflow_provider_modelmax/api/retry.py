@@ -132,7 +132,7 @@ def backoff(attempt: int, asked: float | None) -> float | None:
 def may_have_billed(call: Call[Any], error: ModelMaxError) -> bool:
     """Return whether ``call`` may have been billed although it ended in ``error``.
 
-    Only an error in the service's own form proves that it refused. A gateway can answer in its place even after the
+    Only an error in the service's own format proves that it refused. A gateway can answer in its place even after the
     service has billed, except with a status in ``_REFUSED_BEFORE_BILLING``.
     """
     if call.replayable or isinstance(error, TooEarlyError):
