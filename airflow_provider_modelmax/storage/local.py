@@ -12,15 +12,16 @@ import hashlib
 import os
 import stat
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
-
-from fsspec.implementations.local import LocalFileSystem
+from typing import BinaryIO
 
 from airflow_provider_modelmax.api.errors import DestinationError
 from airflow_provider_modelmax.storage import throwaway
-from airflow_provider_modelmax.storage.location import Location, local_path
+from airflow_provider_modelmax.storage.location import Location, Upload, local_path
+
+_BLOCK = 1024 * 1024
 
 _NOT_SUPPORTED = {errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 _ATTEMPTS_TO_LOCK = 5
@@ -219,29 +220,51 @@ def short_name(final: Path) -> str:
     return hashlib.sha256(final.name.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
 class LocalLocation(Location):
-    """A local file."""
+    """A local file.
+
+    :param path: absolute
+    """
+
+    path: Path
 
     @classmethod
     def check_uri(cls, uri: str) -> None:
         """Accept every local path; the file system decides about names."""
 
     @classmethod
-    def of(cls, uri: str) -> Location:
-        """Return the location of a local path or ``file`` URI.
+    def of(cls, uri: str) -> LocalLocation:
+        """Return the location of a local path or ``file`` URI."""
+        return cls(local_path(uri))
 
-        Not through ObjectStoragePath: for its first path it loads the filesystems of all providers (150 CPU-ms).
-        """
-        return cls(str(local_path(uri)), LocalFileSystem())
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return self.path.name
 
-    @contextlib.contextmanager
-    def writing(self, content_type: str) -> Iterator[Any]:
-        """Yield a file whose content is published if the block ends without an exception, and removed otherwise."""
-        with writing(Path(self.path)) as file:
-            yield file
+    def writing(self, content_type: str) -> contextlib.AbstractContextManager[Upload]:
+        """Return a file whose content is published if the block ends without an exception, and removed otherwise."""
+        return writing(self.path)
 
-    def _create(self, data: bytes, content_type: str) -> None:
-        create(Path(self.path), data)
+    def create(self, data: bytes, content_type: str) -> bool:
+        """Write the file if there is none, and return whether it was written."""
+        try:
+            create(self.path, data)
+        except FileExistsError:
+            return False
+        return True
+
+    def read(self, limit: int | None = None) -> bytes:
+        """Return the file, or its first bytes."""
+        with self.path.open("rb") as file:
+            return file.read(limit)
+
+    def blocks(self) -> Iterator[bytes]:
+        """Return the bytes of the file, a block at a time."""
+        with self.path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                yield block
 
     def size(self) -> int | None:
         """Return the size of the file in bytes, None if there is none.
@@ -249,23 +272,23 @@ class LocalLocation(Location):
         :raises DestinationError: if a folder is in its place
         """
         try:
-            info = self.fs.info(self.path)
-        except FileNotFoundError:
+            found = self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        if info["type"] != "file":
+        if not stat.S_ISREG(found.st_mode):
             raise DestinationError(
                 f"{self.path} is in the way: it should be a file. Move it, or choose another destination."
             )
-        return int(info["size"])
+        return found.st_size
 
-    def before_upload(self, chunks: Iterable[bytes], size: int | None) -> contextlib.AbstractContextManager[Any]:
-        """Return the chunks as they are."""
-        return contextlib.nullcontext(chunks)
+    def remove(self) -> None:
+        """Remove the file."""
+        self.path.unlink()
 
     def try_out(self, longest: Location | None) -> None:
-        """Do all that writes do, on a throw-away name, and leave nothing behind."""
-        try_out(Path(self.path), Path(longest.path) if longest else None)
+        """Do all that writes do, under a throw-away name, and leave nothing behind."""
+        try_out(self.path, longest.path if isinstance(longest, LocalLocation) else None)
 
     def check_replaceable(self) -> None:
-        """Raise ``PermissionError`` if the file is there and may not be replaced."""
-        check_replaceable(Path(self.path))
+        """Raise ``PermissionError`` if the file exists and may not be replaced."""
+        check_replaceable(self.path)

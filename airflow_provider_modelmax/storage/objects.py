@@ -17,7 +17,7 @@ from typing import Any
 
 from airflow_provider_modelmax.api.errors import BrokenVideoError, DestinationError, OverwrittenError, StorageError
 from airflow_provider_modelmax.storage import throwaway
-from airflow_provider_modelmax.storage.location import BLOCK, Location, connect, named
+from airflow_provider_modelmax.storage.location import Location, connect, named
 from airflow_provider_modelmax.storage.mp4 import Mp4Check
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def check_writable(uri: str, longest: str | None = None, replaced: Iterable[str]
     :raises StorageError: when the store cannot be reached, or is full
     """
     longest_place = connect(longest) if longest else None
-    length = len(os.fsencode(longest_place.path.rpartition("/")[2])) if longest_place else 0
+    length = len(os.fsencode(longest_place.name)) if longest_place else 0
     probe = connect(f"{uri.rstrip('/')}/{throwaway.new_name(length)}")
     with named(longest or uri):
         probe.try_out(longest_place)
@@ -142,7 +142,7 @@ def remove(uri: str) -> None:
     """
     place = connect(uri)
     with named(uri), contextlib.suppress(FileNotFoundError):
-        place.fs.rm_file(place.path)
+        place.remove()
 
 
 def sha256_of(uri: str) -> str | None:
@@ -150,9 +150,8 @@ def sha256_of(uri: str) -> str | None:
     place, digest = connect(uri), hashlib.sha256()
     with named(uri):
         try:
-            with place.fs.open(place.path, "rb", block_size=BLOCK) as file:
-                while block := file.read(BLOCK):
-                    digest.update(block)
+            for block in place.blocks():
+                digest.update(block)
         except FileNotFoundError:
             return None
     return digest.hexdigest()
@@ -177,8 +176,7 @@ def read_bytes(uri: str, limit: int) -> bytes:
     """
     place = connect(uri)
     try:
-        with place.fs.open(place.path, "rb") as file:
-            return bytes(file.read(limit))
+        return place.read(limit)
     except (FileNotFoundError, IsADirectoryError):
         raise
     except Exception as error:
@@ -205,7 +203,6 @@ def _check_stored(place: Location, saved: Saved) -> None:
     """Look at what exists at ``uri`` now; a store may need a moment to show it."""
     for pause in (0, 1, 3):
         time.sleep(pause)
-        place.fs.invalidate_cache()
         with named(saved.uri):
             found = place.size()
         if found == saved.size:

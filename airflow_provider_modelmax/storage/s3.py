@@ -1,268 +1,248 @@
-"""S3, through s3fs; a video is written in parts of which several are on their way at once.
+"""S3, through boto3 and the connections of Airflow's Amazon provider.
 
-The file of s3fs sends one part after the other and reads nothing meanwhile, so that a store far away costs the time
+A video is uploaded in parts, and the next one is downloaded meanwhile: a store far away would otherwise cost the time
 of the download and the time of the upload.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
-import io
 import logging
 import re
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from airflow_provider_modelmax.api.errors import DestinationError
 from airflow_provider_modelmax.storage import throwaway
+from airflow_provider_modelmax.storage.bucket import TAKEN, BucketLocation, discard
 from airflow_provider_modelmax.storage.errors import answered
-from airflow_provider_modelmax.storage.location import PART, TAKEN, Location, connect, discard, plain
+from airflow_provider_modelmax.storage.location import Location, connect
 
 log = logging.getLogger(__name__)
 
-_UNCONDITIONAL = {"NotImplemented", "501"}
-"""What stores answer that know no conditional writes."""
+PART = 5 * 1024 * 1024
+"""Bytes: the smallest part that S3 takes. A smaller object is sent in one piece."""
+
+AT_ONCE = 2
+"""Parts under way in this process, of all its uploads together; each upload fills one more. So memory has a bound.
+
+Two are enough to use the whole bandwidth of this machine to a store 50 ms away.
+"""
+
+GRACE = 5.0
+"""Seconds that parts have to end when an upload is discarded: one that arrives later would be kept, and charged for."""
 
 SETTLING = 1.0
 """Seconds after which a document is read back if the store cannot decide: the last writer wins."""
 
-AT_ONCE = 2
-"""Parts on their way, of all objects of this process; one more of each is being filled. So memory has a bound.
+_BLOCK = 1024 * 1024
 
-With two, a store 50 ms away takes as much as this machine can send; more of them cost 5 MiB each, and as much again in
-the holes that they leave.
-"""
+_UNCONDITIONAL = {"NotImplemented", "501"}
+"""What stores answer that know no conditional writes."""
 
-GRACE = 5.0
-"""Seconds that parts have to end when an upload is given up: one that arrives later would be kept, and charged for."""
+_under_way = threading.BoundedSemaphore(AT_ONCE)
 
-_on_their_way = threading.BoundedSemaphore(AT_ONCE)
-
-_arrived: list[io.BytesIO] = []
-"""Parts to fill again: given back in pieces of such a size, memory has holes, and the process grows all the same."""
+_spare: list[bytearray] = []
+"""Buffers to fill again: freed and allocated anew, they leave holes, and the process grows."""
 
 
 class S3Upload:
-    """A file to write to.
+    """An object that is being uploaded.
 
-    :param fs: an ``S3FileSystem``
-    :param path: bucket and key
+    :param client: of boto3
+    :param bucket: its name
+    :param key: of the object
     :param attributes: of the object, such as ``ContentType``
     """
 
-    def __init__(self, fs: Any, path: str, attributes: Mapping[str, Any]) -> None:
-        bucket, key, _ = fs.split_path(path)
-        self._fs = fs
-        self._path = path
+    def __init__(self, client: Any, bucket: str, key: str, attributes: Mapping[str, Any]) -> None:
+        self._client = client
         self._object = {"Bucket": bucket, "Key": key}
         self._attributes = attributes
-        self._upload_id: str | None = None
-        self._part = _empty_part()
-        self._sent: list[Future[dict[str, Any]]] = []
-        self._under_way: set[Future[dict[str, Any]]] = set()
-        self.closed = False
+        self._upload: dict[str, Any] = {}
+        self._buffer = _empty_buffer()
+        self._filled = 0
+        self._parts: list[Future[dict[str, Any]]] = []
 
     def write(self, data: bytes) -> int:
-        """Take bytes; a part that is full is sent, and sent again where s3fs would."""
+        """Take bytes. A full part is sent in the background."""
         rest = memoryview(data)
         while rest:
-            rest = rest[self._part.write(rest[: PART - self._part.tell()]) :]
-            if self._part.tell() == PART:
+            taken = rest[: PART - self._filled]
+            memoryview(self._buffer)[self._filled : self._filled + len(taken)] = taken
+            self._filled += len(taken)
+            rest = rest[len(taken) :]
+            if self._filled == PART:
                 self._send()
         return len(data)
 
     def flush(self) -> None:
         """Send what was written as a part, and wait until all parts have arrived. Only the last may be a small one."""
         self._send()
-        wait(self._sent)
-        self._reap()
+        for part in self._parts:
+            part.result()
 
     def close(self) -> None:
         """Publish what was written."""
-        if self._upload_id is None:
-            self._fs.call_s3(
-                "put_object", **self._object, **self._attributes, Body=self._part.getvalue()[: self._part.tell()]
-            )
+        if not self._parts:
+            body = bytes(memoryview(self._buffer)[: self._filled])
+            self._client.put_object(**self._object, **self._attributes, Body=body)
         else:
-            if self._part.tell():
+            if self._filled:
                 self._send()
-            wait(self._sent)
-            self._reap()
-            parts = [{**future.result(), "PartNumber": number} for number, future in enumerate(self._sent, 1)]
-            self._fs.call_s3("complete_multipart_upload", **self._upload, MultipartUpload={"Parts": parts})
-        self.closed = True
-        _arrived.clear()
-        self._fs.invalidate_cache(self._path)
+            parts = [{**part.result(), "PartNumber": number} for number, part in enumerate(self._parts, 1)]
+            self._client.complete_multipart_upload(**self._upload, MultipartUpload={"Parts": parts})
+        _spare.clear()
 
     def discard(self) -> None:
         """Forget what was written. Nothing of it was ever visible."""
-        self.closed = True
-        wait(self._sent, GRACE)
-        for future in self._sent:
-            future.cancel()
-        for _ in self._under_way:
-            _on_their_way.release()
-        self._under_way = set()
-        _arrived.clear()
-        if self._upload_id is not None:
-            self._fs.abort_mpu(self._object["Bucket"], self._object["Key"], self._upload_id)
-
-    @property
-    def _upload(self) -> dict[str, Any]:
-        return {**self._object, "UploadId": self._upload_id}
+        wait(self._parts, GRACE)
+        _spare.clear()
+        if self._upload:
+            self._client.abort_multipart_upload(**self._upload)
 
     def _send(self) -> None:
-        """Send the part that was filled, and begin another; where there is no room for one, when this one is there."""
-        if self._upload_id is None:
-            begun = self._fs.call_s3("create_multipart_upload", **self._object, **self._attributes)
-            self._upload_id = begun["UploadId"]
-        has_room = self._take_room()
-        self._part.truncate()
-        future = asyncio.run_coroutine_threadsafe(self._sending(len(self._sent) + 1, self._part), self._fs.loop)
-        self._sent.append(future)
-        if has_room:
-            self._under_way.add(future)
+        """Send the part that was filled as soon as there is room for it, and begin another."""
+        if not self._upload:
+            begun = self._client.create_multipart_upload(**self._object, **self._attributes)
+            self._upload = {**self._object, "UploadId": begun["UploadId"]}
+        for sent in self._parts:
+            if sent.done():
+                sent.result()  # raises what it failed with
+        _under_way.acquire()  # released when the part has arrived
+        part: Future[dict[str, Any]] = Future()
+        arguments = (part, len(self._parts) + 1, self._buffer, self._filled)
+        self._parts.append(part)
+        # A daemon: a store that hangs must not keep the process from ending.
+        threading.Thread(target=self._send_part, args=arguments, name="modelmax-s3-part", daemon=True).start()
+        self._buffer, self._filled = _empty_buffer(), 0
+
+    def _send_part(self, part: Future[dict[str, Any]], number: int, buffer: bytearray, size: int) -> None:
+        try:
+            body = buffer if size == PART else bytes(memoryview(buffer)[:size])
+            answer = self._client.upload_part(**self._upload, PartNumber=number, Body=body)
+        except BaseException as error:
+            part.set_exception(error)
         else:
-            future.result()
-        self._part = _empty_part()
-
-    async def _sending(self, number: int, body: io.BytesIO) -> dict[str, Any]:
-        # As a file, since of bytes every layer below makes a copy of its own: 15 MiB a part instead of 5.
-        body.seek(0)
-        client = await self._fs.get_s3(self._object["Bucket"])
-        client.meta.events.register("before-sign.s3.UploadPart", _without_expect, unique_id="modelmax")
-        client.meta.events.register("before-parameter-build.s3.UploadPart", _from_its_start, unique_id="modelmax-whole")
-        answer = await self._fs._call_s3("upload_part", **self._upload, PartNumber=number, Body=body)
-        body.seek(0)
-        _arrived.append(body)
-        return {name: answer[name] for name in answer if name == "ETag" or name.startswith("Checksum")}
-
-    def _take_room(self) -> bool:
-        """Wait until one more part may be on its way; False when others of this process have taken all room."""
-        while True:
-            self._reap()
-            if _on_their_way.acquire(blocking=False):
-                return True
-            if not self._under_way:
-                return False
-            wait(self._under_way, return_when=FIRST_COMPLETED)
-
-    def _reap(self) -> None:
-        """Make room of parts that have arrived, and raise what one of them ended in."""
-        over = {future for future in self._under_way if future.done()}
-        self._under_way -= over
-        for _ in over:
-            _on_their_way.release()
-        for future in over:
-            future.result()
+            part.set_result({name: answer[name] for name in answer if name == "ETag" or name.startswith("Checksum")})
+            _spare.append(buffer)
+        finally:
+            _under_way.release()
 
 
-def _empty_part() -> io.BytesIO:
+def _empty_buffer() -> bytearray:
     try:
-        return _arrived.pop()
+        return _spare.pop()
     except IndexError:
-        part = io.BytesIO()
-        part.seek(PART - 1)
-        part.write(b"0")  # takes all the memory at once; growing would take an eighth more
-        part.seek(0)
-        return part
+        return bytearray(PART)
 
 
-def _without_expect(request: Any, **_: Any) -> None:
-    """Spare the round trip in which the server is asked whether it wants a file; of bytes it is not asked."""
-    del request.headers["Expect"]
-
-
-def _from_its_start(params: Mapping[str, Any], **_: Any) -> None:
-    """Send a part whole, also when s3fs calls again: botocore rewinds a file within one call only.
-
-    Seen: after ``SlowDown`` the last part was sent again from its end, and half a video was published as a whole one.
-    """
-    if isinstance(params.get("Body"), io.BytesIO):  # others of this process send bytes over the same client
-        params["Body"].seek(0)
-
-
-class S3Location(Location):
+class S3Location(BucketLocation):
     """An object in S3."""
 
     extra = "s3"
 
-    @classmethod
-    def of(cls, uri: str) -> Location:
-        """Return the location of a checked URI, with a working filesystem."""
-        found = super().of(uri)
-        endpoint = getattr(found.fs, "endpoint_url", None)
+    @staticmethod
+    def client_of(conn_id: str) -> Any:
+        """Return a client of boto3 with all that the connection says, as Amazon's own operators have it."""
+        from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook  # noqa: PLC0415 - an extra
+        from botocore import UNSIGNED  # noqa: PLC0415
+        from botocore.config import Config  # noqa: PLC0415
+
+        hook: Any = AwsBaseHook(aws_conn_id=conn_id or None, client_type="s3")
+        endpoint = hook.conn_config.get_service_endpoint_url("s3")
         if endpoint and not re.match("https?://.", endpoint, re.IGNORECASE):
             raise DestinationError(
-                f"{uri}: the endpoint_url {endpoint!r} in the extra of the connection is no URL. Begin it with http:// "
-                "or https://."
+                f"the endpoint_url {endpoint!r} in the extra of the connection is no URL. Begin it with http:// or "
+                "https://."
             )
-        return found
+        session = hook.get_session(region_name=hook.region_name)
+        config = hook.config
+        if session.get_credentials() is None:
+            config = config.merge(Config(signature_version=UNSIGNED))
+        if proxy := hook.service_config.get("proxy-uri"):
+            config = config.merge(Config(proxies={"http": proxy, "https": proxy}))
+        # Not the hook's get_conn(): it looks through the whole stack for a name to put into the user agent (45 ms).
+        return session.client("s3", endpoint_url=endpoint, config=config, verify=hook.verify)
 
     @classmethod
-    def _problem_with(cls, uri: str) -> str:
-        if why := super()._problem_with(uri):
+    def _problem_with(cls, bucket: str, key: str) -> str:
+        if why := super()._problem_with(bucket, key):
             return why
-        if "?versionId=" in uri:  # s3fs reads it anywhere in a name
-            return "the library of the store reads ?versionId= as a version of the object, not as a part of its name"
+        if "?versionId=" in key:
+            return "s3fs, with which ObjectStoragePath reads it, takes ?versionId= for a version of the object"
         return ""
 
-    def content_type(self, value: str) -> dict[str, Any]:
-        """Return the argument of S3 for the content type of an object."""
-        return {"ContentType": value}
-
     def open(self, content_type: str) -> S3Upload:
-        """Return a file to write to: ``close()`` publishes what was written, ``discard()`` forgets it."""
-        return S3Upload(self.fs, self.path, self.content_type(content_type))
+        """Begin to write the object."""
+        return S3Upload(self.client, self.bucket, self.key, self._attributes(content_type))
 
     def create(self, data: bytes, content_type: str) -> bool:
-        """Write an object if there is none, and return whether it was written.
+        """Write the object if there is none, and return whether it was written.
 
         On a store that ignores ``If-None-Match`` (seen: rclone's), all processes write. On one that refuses it (501),
         the last writer wins, so the documents must differ.
         """
         try:
-            return super().create(data, content_type)
+            self.client.put_object(**self._object, **self._attributes(content_type), Body=data, IfNoneMatch="*")
         except Exception as error:
-            if not answered(error) & _UNCONDITIONAL:
+            answer = answered(error)
+            if answer & TAKEN:
+                return False
+            if not answer & _UNCONDITIONAL:
                 raise
-        return self._create_unconditionally(data, content_type)
+            return self._create_unconditionally(data, content_type)
+        return True
 
     def _create_unconditionally(self, data: bytes, content_type: str) -> bool:
         """Write if nothing exists, wait for other writers, and read back which one was last."""
-        _warn_that_claims_may_collide(self.path.partition("/")[0])
+        _warn_that_claims_may_collide(self.bucket)
         if self.size() is not None:
             return False
-        with self.writing(content_type) as file:
-            file.write(data)
+        self.client.put_object(**self._object, **self._attributes(content_type), Body=data)
         time.sleep(SETTLING)
-        self.fs.invalidate_cache()
         return self.read() == data
 
-    def read(self) -> bytes:
-        """Return the bytes of a small object. s3fs makes one call for a range; else it looks for the size first."""
+    def read(self, limit: int | None = None) -> bytes:
+        """Return the object, or its first bytes."""
+        part = {} if limit is None else {"Range": f"bytes=0-{limit - 1}"}
+        with _missing_named():
+            try:
+                return bytes(self.client.get_object(**self._object, **part)["Body"].read())
+            except Exception as error:
+                if answered(error) & {"416", "InvalidRange"}:  # it is empty
+                    return b""
+                raise
+
+    def blocks(self) -> Iterator[bytes]:
+        """Return the bytes of the object, a block at a time."""
+        with _missing_named():
+            yield from self.client.get_object(**self._object)["Body"].iter_chunks(_BLOCK)
+
+    def size(self) -> int | None:
+        """Return the size of the object in bytes, None if there is none."""
         try:
-            return bytes(self.fs.cat_file(self.path, start=0))
-        except Exception as error:
-            if answered(error) & {"416", "InvalidRange"}:  # it is empty
-                return b""
-            raise
+            with _missing_named():
+                return int(self.client.head_object(**self._object)["ContentLength"])
+        except FileNotFoundError:
+            return None
+
+    def remove(self) -> None:
+        """Remove the object, if there is one."""
+        self.client.delete_object(**self._object)
 
     def before_upload(self, chunks: Iterable[bytes], size: int | None) -> contextlib.AbstractContextManager[Any]:
         """Abort what killed tries left of this object: S3 stores, and charges for, unfinished uploads."""
         if size is None or size >= PART:
-            bucket, _, key = self.path.partition("/")
             try:
-                found = self.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=key)
-                for upload in found.get("Uploads", []):
-                    if upload["Key"] == key:
-                        self.fs.abort_mpu(bucket, key, upload["UploadId"])
+                for upload in self._unfinished(self.key):
+                    if upload["Key"] == self.key:
+                        self._abort(upload)
             except Exception as error:
                 self._log_not_listed(error)
         return contextlib.nullcontext(chunks)
@@ -276,47 +256,71 @@ class S3Location(Location):
             self._abort_abandoned_checks()
         finally:
             discard(upload)
-        bucket, _, key = self.path.partition("/")
-        request = {"Bucket": bucket, "Key": key, "Body": b".", **self.content_type("application/json")}
+        request = {**self._object, **self._attributes("application/json"), "Body": b"."}
         try:  # with an invalid checksum: refused after the permissions are checked, so nothing is written
-            self.fs.call_s3("put_object", **request, IfNoneMatch="*", ContentMD5="0")
+            self.client.put_object(**request, IfNoneMatch="*", ContentMD5="0")
         except Exception as error:
             answer = answered(error)
             if answer & _UNCONDITIONAL:
-                _warn_that_claims_may_collide(bucket)
+                _warn_that_claims_may_collide(self.bucket)
             elif "400" not in answer and not answer & TAKEN:
                 raise
         else:  # this store compares no checksums
             with contextlib.suppress(Exception):
-                self.fs.call_s3("delete_object", Bucket=bucket, Key=key)
-
-    def _abort_abandoned_checks(self) -> None:
-        """Abort the uploads of checks that were killed. Their age is measured against our own new upload: one clock."""
-        bucket, _, key = self.path.partition("/")
-        folder = key[: -len(key.rpartition("/")[2])]
-        try:
-            found = self.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{folder}{throwaway.PREFIX}")
-            uploads = found.get("Uploads", [])
-            now = max((upload["Initiated"] for upload in uploads), default=None)
-            for upload in uploads:
-                name, age = upload["Key"].removeprefix(folder), (now - upload["Initiated"]).total_seconds()
-                if throwaway.is_abandoned(name, age):
-                    self.fs.abort_mpu(bucket, upload["Key"], upload["UploadId"])
-        except Exception as error:
-            self._log_not_listed(error)
-
-    def _log_not_listed(self, error: Exception) -> None:
-        log.info("Could not list the unfinished uploads of %s: %s: %s", self.path, type(error).__name__, error)
+                self.remove()
 
     @classmethod
     def console_page(cls, uri: str) -> str:
         """Return the page of an object in the console of AWS; other S3 servers have their own consoles."""
-        fs = connect(uri).fs
-        options = getattr(fs, "client_kwargs", None) or {}
-        if getattr(fs, "endpoint_url", None) or options.get("endpoint_url"):
+        place = connect(uri)
+        host = urlsplit(place.client.meta.endpoint_url).hostname or ""
+        if not host.endswith(".amazonaws.com"):
             return ""
-        bucket, _, key = plain(uri).partition("://")[2].partition("/")
-        return f"https://console.aws.amazon.com/s3/object/{bucket}?prefix={quote(key, safe='/')}"
+        return f"https://console.aws.amazon.com/s3/object/{place.bucket}?prefix={quote(place.key, safe='/')}"
+
+    @property
+    def _object(self) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": self.key}
+
+    def _attributes(self, content_type: str) -> dict[str, Any]:
+        """Return what is set on every object that is written."""
+        from fsspec.config import conf  # noqa: PLC0415 - of $FSSPEC_S3, as s3fs reads it
+
+        return {**conf.get("s3", {}).get("s3_additional_kwargs", {}), "ContentType": content_type}
+
+    def _abort_abandoned_checks(self) -> None:
+        """Abort the uploads of checks that were killed. Their age is measured against our own new upload: one clock."""
+        folder = self.key.removesuffix(self.name)
+        try:
+            uploads = self._unfinished(f"{folder}{throwaway.PREFIX}")
+            now = max((upload["Initiated"] for upload in uploads), default=None)
+            for upload in uploads:
+                age = (now - upload["Initiated"]).total_seconds()
+                if throwaway.is_abandoned(upload["Key"].removeprefix(folder), age):
+                    self._abort(upload)
+        except Exception as error:
+            self._log_not_listed(error)
+
+    def _unfinished(self, prefix: str) -> list[dict[str, Any]]:
+        found = self.client.list_multipart_uploads(Bucket=self.bucket, Prefix=prefix)
+        return list(found.get("Uploads", []))
+
+    def _abort(self, upload: Mapping[str, Any]) -> None:
+        self.client.abort_multipart_upload(Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+
+    def _log_not_listed(self, error: Exception) -> None:
+        log.info("Could not list the unfinished uploads of s3://%s/%s: %s", self.bucket, self.key, error)
+
+
+@contextlib.contextmanager
+def _missing_named() -> Iterator[None]:
+    """Turn the answer of a store that finds no object into ``FileNotFoundError``."""
+    try:
+        yield
+    except Exception as error:
+        if "404" in answered(error):
+            raise FileNotFoundError(str(error)) from error
+        raise
 
 
 @functools.cache

@@ -1,0 +1,180 @@
+"""What the object stores have in common: a connection, a bucket and a key in the URI, and rules for names."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Protocol
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+from airflow_provider_modelmax.api.errors import DestinationError, StorageError
+from airflow_provider_modelmax.storage.location import Location, Upload, split
+
+log = logging.getLogger(__name__)
+
+LONGEST_KEY = 1024
+"""Bytes of UTF-8 in S3 and Google Cloud Storage, characters in Azure."""
+
+TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+"""What stores answer if the object exists, or is being written at the moment."""
+
+_BUCKET = re.compile(r"arn:.+|[A-Za-z0-9$._-]+")
+
+
+class ObjectUpload(Upload, Protocol):
+    """A file to write to that is published by closing it."""
+
+    def close(self) -> None:
+        """Publish what was written."""
+
+    def discard(self) -> None:
+        """Forget what was written."""
+
+
+@dataclass(frozen=True)
+class BucketLocation(Location):
+    """An object in a bucket (in Azure: a blob in a container).
+
+    :param bucket: its name
+    :param key: of the object
+    :param client: of the store's own library
+    """
+
+    bucket: str
+    key: str
+    client: Any = field(repr=False)
+
+    @staticmethod
+    @abstractmethod
+    def client_of(conn_id: str) -> Any:
+        """Return a new client.
+
+        :param conn_id: of the connection that it uses; empty for the worker's own credentials
+        """
+
+    @abstractmethod
+    def open(self, content_type: str) -> ObjectUpload:
+        """Begin to write the object."""
+
+    @classmethod
+    def check_uri(cls, uri: str) -> None:
+        """Refuse a URI whose name the store or its library would change, or that is too long.
+
+        :raises DestinationError: if it cannot be used
+        """
+        scheme, netloc = split(uri)
+        if not netloc.rpartition("@")[2]:
+            raise DestinationError(
+                f"{uri} names no bucket. Write {scheme}://conn_id@bucket/folder.", leads_nowhere=True
+            )
+        if why := cls._problem_with(*_bucket_and_key(uri)):
+            raise DestinationError(f"{uri} cannot be used: {why}. Choose another name.", leads_nowhere=True)
+
+    @classmethod
+    def of(cls, uri: str) -> BucketLocation:
+        """Return the location of a checked URI, with a working client."""
+        scheme, netloc = split(uri)
+        conn_id = netloc.rpartition("@")[0]
+        try:
+            client = _client(cls, conn_id)
+        except ImportError as error:
+            raise DestinationError(
+                f"{uri} cannot be opened ({type(error).__name__}: {error}). Install what {scheme}:// needs: "
+                f"pip install 'airflow-provider-modelmax[{cls.extra}]'"
+            ) from error
+        except AirflowNotFoundException:  # raised for every failure of a look-up
+            raise DestinationError(
+                f"{uri}: Airflow did not find the connection {conn_id!r}: it does not exist, or Airflow's API server "
+                f"did not answer. If it does not exist, create it, or leave out {conn_id}@ to use the worker's own "
+                "credentials."
+            ) from None
+        except StorageError as error:
+            raise type(error)(f"{uri}: {error}") from error
+        except Exception as error:
+            raise DestinationError(
+                f"{uri} cannot be opened ({type(error).__name__}: {error}). Correct the connection."
+            ) from error
+        return cls(*_bucket_and_key(uri), client)
+
+    @property
+    def name(self) -> str:
+        """The last part of the key."""
+        return self.key.rpartition("/")[2]
+
+    @contextlib.contextmanager
+    def writing(self, content_type: str) -> Iterator[Upload]:
+        """Yield a file whose content is published if the block ends without an exception, and discarded otherwise."""
+        upload = self.open(content_type)
+        try:
+            yield upload
+            upload.close()
+        except BaseException:
+            discard(upload)
+            raise
+
+    @classmethod
+    def _problem_with(cls, bucket: str, key: str) -> str:
+        """Return why the name of an object cannot be used, empty if it can."""
+        segments = key.rstrip("/").split("/")
+        if not _BUCKET.fullmatch(bucket):
+            return "the bucket's name may have letters, digits, dots, hyphens and underscores only"
+        if key and not all(segments):
+            return "it has two slashes in a row, which some stores turn into one"
+        if {".", ".."} & {*segments}:
+            return "it has a folder named . or .., which stores refuse, or remove from the name"
+        if "\\" in key:
+            return "it has a backslash, which some stores turn into a slash"
+        length, unit = cls._length(key)
+        if length > LONGEST_KEY:
+            return f"its name has {length:,} {unit}, and the store allows {LONGEST_KEY:,}. Shorten it"
+        return ""
+
+    @classmethod
+    def _length(cls, key: str) -> tuple[int, str]:
+        return len(key.encode()), "bytes in UTF-8"
+
+
+def discard(upload: ObjectUpload) -> None:
+    """Forget what was written to an upload that was not closed."""
+    try:
+        upload.discard()
+    except Exception as error:
+        log.warning("An unfinished upload may be left behind: %s: %s", type(error).__name__, error)
+
+
+def _bucket_and_key(uri: str) -> tuple[str, str]:
+    path = uri.partition("://")[2]
+    before, at, after = path.partition("/")[0].rpartition("@")
+    bucket, _, key = path[len(before + at) :].partition("/")
+    if bucket.startswith("arn:") and bucket.endswith(":accesspoint"):  # S3 writes the name after a slash, too
+        name, _, key = key.partition("/")
+        bucket = f"{bucket}/{name}"
+    return bucket, key
+
+
+@lru_cache
+def _client(store: type[BucketLocation], conn_id: str) -> Any:
+    """Return the client of a connection, the same one every time.
+
+    Without the look-up an unknown connection would silently become the machine's own credentials.
+    """
+    if conn_id:
+        try:
+            BaseHook.get_connection(conn_id)
+        except AirflowNotFoundException:
+            raise
+        except Exception as error:
+            raise StorageError(
+                f"Airflow could not look up the connection {conn_id!r}: {type(error).__name__}: {error}"
+            ) from error
+    return store.client_of(conn_id)
+
+
+os.register_at_fork(after_in_child=_client.cache_clear)  # sockets cannot be shared with the parent
