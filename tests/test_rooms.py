@@ -31,7 +31,10 @@ ROOMS: dict[str, set[str]] = {
     "airflow_compat.py": {COMPAT, "airflow.sdk", "jinja2", ".api.text", ".templating"},
     "deadlines.py": {".api.parameters"},
     "processes.py": set(),
-    "storage": {".api.errors", COMPAT, "airflow.sdk.io", "azure.storage.blob", "fsspec", ".processes", ".storage"},
+    "storage": {".api.errors", COMPAT, ".processes", ".storage"},
+    "storage/s3.py": {"airflow.providers.amazon", "botocore", "fsspec.config", ".api.errors", ".storage"},
+    "storage/gcs.py": {"airflow.providers.google", "google", ".api.errors", ".storage"},
+    "storage/azure.py": {"airflow.providers.microsoft.azure", "azure", ".api.errors", ".storage"},
     "jobs": {
         "",
         "airflow.sdk",

@@ -53,10 +53,10 @@ class BucketLocation(Location):
 
     @staticmethod
     @abstractmethod
-    def client_of(conn_id: str) -> Any:
+    def client_of(conn_id: str | None) -> Any:
         """Return a new client.
 
-        :param conn_id: of the connection that it uses; empty for the worker's own credentials
+        :param conn_id: of the connection that it uses; None for the worker's own credentials
         """
 
     @abstractmethod
@@ -81,9 +81,9 @@ class BucketLocation(Location):
     def of(cls, uri: str) -> BucketLocation:
         """Return the location of a checked URI, with a working client."""
         scheme, netloc = split(uri)
-        conn_id = netloc.rpartition("@")[0]
+        conn_id, at, _ = netloc.rpartition("@")
         try:
-            client = _client(cls, conn_id)
+            client = _client(cls, conn_id if at else None)
         except ImportError as error:
             raise DestinationError(
                 f"{uri} cannot be opened ({type(error).__name__}: {error}). Install what {scheme}:// needs: "
@@ -151,7 +151,7 @@ def discard(upload: ObjectUpload) -> None:
 
 def _bucket_and_key(uri: str) -> tuple[str, str]:
     path = uri.partition("://")[2]
-    before, at, after = path.partition("/")[0].rpartition("@")
+    before, at, _ = path.partition("/")[0].rpartition("@")
     bucket, _, key = path[len(before + at) :].partition("/")
     if bucket.startswith("arn:") and bucket.endswith(":accesspoint"):  # S3 writes the name after a slash, too
         name, _, key = key.partition("/")
@@ -160,12 +160,12 @@ def _bucket_and_key(uri: str) -> tuple[str, str]:
 
 
 @lru_cache
-def _client(store: type[BucketLocation], conn_id: str) -> Any:
+def _client(store: type[BucketLocation], conn_id: str | None) -> Any:
     """Return the client of a connection, the same one every time.
 
     Without the look-up an unknown connection would silently become the machine's own credentials.
     """
-    if conn_id:
+    if conn_id is not None:
         try:
             BaseHook.get_connection(conn_id)
         except AirflowNotFoundException:

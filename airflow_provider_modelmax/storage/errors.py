@@ -123,9 +123,9 @@ _FAULTS: Final = (
     ),
     _fault(
         None,
-        "No secure connection could be made. If the certificate is your own, name the file of its CA in the "
-        "environment of the workers: AWS_CA_BUNDLE for S3, otherwise SSL_CERT_FILE. If the server speaks plain HTTP, "
-        "begin its endpoint with http://.",
+        "No secure connection could be made. If the certificate is your own, name the file of its CA: for S3 as "
+        '"verify" in the extra of the connection, otherwise as SSL_CERT_FILE in the environment of the workers. If the '
+        "server speaks plain HTTP, begin its endpoint with http://.",
         types="SSLError SSLCertVerificationError ClientConnectorCertificateError ClientConnectorSSLError",
     ),
 )

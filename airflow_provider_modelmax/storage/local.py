@@ -12,14 +12,16 @@ import hashlib
 import os
 import stat
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from airflow_provider_modelmax.api.errors import DestinationError
 from airflow_provider_modelmax.storage import throwaway
 from airflow_provider_modelmax.storage.location import Location, Upload, local_path
+
+_T = TypeVar("_T")
 
 _BLOCK = 1024 * 1024
 
@@ -39,28 +41,14 @@ class UnsupportedError(OSError):
         self.what = what
 
 
-class _Unpublished(Exception):  # noqa: N818 - a signal, not an error
-    """Leaves a write without publishing it."""
-
-
 @contextlib.contextmanager
 def writing(final: Path) -> Iterator[BinaryIO]:
     """Yield a file that becomes ``final`` if the block ends without an exception, and is removed otherwise."""
-    with _needed("create folders"):
-        final.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(final)
-    part = final.with_name(f"{_family(final)}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        with _locked(part) as file:
-            yield file
-            _flushed(file)
-            with _needed("rename files", _REFUSED):
-                part.replace(final)
-            _flush_name(final)
-    except BaseException:
-        with _needed("delete files", _REFUSED):
-            part.unlink(missing_ok=True)
-        raise
+    with _part_of(final) as file:
+        yield file
+        _flush(file)
+        _needed("rename files", os.replace, file.name, final, refused=_REFUSED)
+        _flush_name(final)
 
 
 def create(final: Path, data: bytes) -> None:
@@ -68,9 +56,9 @@ def create(final: Path, data: bytes) -> None:
 
     :raises FileExistsError: if something is
     """
-    with contextlib.suppress(_Unpublished), writing(final) as file:
+    with _part_of(final) as file:
         file.write(data)
-        _flushed(file)
+        _flush(file)
         try:
             os.link(file.name, final)  # unlike a rename it fails when something is there
         except FileExistsError:
@@ -78,20 +66,37 @@ def create(final: Path, data: bytes) -> None:
         except OSError:  # no hard links here
             _create_openly(final, data)
         _flush_name(final)
-        raise _Unpublished
+
+
+@contextlib.contextmanager
+def _part_of(final: Path) -> Iterator[BinaryIO]:
+    """Yield a new, locked, hidden sibling of ``final``; unless it was renamed, it is removed at the end."""
+    _needed("create folders", os.makedirs, final.parent, exist_ok=True)
+    # Those of a check are recognised by the next check. The length of names is limited, so the name is shortened.
+    family = throwaway.stem(final.name) or f".{short_name(final)}"
+    for left in final.parent.glob(f"{family}.????????.part"):
+        with contextlib.suppress(OSError), left.open("r+b") as file:  # NFS locks only what is open for writing
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink(missing_ok=True)
+    part = final.with_name(f"{family}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        with _locked(part) as file:
+            yield file
+    finally:
+        _needed("delete files", part.unlink, missing_ok=True, refused=_REFUSED)
 
 
 def _create_openly(final: Path, data: bytes) -> None:
     with final.open("xb") as new:
         try:
             new.write(data)
-            _flushed(new)
+            _flush(new)
         except BaseException:
             final.unlink(missing_ok=True)
             raise
 
 
-def _flushed(file: BinaryIO) -> None:
+def _flush(file: BinaryIO) -> None:
     file.flush()
     try:
         os.fsync(file.fileno())
@@ -124,8 +129,7 @@ def try_out(probe: Path, longest: Path | None = None) -> None:
     final = there / probe.name.ljust(max((len(os.fsencode(part)) for part in missing), default=0), "x")
     try:
         if missing:
-            with _needed("create folders"):
-                final.mkdir()
+            _needed("create folders", final.mkdir)
             final.rmdir()
         create(final, b".")
         _remove_abandoned(final)
@@ -134,8 +138,7 @@ def try_out(probe: Path, longest: Path | None = None) -> None:
             file.write(b"written")
         if final.read_bytes() != b"written":
             raise UnsupportedError("return what was written", OSError(errno.EIO, "other bytes were read"))
-        with _needed("delete files", _REFUSED):
-            final.unlink()
+        _needed("delete files", final.unlink, refused=_REFUSED)
     finally:
         for left in there.glob(f"{throwaway.stem(final.name)}*"):
             _remove(left)
@@ -180,12 +183,18 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
-@contextlib.contextmanager
-def _needed(what: str, refused: Collection[int] = _NOT_SUPPORTED) -> Iterator[None]:
+def _needed(
+    what: str, act: Callable[..., _T], *args: Any, refused: Collection[int] = _NOT_SUPPORTED, **kwargs: Any
+) -> _T:
+    """Do what every write needs.
+
+    :param what: completes "it cannot"
+    :param refused: the ``errno`` by which a file system says that it cannot
+    """
     try:
-        yield
+        return act(*args, **kwargs)
     except OSError as error:
-        if error.errno in refused and not isinstance(error, UnsupportedError):
+        if error.errno in refused:
             raise UnsupportedError(what, error) from error
         raise
 
@@ -193,26 +202,13 @@ def _needed(what: str, refused: Collection[int] = _NOT_SUPPORTED) -> Iterator[No
 def _locked(part: Path) -> BinaryIO:
     """Create and lock a file; again if another process removed it as a leftover before it was locked."""
     for _ in range(_ATTEMPTS_TO_LOCK):
-        with _needed("create a file only if it does not exist"):
-            file = part.open("xb")
+        file = _needed("create a file only if it does not exist", lambda: part.open("xb"))
         with contextlib.suppress(OSError):  # where there are no locks, leftovers stay
             fcntl.flock(file, fcntl.LOCK_EX)
         if os.path.lexists(part):
             return file
         file.close()
     raise UnsupportedError("show a file that is being written", OSError(errno.ENOENT, "it vanished"))
-
-
-def _remove_leftovers(final: Path) -> None:
-    for part in final.parent.glob(f"{_family(final)}.????????.part"):
-        with contextlib.suppress(OSError), part.open("r+b") as file:  # NFS locks only what is open for writing
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            part.unlink(missing_ok=True)
-
-
-def _family(final: Path) -> str:
-    """Return what the parts of a file begin with. Those of a check are recognised by the next one."""
-    return throwaway.stem(final.name) or f".{short_name(final)}"
 
 
 def short_name(final: Path) -> str:
@@ -231,7 +227,8 @@ class LocalLocation(Location):
 
     @classmethod
     def check_uri(cls, uri: str) -> None:
-        """Accept every local path; the file system decides about names."""
+        """Accept every path; the file system decides about names."""
+        local_path(uri)
 
     @classmethod
     def of(cls, uri: str) -> LocalLocation:
@@ -273,7 +270,7 @@ class LocalLocation(Location):
         """
         try:
             found = self.path.stat()
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None
         if not stat.S_ISREG(found.st_mode):
             raise DestinationError(

@@ -117,7 +117,7 @@ class Location(ABC):
         """
         return contextlib.nullcontext(chunks)
 
-    def check_replaceable(self) -> None:
+    def check_replaceable(self) -> None:  # noqa: B027 - a store that has rights for each object overrides it
         """Raise ``PermissionError`` if the object exists and may not be replaced."""
 
     @classmethod
@@ -126,7 +126,6 @@ class Location(ABC):
         return ""
 
 
-@functools.lru_cache
 def connect(uri: str) -> Location:
     """Return where ``uri`` leads, with a client that is ready to use.
 
@@ -138,9 +137,7 @@ def connect(uri: str) -> Location:
     return check_uri(uri).of(uri)
 
 
-os.register_at_fork(after_in_child=connect.cache_clear)  # clients cannot be shared with the parent
-
-
+@functools.lru_cache
 def check_uri(uri: str) -> type[Location]:
     """Check a URI without connecting to anything, and return the class of its store.
 
@@ -215,6 +212,10 @@ def named(uri: str) -> Iterator[None]:
 
 
 def split(uri: str) -> tuple[str, str]:
+    """Return the scheme of a URI, and what stands before its path.
+
+    :raises DestinationError: if it cannot be read
+    """
     try:
         parts = urlsplit(uri)
     except ValueError as error:

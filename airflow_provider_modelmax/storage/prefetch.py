@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+AHEAD = 8
+"""Chunks of a video that are read while a part of it is uploaded where one part goes after the other."""
+
 _END = object()
 
 

@@ -21,7 +21,7 @@ from airflow_provider_modelmax.api.errors import DestinationError
 from airflow_provider_modelmax.storage import throwaway
 from airflow_provider_modelmax.storage.bucket import TAKEN, BucketLocation, discard
 from airflow_provider_modelmax.storage.errors import answered
-from airflow_provider_modelmax.storage.location import Location, connect
+from airflow_provider_modelmax.storage.location import Location
 
 log = logging.getLogger(__name__)
 
@@ -148,13 +148,13 @@ class S3Location(BucketLocation):
     extra = "s3"
 
     @staticmethod
-    def client_of(conn_id: str) -> Any:
+    def client_of(conn_id: str | None) -> Any:
         """Return a client of boto3 with all that the connection says, as Amazon's own operators have it."""
         from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook  # noqa: PLC0415 - an extra
         from botocore import UNSIGNED  # noqa: PLC0415
         from botocore.config import Config  # noqa: PLC0415
 
-        hook: Any = AwsBaseHook(aws_conn_id=conn_id or None, client_type="s3")
+        hook: Any = AwsBaseHook(aws_conn_id=conn_id, client_type="s3")
         endpoint = hook.conn_config.get_service_endpoint_url("s3")
         if endpoint and not re.match("https?://.", endpoint, re.IGNORECASE):
             raise DestinationError(
@@ -175,7 +175,7 @@ class S3Location(BucketLocation):
         if why := super()._problem_with(bucket, key):
             return why
         if "?versionId=" in key:
-            return "s3fs, with which ObjectStoragePath reads it, takes ?versionId= for a version of the object"
+            return "ObjectStoragePath reads ?versionId= as a version of the object, not as a part of its name"
         return ""
 
     def open(self, content_type: str) -> S3Upload:
@@ -272,7 +272,7 @@ class S3Location(BucketLocation):
     @classmethod
     def console_page(cls, uri: str) -> str:
         """Return the page of an object in the console of AWS; other S3 servers have their own consoles."""
-        place = connect(uri)
+        place = cls.of(uri)
         host = urlsplit(place.client.meta.endpoint_url).hostname or ""
         if not host.endswith(".amazonaws.com"):
             return ""

@@ -18,9 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.tls import certificate
 from tests.stack.processes import PROJECT, Service, child_environment, free_port
 from tests.stack.server import Server
+from tests.stack.tls import certificate
 
 ANSWER_AFTER = 0.02
 """Seconds that an answer takes, as over a network: without, no two calls would ever be under way at once."""

@@ -13,8 +13,8 @@ from statistics import median
 
 from tests.benchmarks.report import Figure, Report, Say
 from tests.benchmarks.store import Cost, connection, fetch, interleaved
-from tests.benchmarks.tls import certificate
 from tests.benchmarks.video_server import video_server, write_video
+from tests.stack.tls import certificate
 
 
 def run(quick: bool, say: Say) -> Report:

@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+
+from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-from airflow_provider_modelmax.storage.location import connect
 from airflow_provider_modelmax.storage.objects import save_video
 
 URL = "/v1/queue/veo-3.1/requests/any/content/0"
@@ -26,8 +28,8 @@ def ours(hook: ModelMaxHook, uri: str) -> None:
 
 def one_after_the_other(hook: ModelMaxHook, uri: str) -> None:
     """Write to the file that the store's filesystem offers: what a straightforward operator does."""
-    path = connect(uri)
-    with hook.stream_content(URL) as content, path.fs.open(path.path, "wb", block_size=BLOCK) as file:
+    path: Any = ObjectStoragePath(uri)
+    with hook.stream_content(URL) as content, path.open("wb", block_size=BLOCK) as file:
         for chunk in content.chunks:
             file.write(chunk)
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from tests.benchmarks.pollers import ACCOUNT, CONNECTION, KEY, Cost, Order
 from tests.benchmarks.report import Figure, Report, Say, number
 from tests.benchmarks.status_server import StatusServer
-from tests.benchmarks.tls import certificate
 from tests.stack.processes import PROJECT, child_environment
+from tests.stack.tls import certificate
 
 if TYPE_CHECKING:
     from typing_extensions import Self

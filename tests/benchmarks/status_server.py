@@ -12,9 +12,9 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.benchmarks.tls import Certificate
 from tests.stack.processes import PROJECT, Service, child_environment, free_port
 from tests.stack.server import Server
+from tests.stack.tls import Certificate
 
 OURS, DBT, HTTP, COUNTED = "/v1/queue/", "/api/v2/accounts/", "/not/there", "/counted"
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.benchmarks.tls import Certificate
 from tests.mp4s import encode
 from tests.stack.processes import PROJECT, Service, child_environment, free_port, is_free, running, wait_until
+from tests.stack.tls import Certificate
 
 BLOCK = 1024 * 1024
 """Bytes. TLS cuts them into records of 16 KiB, as web servers do; Python's own sendfile makes records of 8."""

@@ -70,7 +70,7 @@ def test_a_look_up_of_a_stores_connection_that_fails_is_retried(monkeypatch):
         raise PermissionError("denied by the Execution API")
 
     monkeypatch.setattr(BaseHook, "get_connection", fail)
-    with pytest.raises(StorageError, match=r"look up the connection 'denied' of s3://.*: PermissionError: denied by"):
+    with pytest.raises(StorageError, match=r"s3://.*look up the connection 'denied': PermissionError: denied by"):
         connect_to_store("s3://denied@videos/take/")
 
 

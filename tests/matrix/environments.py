@@ -70,8 +70,7 @@ ROWS = (
     ),
     Row("lowest", "3.1.8", until="2026-03-13", starts_airflow=False, lowest=True),
 )
-# s3fs is named because the resolver chooses the newest boto3 first, and with it a newer s3fs than the lowest.
-LOWEST = ("--resolution", "lowest-direct", "s3fs==2024.12.0")
+LOWEST = ("--resolution", "lowest-direct")
 
 
 def make(row: Row) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_modelmax.storage import location as stores
+from airflow_provider_modelmax.storage import bucket, location
 from tests.operators.test_generate import counts, served
 from tests.stores import MAKERS, on
 
@@ -26,8 +26,8 @@ def store(request, tmp_path, monkeypatch):
     for name, value in made.environment().items():
         monkeypatch.setenv(name, value)
     yield made
-    stores._look_up.cache_clear()
-    stores._checked.cache_clear()
+    bucket._client.cache_clear()
+    location.check_uri.cache_clear()
 
 
 def landed(store: Any) -> set[str]:

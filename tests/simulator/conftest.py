@@ -16,7 +16,7 @@ if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
 
 from airflow_provider_modelmax.simulator import Simulator  # noqa: E402 -- after the path
-from tests.benchmarks import tls  # noqa: E402
+from tests.stack import tls  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

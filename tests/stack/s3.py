@@ -17,6 +17,7 @@ import botocore.session
 
 from tests.stack.processes import Service, child_environment, free_port, stop
 from tests.stack.server import StoreServer
+from tests.stack.tls import Certificate
 
 BUCKET = StoreServer.bucket
 GRPC_OFFSET = 10_000
@@ -41,11 +42,15 @@ class SeaweedFS(StoreServer):
 
     ready_within = 60.0
 
-    def __init__(self) -> None:
-        """Choose the ports; entering the context starts it."""
+    def __init__(self, certificate: Certificate | None = None) -> None:
+        """Choose the ports; entering the context starts it.
+
+        :param certificate: for HTTPS
+        """
         super().__init__()
+        self.certificate = certificate
         self.port = free_port(GRPC_OFFSET)
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{self.port}"
         (self.home / "data").mkdir()
         (self.home / "identities.json").write_text(_identities(OWNER, WRITER, READER))
         self._ports = {name: free_port(GRPC_OFFSET) for name in ("master", "volume", "filer", "admin")}
@@ -104,6 +109,7 @@ class SeaweedFS(StoreServer):
             aws_access_key_id=identity.login,
             aws_secret_access_key=identity.password,
             config=config,
+            verify=str(self.certificate.ca) if self.certificate else None,
         )
         # Without it an old botocore (seen: 1.43.0) loses step with the server after an empty object.
         made.meta.events.unregister("before-call.s3", botocore.handlers.add_expect_header)
@@ -130,6 +136,7 @@ class SeaweedFS(StoreServer):
         return False
 
     def _command(self) -> list[str]:
+        certificate = self.certificate
         options = {
             "dir": self.home / "data",
             "ip": "127.0.0.1",
@@ -138,6 +145,7 @@ class SeaweedFS(StoreServer):
             **{f"{name}.port": port for name, port in self._ports.items()},
             "s3.port": self.port,
             "s3.config": self.home / "identities.json",
+            **({"s3.cert.file": certificate.chain, "s3.key.file": certificate.key} if certificate else {}),
             "s3.port.iceberg": 0,
             "s3.port.lance": 0,
             "s3.autoCreateBucket": "false",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_modelmax.storage import location as stores
+from airflow_provider_modelmax.storage import bucket, location
 from tests.stack.s3 import SeaweedFS
 from tests.stack.s3_proxy import Proxy, in_front_of
 from tests.stores import MAKERS, STORES, S3Store, Store
@@ -30,8 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _no_connection_is_remembered() -> Iterator[None]:
     yield
-    stores._look_up.cache_clear()
-    stores._checked.cache_clear()
+    bucket._client.cache_clear()
+    location.check_uri.cache_clear()
 
 
 @pytest.fixture(params=STORES)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_modelmax.api import BrokenVideoError, DestinationError, StorageError
-from airflow_provider_modelmax.storage.location import connect
+from airflow_provider_modelmax.storage import throwaway
 from airflow_provider_modelmax.storage.objects import (
     check_writable,
     create_json,
@@ -23,7 +24,7 @@ from airflow_provider_modelmax.storage.objects import (
 from tests.mp4s import padded
 from tests.stack.bare_server import Answers, answering
 from tests.stack.processes import free_port
-from tests.stack.s3 import BUCKET, SeaweedFS
+from tests.stack.s3 import SeaweedFS
 from tests.storage.common import MEBI, SMALL, bucket_of, missing_bucket, object_stores
 from tests.stores import CONN_ID, AzureStore, GcsStore, S3Store, Store, on
 
@@ -50,9 +51,7 @@ def test_a_check_passes_at_the_root_of_a_bucket(store: Store) -> None:
     bucket = bucket_of(store)
     check_writable(bucket)
     check_writable(f"{bucket}/")
-    assert not [
-        name for name in connect(f"{bucket}/x").fs.ls(f"{BUCKET}/", refresh=True) if ".write-check" in str(name)
-    ]
+    assert not [path.name for path in ObjectStoragePath(bucket).iterdir() if throwaway.PREFIX in path.name]
 
 
 @on("azure")

@@ -129,7 +129,7 @@ def test_a_document_that_cannot_be_written_without_hard_links_leaves_nothing(
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(local_file.os, "link", refuse)
-    monkeypatch.setattr(local_file, "_flushed", full)
+    monkeypatch.setattr(local_file, "_flush", full)
     with pytest.raises(StorageError):
         create_json(f"{tmp_path}/claim.json", {})
     assert list(tmp_path.iterdir()) == []

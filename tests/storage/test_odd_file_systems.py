@@ -152,7 +152,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_video_leaves_nothing(tmp_path: P
 MOMENTS = {
     "fsync": (os, "fsync"),
     "link": (os, "link"),
-    "rename": (Path, "replace"),
+    "rename": (os, "replace"),
     "delete": (Path, "unlink"),
     "mkdir": (Path, "rmdir"),
 }

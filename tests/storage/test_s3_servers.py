@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fsspec.config import conf, set_conf_env
-from s3fs import S3FileSystem
 
 from airflow_provider_modelmax.api import DestinationError, StorageError
 from airflow_provider_modelmax.storage import objects as storage
@@ -31,23 +30,23 @@ from airflow_provider_modelmax.storage.objects import (
     throwaway,
 )
 from tests.mp4s import padded
+from tests.stack import tls
 from tests.stack.processes import PROJECT, child_environment, free_port
+from tests.stack.s3 import SeaweedFS
 from tests.storage.common import MEBI, SMALL
+from tests.stores import S3Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.stack.s3_proxy import Proxy
-    from tests.stores import S3Store
 
     Behind = Callable[..., S3Store]
 
 
 @pytest.fixture(autouse=True)
-def _warns_once_a_test() -> Iterator[None]:
+def _warns_once_a_test() -> None:
     s3_module._warn_that_claims_may_collide.cache_clear()
-    yield
-    S3FileSystem.clear_instance_cache()
 
 
 def without_conditional_writes(proxy: Proxy, body: bytes) -> None:
@@ -165,10 +164,7 @@ def test_what_a_store_demands_is_named_before_anything_is_spent(
         (403, "QuotaExceeded", "The quota is used up. Free space"),
     ],
 )
-def test_what_may_pass_is_named_and_retried(
-    behind: Behind, monkeypatch: pytest.MonkeyPatch, status: int, code: str, said: str
-) -> None:
-    monkeypatch.setattr(S3FileSystem, "retries", 1)
+def test_what_may_pass_is_named_and_retried(behind: Behind, status: int, code: str, said: str) -> None:
     store = behind(lambda proxy, _: proxy.refuse(status, code))
     for call in (lambda: check_writable(store.uri("v")), lambda: save_json(store.uri("x.json"), {})):
         with pytest.raises(StorageError, match=said) as raised:
@@ -219,7 +215,6 @@ def test_the_setting_that_an_error_about_encryption_names_works(
     (value,) = re.findall(r"FSSPEC_S3='(.*?)'", str(raised.value))
     monkeypatch.setitem(conf, "s3", {})
     set_conf_env(conf, {"FSSPEC_S3": value})
-    S3FileSystem.clear_instance_cache()
     store = behind(answer)
     check_writable(store.uri("v"))
     for video in (SMALL, padded(9 * MEBI)):
@@ -241,9 +236,39 @@ def test_a_server_without_tls_behind_https_is_named(behind: Behind, connected: C
     connection = store.server.connection
     connection["extra"]["endpoint_url"] = store.server.url.replace("http:", "https:")
     connection["extra"]["config_kwargs"]["retries"] = {"total_max_attempts": 1}
-    with pytest.raises(StorageError, match=r"No secure connection could be made.*AWS_CA_BUNDLE") as raised:
+    with pytest.raises(StorageError, match=r"""No secure connection could be made.*"verify" in the extra""") as raised:
         check_writable(f"s3://{connected(connection)}@videos/v")
     assert not isinstance(raised.value, DestinationError)
+
+
+@pytest.fixture(scope="module")
+def https(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """Run a server whose certificate nobody knows."""
+    with SeaweedFS(tls.certificate(tmp_path_factory.mktemp("tls"))) as server:
+        yield server
+
+
+@pytest.mark.parametrize("size", [len(SMALL), 12 * MEBI + 345])
+@pytest.mark.parametrize("verify", ["the CA", False])
+def test_the_verify_of_a_connection_is_that_of_amazons_operators(
+    https: SeaweedFS, connected: Callable[..., str], verify: str | bool, size: int
+) -> None:
+    assert https.certificate
+    connection = https.connection
+    connection["extra"]["verify"] = verify and str(https.certificate.ca)
+    store = S3Store(https, uuid.uuid4().hex, connected(connection))
+    video = SMALL if size == len(SMALL) else padded(size)
+    check_writable(store.uri("v"))
+    save_video(store.uri("v/x.mp4"), [video], size=len(video))
+    assert create_json(store.uri("v/x.json"), {})
+    assert store.read("v/x.mp4") == video
+
+
+def test_a_certificate_that_nobody_knows_is_named(https: SeaweedFS, connected: Callable[..., str]) -> None:
+    connection = https.connection
+    connection["extra"]["config_kwargs"]["retries"] = {"total_max_attempts": 1}
+    with pytest.raises(StorageError, match=r"""No secure connection could be made.*"verify" in the extra"""):
+        check_writable(f"s3://{connected(connection)}@videos/v")
 
 
 def test_a_name_that_is_too_long_is_refused_with_the_limit(behind: Behind) -> None:

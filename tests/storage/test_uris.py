@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from airflow.sdk import ObjectStoragePath
-from airflow.sdk.io import has_fs
 
 from airflow_provider_modelmax.api import DestinationError
 from airflow_provider_modelmax.jobs.destination import Destination
@@ -23,7 +22,7 @@ from airflow_provider_modelmax.storage.objects import (
     size_of,
 )
 from tests.storage.common import OLD, SMALL, object_stores
-from tests.stores import S3Store, Store, on
+from tests.stores import STORES, S3Store, Store, on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,16 +112,18 @@ def test_a_uri_that_cannot_be_read_is_refused() -> None:
 
 @pytest.mark.parametrize(("scheme", "extra"), [("gs", "gcs"), ("gcs", "gcs"), ("abfs", "azure"), ("abfss", "azure")])
 def test_a_scheme_whose_provider_is_missing_names_the_extra(scheme: str, extra: str) -> None:
-    if has_fs(scheme):
+    if extra in STORES:
         pytest.skip(f"what {scheme}:// needs is installed here; `make test` runs this")
     with pytest.raises(DestinationError) as raised:
         connect(f"{scheme}://bucket/x.mp4")
     assert f"pip install 'airflow-provider-modelmax[{extra}]'" in str(raised.value)
 
 
-def test_s3_without_s3fs_names_the_extra(connected: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s3_without_amazons_provider_names_the_extra(
+    connected: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     conn_id = connected({"conn_type": "aws"})
-    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.setitem(sys.modules, "airflow.providers.amazon.aws.hooks.base_aws", None)
     with pytest.raises(DestinationError) as raised:
         connect(f"s3://{conn_id}@videos/x.mp4")
     assert "pip install 'airflow-provider-modelmax[s3]'" in str(raised.value)

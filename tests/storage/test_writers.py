@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from s3fs import S3FileSystem
 
 from airflow_provider_modelmax.api import BrokenVideoError, DestinationError, StorageError
 from airflow_provider_modelmax.storage import local as local_file
@@ -26,7 +25,9 @@ from tests.storage.common import MEBI, OLD, SMALL, nothing_new, pieces
 from tests.stores import AzureStore, S3Store, Store, on
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from tests.stack.s3_proxy import Proxy
 
 WRITER = """
 import sys
@@ -183,15 +184,17 @@ def test_a_folder_that_knows_no_locks_takes_videos(tmp_path: Path, monkeypatch: 
 
 
 def test_unfinished_uploads_that_cannot_be_listed_do_not_stop_a_video(
-    s3: S3Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    behind: Callable[..., S3Store], caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse() -> None:
-        raise PermissionError("not yours to list")
+    def answer(proxy: Proxy, body: bytes) -> None:
+        if proxy.command == "GET" and "uploads" in proxy.path:
+            proxy.refuse(403, "AccessDenied", "not yours to list")
+        else:
+            proxy.hand_on(body)
 
-    call, listing = S3FileSystem.call_s3, "list_multipart_uploads"
-    monkeypatch.setattr(S3FileSystem, "call_s3", lambda *a, **k: refuse() if a[1] == listing else call(*a, **k))
+    store = behind(answer)
     with caplog.at_level("INFO"):
-        save_video(s3.uri("x.mp4"), [SMALL])
-    assert s3.read("x.mp4") == SMALL
+        save_video(store.uri("x.mp4"), [SMALL])
+    assert store.read("x.mp4") == SMALL
     assert "Could not list the unfinished uploads of" in caplog.text
-    assert "PermissionError: not yours to list" in caplog.text
+    assert "not yours to list" in caplog.text

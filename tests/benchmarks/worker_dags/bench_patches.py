@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,8 +28,8 @@ def watch() -> None:
     on_import("airflow_provider_modelmax.jobs.submission", _submission)
     on_import("airflow_provider_modelmax.jobs.fetch", _fetch)
     on_import("airflow_provider_modelmax.hooks.modelmax", _hook)
-    on_import("s3fs.core", _s3fs)
-    on_import("aiobotocore.client", _aiobotocore)
+    on_import("botocore.client", _botocore)
+    on_import("boto3.session", _boto3)
 
 
 def _task_runner(module: Any) -> None:
@@ -74,7 +73,6 @@ def _storage(module: Any) -> None:
 
 def _stores(module: Any) -> None:
     around(module, "connect", "storage")
-    around(module, "_require_connection", "storage")
 
 
 def _store(module: Any) -> None:
@@ -97,34 +95,12 @@ def _hook(module: Any) -> None:
     _methods(module.ModelMaxHook, "hook", "call", "call_once", "look", "stream_content", "get_status")
 
 
-def _aiobotocore(module: Any) -> None:
-    """Take note of each call to S3; they run in a thread of fsspec's while the main thread waits."""
-    make_api_call = module.AioBaseClient._make_api_call
-
-    async def called(self: Any, operation: str, *arguments: Any, **options: Any) -> Any:
-        return await _timed(operation, make_api_call(self, operation, *arguments, **options))
-
-    module.AioBaseClient._make_api_call = called
+def _botocore(module: Any) -> None:
+    around(module.BaseClient, "_make_api_call", "s3", lambda _, operation, *__: operation)
 
 
-def _s3fs(module: Any) -> None:
-    """Take note of how long it takes to make a client."""
-    set_session = module.S3FileSystem.set_session
-
-    async def opened(self: Any, *arguments: Any, **options: Any) -> Any:
-        fresh = self._s3 is None or options.get("refresh")
-        return await _timed("set_session (make the client)", set_session(self, *arguments, **options), keep=fresh)
-
-    module.S3FileSystem.set_session = opened
-
-
-async def _timed(name: str, call: Any, *, keep: bool = True) -> Any:
-    wall, cpu = time.perf_counter(), time.process_time()
-    try:
-        return await call
-    finally:
-        if keep:
-            bench_spans.elsewhere("s3", name, time.perf_counter() - wall, time.process_time() - cpu)
+def _boto3(module: Any) -> None:
+    around(module.Session, "client", "s3", lambda *_, **__: "make the client")
 
 
 def _methods(owner: Any, kind: str, *names: str) -> None:

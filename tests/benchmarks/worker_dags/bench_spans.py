@@ -67,12 +67,6 @@ def span(kind: str, name: str) -> Iterator[None]:
                 _open[-1]["inner_cpu"] += one["cpu"]
 
 
-def elsewhere(kind: str, name: str, wall: float, cpu: float) -> None:
-    """Keep what took so long in another thread, while the main thread waited for it."""
-    one = {"kind": kind, "name": name, "main": False, "at": _since_birth(), "inner": 0.0, "inner_cpu": 0.0}
-    _spans.append({**one, "wall": wall, "cpu": cpu})
-
-
 def around(owner: Any, attribute: str, kind: str, name: Callable[..., str] | None = None) -> None:
     """Replace a function by one that takes note."""
     inside = getattr(owner, attribute)
