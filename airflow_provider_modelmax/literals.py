@@ -106,10 +106,10 @@ def check_destination(operator: BaseOperator, destination: object) -> None:
     if _GOOD_START.match(text) and not _BAD_END.search(text) and not _VERSION.match(text):
         return  # the imports below would double the time that this package takes at DAG parse
     from airflow_provider_modelmax.jobs.destination import Destination  # noqa: PLC0415 - only for what is probably wrong
-    from airflow_provider_modelmax.storage.location import check_uri  # noqa: PLC0415
+    from airflow_provider_modelmax.storage.location import locate  # noqa: PLC0415
 
     try:
         Destination.parse(destination, "video")
-        check_uri(text)
+        locate(text)
     except StorageError as error:
         raise api.InvalidInputError(str(error)) from error

@@ -194,7 +194,7 @@ def _check_type(connection: Connection, conn_type: str, name: str) -> None:
 @lru_cache
 def _escaped(key: str) -> re.Pattern[bytes]:
     """Return a pattern for a key any of whose characters may be escaped, as in JSON or a URL."""
-    spellings = (rf"(?:\\?{re.escape(char)}|(?i:\\u{ord(char):04x}|%{ord(char):02x}))" for char in key)
+    spellings = [rf"(?:\\?{re.escape(char)}|(?i:\\u{ord(char):04x}|%{ord(char):02x}))" for char in key]
     return re.compile("".join(spellings).encode())
 
 
@@ -253,8 +253,7 @@ def _complaint(host: str, parts: SplitResult) -> str | None:
     """Return what is wrong with a base URL, None if nothing is."""
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         return f"has no scheme: write the base URL, for example {DEFAULT_BASE_URL} or http://127.0.0.1:8765."
-    odd = any(char.isspace() or char == "\\" for char in host)
-    if odd or parts.username is not None or parts.query or parts.fragment:
+    if re.search(r"[\s\\]", host) or parts.username is not None or parts.query or parts.fragment:
         return "must be a base URL: no spaces, user, query or fragment. The API key goes into the password field."
     if "v1" in parts.path.split("/"):
         return "must end before /v1: every call begins with it."

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import re
+import socket
 import time
-from functools import cache
+from functools import cache, partial
 from typing import Any, Protocol
 
 import requests
@@ -93,21 +95,15 @@ class Reads:
 
 
 class LimitedConnection(urllib3.connection.HTTPConnection):
-    """A connection that limits how long the headers of an answer may take. Its users can limit the body."""
+    """A connection that limits how long the headers of an answer may take. Its users can limit the body.
+
+    Everything that is read is limited, including a proxy's answer to ``CONNECT``.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.reads = Reads()
-        self._socket: _LimitedSocket | None = None
+        self.response_class = partial(_Response, reads=self.reads)  # type: ignore[assignment]  # it is only called
         super().__init__(*args, **kwargs)
-
-    @property
-    def sock(self) -> Any:
-        """The socket. Everything that is read from it is limited, including a proxy's answer to ``CONNECT``."""
-        return self._socket
-
-    @sock.setter
-    def sock(self, sock: Any) -> None:
-        self._socket = None if sock is None else _LimitedSocket(sock, self.reads)
 
     def connect(self) -> None:
         """Connect, also through a proxy."""
@@ -126,19 +122,13 @@ class LimitedConnection(urllib3.connection.HTTPConnection):
             self.reads.limit = None
 
 
-class _LimitedSocket:
-    """A socket that limits what is read through its files."""
+class _Response(http.client.HTTPResponse):
+    """An answer that is read within limits."""
 
-    def __init__(self, sock: Any, reads: Reads) -> None:
-        self._sock, self._reads = sock, reads
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-    def makefile(self, mode: str, buffering: int | None = None) -> Any:
-        if mode != "rb" or buffering == 0:
-            return self._sock.makefile(mode, buffering)
-        return _AnswerFile(_LimitedReader(self._sock.makefile(mode, buffering=0), self._reads))
+    def __init__(self, sock: socket.socket, *args: Any, reads: Reads, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp.close()
+        self.fp = _AnswerFile(_LimitedReader(sock.makefile("rb", buffering=0), reads))
 
 
 class _LimitedReader(io.RawIOBase):
@@ -168,16 +158,14 @@ class _LimitedReader(io.RawIOBase):
 class _AnswerFile(io.BufferedReader):
     """Skips interim answers (RFC 9110, 15.2): ``http.client`` skips only 100, and mistakes 103 for the final answer."""
 
-    _begun = False
-
     def readline(self, size: int | None = -1) -> bytes:
+        """Return the first line of the answer. All other lines are read without this method."""
         line = super().readline(size)
-        if not self._begun:
-            self._begun = True
-            while _INTERIM.match(line):
-                while super().readline(size).strip():
-                    pass
-                line = super().readline(size)
+        while _INTERIM.match(line):
+            while super().readline(size).strip():
+                pass
+            line = super().readline(size)
+        self.readline = super().readline  # type: ignore[assignment, method-assign]
         return line
 
 

@@ -265,20 +265,20 @@ def with_unknown_fields(document: Mapping[str, Any], stored: Mapping[str, Any]) 
     if stored.get("request_id") != document["request_id"]:
         return dict(document)
     merged = {**stored, **document}
-    for name, keys in (("data", ("url",)), ("videos", ("uri", "sha256"))):
-        before = stored.get(name) or []
-        merged[name] = document[name] and [{**_same(each, before, keys), **each} for each in document[name]]
+    for name, key in (("data", "url"), ("videos", "uri")):
+        before = {each.get(key): each for each in stored.get(name) or () if isinstance(each, Mapping)}
+        if before and document[name]:
+            merged[name] = [_with_unknown(each, before.get(each[key])) for each in document[name]]
     for name in ("request", "task"):
-        new, old = document.get(name), stored.get(name)
-        if isinstance(new, Mapping) and isinstance(old, Mapping) and all(old.get(key) == new[key] for key in new):
-            merged[name] = {**old, **new}
+        merged[name] = _with_unknown(document[name], stored.get(name))
     return merged
 
 
-def _same(record: Mapping[str, Any], stored: Any, keys: tuple[str, ...]) -> Mapping[str, Any]:
-    """Return the stored form of a record, empty if it is new."""
-    candidates = (each for each in stored if isinstance(each, Mapping))
-    return next((each for each in candidates if all(each.get(key) == record[key] for key in keys)), {})
+def _with_unknown(new: Any, old: object) -> Any:
+    """Return an object with what its stored form has beside it; as it is, if that is the form of another."""
+    if isinstance(new, Mapping) and isinstance(old, Mapping) and {**old, **new} == old:
+        return dict(old)
+    return new
 
 
 def _plain_fields(stored: Mapping[str, Any]) -> dict[str, Any]:

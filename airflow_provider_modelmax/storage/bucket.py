@@ -8,13 +8,14 @@ import os
 import re
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider_modelmax.api.errors import DestinationError, StorageError
+from airflow_provider_modelmax.storage.errors import answered
 from airflow_provider_modelmax.storage.location import Location, Upload, split
 
 log = logging.getLogger(__name__)
@@ -42,14 +43,14 @@ class ObjectUpload(Upload, Protocol):
 class BucketLocation(Location):
     """An object in a bucket (in Azure: a blob in a container).
 
+    :param root: what stands before the key in the URI, as in ``s3://conn_id@bucket``
     :param bucket: its name
     :param key: of the object
-    :param client: of the store's own library
     """
 
+    root: str
     bucket: str
     key: str
-    client: Any = field(repr=False)
 
     @staticmethod
     @abstractmethod
@@ -64,8 +65,8 @@ class BucketLocation(Location):
         """Begin to write the object."""
 
     @classmethod
-    def check_uri(cls, uri: str) -> None:
-        """Refuse a URI whose name the store or its library would change, or that is too long.
+    def of(cls, uri: str) -> BucketLocation:
+        """Return the location of a URI. Refuse a name that the store or its library would change, or that is too long.
 
         :raises DestinationError: if it cannot be used
         """
@@ -74,34 +75,39 @@ class BucketLocation(Location):
             raise DestinationError(
                 f"{uri} names no bucket. Write {scheme}://conn_id@bucket/folder.", leads_nowhere=True
             )
-        if why := cls._problem_with(*_bucket_and_key(uri)):
+        bucket, key = _bucket_and_key(uri)
+        if why := cls._problem_with(bucket, key):
             raise DestinationError(f"{uri} cannot be used: {why}. Choose another name.", leads_nowhere=True)
+        return cls(f"{scheme}://{netloc}", bucket, key)
 
-    @classmethod
-    def of(cls, uri: str) -> BucketLocation:
-        """Return the location of a checked URI, with a working client."""
-        scheme, netloc = split(uri)
+    @property
+    def client(self) -> Any:
+        """The client of the connection that the URI names.
+
+        :raises DestinationError: if the library or the connection cannot be used
+        :raises StorageError: if the connection cannot be looked up at the moment
+        """
+        scheme, _, netloc = self.root.partition("://")
         conn_id, at, _ = netloc.rpartition("@")
         try:
-            client = _client(cls, conn_id if at else None)
+            return _client(type(self), conn_id if at else None)
         except ImportError as error:
             raise DestinationError(
-                f"{uri} cannot be opened ({type(error).__name__}: {error}). Install what {scheme}:// needs: "
-                f"pip install 'airflow-provider-modelmax[{cls.extra}]'"
+                f"{self.root} cannot be opened ({type(error).__name__}: {error}). Install what {scheme}:// needs: "
+                f"pip install 'airflow-provider-modelmax[{self.extra}]'"
             ) from error
         except AirflowNotFoundException:  # raised for every failure of a look-up
             raise DestinationError(
-                f"{uri}: Airflow did not find the connection {conn_id!r}: it does not exist, or Airflow's API server "
-                f"did not answer. If it does not exist, create it, or leave out {conn_id}@ to use the worker's own "
-                "credentials."
+                f"{self.root}: Airflow did not find the connection {conn_id!r}: it does not exist, or Airflow's API "
+                f"server did not answer. If it does not exist, create it, or leave out {conn_id}@ to use the worker's "
+                "own credentials."
             ) from None
         except StorageError as error:
-            raise type(error)(f"{uri}: {error}") from error
+            raise type(error)(f"{self.root}: {error}") from error
         except Exception as error:
             raise DestinationError(
-                f"{uri} cannot be opened ({type(error).__name__}: {error}). Correct the connection."
+                f"{self.root} cannot be opened ({type(error).__name__}: {error}). Correct the connection."
             ) from error
-        return cls(*_bucket_and_key(uri), client)
 
     @property
     def name(self) -> str:
@@ -157,6 +163,17 @@ def _bucket_and_key(uri: str) -> tuple[str, str]:
         name, _, key = key.partition("/")
         bucket = f"{bucket}/{name}"
     return bucket, key
+
+
+@contextlib.contextmanager
+def missing_named() -> Iterator[None]:
+    """Turn the answer of a store that there is no object into ``FileNotFoundError``."""
+    try:
+        yield
+    except Exception as error:
+        if "404" in answered(error):
+            raise FileNotFoundError(str(error)) from error
+        raise
 
 
 @lru_cache

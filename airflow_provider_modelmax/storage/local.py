@@ -144,20 +144,6 @@ def try_out(probe: Path, longest: Path | None = None) -> None:
             _remove(left)
 
 
-def check_replaceable(final: Path) -> None:
-    """Refuse a file that only another user may replace: it is in a folder with the sticky bit, such as ``/tmp``.
-
-    :raises PermissionError: if it is one
-    """
-    try:
-        folder, file = final.parent.stat(), final.lstat()
-    except FileNotFoundError:
-        return
-    if folder.st_mode & stat.S_ISVTX and os.geteuid() not in {0, folder.st_uid, file.st_uid}:
-        why = "The folder has the sticky bit, and the file belongs to another user, who alone may replace it"
-        raise PermissionError(errno.EPERM, why, str(final))
-
-
 def _try_to_create_twice(final: Path) -> None:
     try:
         create(final, b".")
@@ -226,13 +212,8 @@ class LocalLocation(Location):
     path: Path
 
     @classmethod
-    def check_uri(cls, uri: str) -> None:
-        """Accept every path; the file system decides about names."""
-        local_path(uri)
-
-    @classmethod
     def of(cls, uri: str) -> LocalLocation:
-        """Return the location of a local path or ``file`` URI."""
+        """Return the location of a local path or ``file`` URI. The file system decides about names."""
         return cls(local_path(uri))
 
     @property
@@ -287,5 +268,14 @@ class LocalLocation(Location):
         try_out(self.path, longest.path if isinstance(longest, LocalLocation) else None)
 
     def check_replaceable(self) -> None:
-        """Raise ``PermissionError`` if the file exists and may not be replaced."""
-        check_replaceable(self.path)
+        """Refuse a file that only another user may replace: it is in a folder with the sticky bit, such as ``/tmp``.
+
+        :raises PermissionError: if it is one
+        """
+        try:
+            folder, file = self.path.parent.stat(), self.path.lstat()
+        except FileNotFoundError:
+            return
+        if folder.st_mode & stat.S_ISVTX and os.geteuid() not in {0, folder.st_uid, file.st_uid}:
+            why = "The folder has the sticky bit, and the file belongs to another user, who alone may replace it"
+            raise PermissionError(errno.EPERM, why, str(self.path))

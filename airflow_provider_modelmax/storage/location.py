@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Protocol
 from urllib.parse import urlsplit
 
 from airflow_provider_modelmax.api.errors import DestinationError, StorageError
-from airflow_provider_modelmax.storage.errors import meaning
 
 STORES = {
     "": "local.LocalLocation",
@@ -50,18 +49,10 @@ class Location(ABC):
 
     @classmethod
     @abstractmethod
-    def check_uri(cls, uri: str) -> None:
-        """Refuse a URI that the store would read as something else.
-
-        :raises DestinationError: if it cannot be used
-        """
-
-    @classmethod
-    @abstractmethod
     def of(cls, uri: str) -> Location:
-        """Return the location of a checked URI.
+        """Return the location of a URI.
 
-        :raises DestinationError: if the library or the connection cannot be used
+        :raises DestinationError: if the store would read the URI as something else
         """
 
     @property
@@ -126,27 +117,17 @@ class Location(ABC):
         return ""
 
 
-def connect(uri: str) -> Location:
-    """Return where ``uri`` leads, with a client that is ready to use.
+def locate(uri: str) -> Location:
+    """Return where ``uri`` leads. Nothing is connected to yet.
 
     A URI is read literally, as ObjectStoragePath does: ``#``, ``?`` and ``%`` are part of the name.
 
     :param uri: ``s3://conn_id@bucket/key``, ``gs://…``, ``abfs://…``, ``file:///…`` or a local path
-    :raises DestinationError: when scheme, bucket, connection or the library for it is missing
-    """
-    return check_uri(uri).of(uri)
-
-
-@functools.lru_cache
-def check_uri(uri: str) -> type[Location]:
-    """Check a URI without connecting to anything, and return the class of its store.
-
     :raises DestinationError: if it cannot be used
     """
-    _check_characters(uri)
-    store = store_of(uri)
-    store.check_uri(uri)
-    return store
+    if not uri.isprintable():
+        _refuse_control_characters(uri)
+    return store_of(uri).of(uri)
 
 
 def store_of(uri: str) -> type[Location]:
@@ -158,8 +139,13 @@ def store_of(uri: str) -> type[Location]:
     if scheme not in STORES:
         known = ", ".join(filter(None, STORES))
         raise DestinationError(f"{uri}: {scheme}:// is not supported. Use one of {known}.", leads_nowhere=True)
-    module, _, name = STORES[scheme].partition(".")
-    store: type[Location] = getattr(import_module(f"{__package__}.{module}"), name)
+    return _class_of(STORES[scheme])
+
+
+@functools.lru_cache
+def _class_of(name: str) -> type[Location]:
+    module, _, class_name = name.partition(".")
+    store: type[Location] = getattr(import_module(f"{__package__}.{module}"), class_name)
     return store
 
 
@@ -208,9 +194,12 @@ def named(uri: str) -> Iterator[None]:
     except StorageError:
         raise
     except Exception as error:
+        from airflow_provider_modelmax.storage.errors import meaning  # noqa: PLC0415 - rarely needed
+
         raise meaning(uri, error) from error
 
 
+@functools.lru_cache
 def split(uri: str) -> tuple[str, str]:
     """Return the scheme of a URI, and what stands before its path.
 
@@ -223,10 +212,8 @@ def split(uri: str) -> tuple[str, str]:
     return parts.scheme, parts.netloc
 
 
-def _check_characters(uri: str) -> None:
-    """Refuse control characters: some are removed on the way, so that the object gets another name."""
-    if uri.isprintable():
-        return
+def _refuse_control_characters(uri: str) -> None:
+    """Control characters may be removed on the way, so that the object gets another name."""
     for character in uri:
         if unicodedata.category(character) in {"Cc", "Cs"}:
             raise DestinationError(

@@ -17,7 +17,7 @@ from typing import Any
 
 from airflow_provider_modelmax.api.errors import BrokenVideoError, DestinationError, OverwrittenError, StorageError
 from airflow_provider_modelmax.storage import throwaway
-from airflow_provider_modelmax.storage.location import Location, connect, named
+from airflow_provider_modelmax.storage.location import Location, locate, named
 from airflow_provider_modelmax.storage.mp4 import Mp4Check
 
 log = logging.getLogger(__name__)
@@ -51,13 +51,13 @@ def check_writable(uri: str, longest: str | None = None, replaced: Iterable[str]
         a safe write needs, or the name is too long
     :raises StorageError: when the store cannot be reached, or is full
     """
-    longest_place = connect(longest) if longest else None
+    longest_place = locate(longest) if longest else None
     length = len(os.fsencode(longest_place.name)) if longest_place else 0
-    probe = connect(f"{uri.rstrip('/')}/{throwaway.new_name(length)}")
+    probe = locate(f"{uri.rstrip('/')}/{throwaway.new_name(length)}")
     with named(longest or uri):
         probe.try_out(longest_place)
         for each in replaced:
-            connect(each).check_replaceable()
+            locate(each).check_replaceable()
 
 
 def save_video(
@@ -73,7 +73,7 @@ def save_video(
     :raises OverwrittenError: when the store shows another object there afterwards
     :raises StorageError: when the store fails
     """
-    place, digest, check, written = connect(uri), hashlib.sha256(), Mp4Check(size_known=size is not None), 0
+    place, digest, check, written = locate(uri), hashlib.sha256(), Mp4Check(size_known=size is not None), 0
     with place.before_upload(chunks, size) as ready, _published(place, uri, "video/mp4") as write:
         for chunk in ready:
             check.feed(chunk)
@@ -97,7 +97,7 @@ def save_video(
 
 def save_json(uri: str, document: Mapping[str, Any]) -> None:
     """Write a JSON document, all or nothing."""
-    place = connect(uri)
+    place = locate(uri)
     with _published(place, uri, _JSON) as write:
         write(_encoded(document))
 
@@ -110,7 +110,7 @@ def create_json(uri: str, document: Mapping[str, Any]) -> bool:
     :returns: False if something exists already
     """
     with named(uri):
-        return connect(uri).create(_encoded(document), _JSON)
+        return locate(uri).create(_encoded(document), _JSON)
 
 
 def load_json(uri: str) -> dict[str, Any] | None:
@@ -118,7 +118,7 @@ def load_json(uri: str) -> dict[str, Any] | None:
 
     :raises DestinationError: when something else is there
     """
-    place = connect(uri)
+    place = locate(uri)
     with named(uri):
         try:
             text = place.read()
@@ -140,14 +140,14 @@ def remove(uri: str) -> None:
 
     :raises StorageError: if the store fails, or the connection may not delete
     """
-    place = connect(uri)
+    place = locate(uri)
     with named(uri), contextlib.suppress(FileNotFoundError):
         place.remove()
 
 
 def sha256_of(uri: str) -> str | None:
     """Return the SHA-256 of the object at ``uri`` in hex, or None if there is none. Reads the whole object."""
-    place, digest = connect(uri), hashlib.sha256()
+    place, digest = locate(uri), hashlib.sha256()
     with named(uri):
         try:
             for block in place.blocks():
@@ -162,7 +162,7 @@ def size_of(uri: str) -> int | None:
 
     :raises DestinationError: when a folder is in its place
     """
-    place = connect(uri)
+    place = locate(uri)
     with named(uri):
         return place.size()
 
@@ -174,10 +174,10 @@ def read_bytes(uri: str, limit: int) -> bytes:
     :raises DestinationError: when scheme, bucket, connection or the library for it is missing
     :raises StorageError: when the store fails
     """
-    place = connect(uri)
+    place = locate(uri)
     try:
         return place.read(limit)
-    except (FileNotFoundError, IsADirectoryError):
+    except (FileNotFoundError, IsADirectoryError, StorageError):
         raise
     except Exception as error:
         raise StorageError(f"{uri} cannot be read: {type(error).__name__}: {error}") from error

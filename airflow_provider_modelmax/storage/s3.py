@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from airflow_provider_modelmax.api.errors import DestinationError
 from airflow_provider_modelmax.storage import throwaway
-from airflow_provider_modelmax.storage.bucket import TAKEN, BucketLocation, discard
+from airflow_provider_modelmax.storage.bucket import TAKEN, BucketLocation, discard, missing_named
 from airflow_provider_modelmax.storage.errors import answered
 from airflow_provider_modelmax.storage.location import Location
 
@@ -211,7 +211,7 @@ class S3Location(BucketLocation):
     def read(self, limit: int | None = None) -> bytes:
         """Return the object, or its first bytes."""
         part = {} if limit is None else {"Range": f"bytes=0-{limit - 1}"}
-        with _missing_named():
+        with missing_named():
             try:
                 return bytes(self.client.get_object(**self._object, **part)["Body"].read())
             except Exception as error:
@@ -221,13 +221,13 @@ class S3Location(BucketLocation):
 
     def blocks(self) -> Iterator[bytes]:
         """Return the bytes of the object, a block at a time."""
-        with _missing_named():
+        with missing_named():
             yield from self.client.get_object(**self._object)["Body"].iter_chunks(_BLOCK)
 
     def size(self) -> int | None:
         """Return the size of the object in bytes, None if there is none."""
         try:
-            with _missing_named():
+            with missing_named():
                 return int(self.client.head_object(**self._object)["ContentLength"])
         except FileNotFoundError:
             return None
@@ -310,17 +310,6 @@ class S3Location(BucketLocation):
 
     def _log_not_listed(self, error: Exception) -> None:
         log.info("Could not list the unfinished uploads of s3://%s/%s: %s", self.bucket, self.key, error)
-
-
-@contextlib.contextmanager
-def _missing_named() -> Iterator[None]:
-    """Turn the answer of a store that finds no object into ``FileNotFoundError``."""
-    try:
-        yield
-    except Exception as error:
-        if "404" in answered(error):
-            raise FileNotFoundError(str(error)) from error
-        raise
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from airflow_provider_modelmax import airflow_errors, api
 from airflow_provider_modelmax.api import DestinationError, StorageError
 from airflow_provider_modelmax.hooks import connection
 from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-from airflow_provider_modelmax.storage.location import connect as connect_to_store
+from airflow_provider_modelmax.storage.objects import size_of
 from tests.airflow_versions import AIRFLOW
 from tests.hooks.conftest import NONE, statuses
 from tests.stack.listener import answer
@@ -60,7 +60,7 @@ def test_a_connection_that_the_api_server_did_not_give_may_exist_and_the_task_is
 @pytest.mark.skipif(AIRFLOW < (3, 3), reason="before, the SDK raises another error when the API server is away")
 def test_a_stores_connection_that_the_api_server_did_not_give_may_exist(api_server_away):
     with pytest.raises(DestinationError, match="it does not exist, or Airflow's API server did not answer") as caught:
-        connect_to_store("s3://store@videos/take/")
+        size_of("s3://store@videos/take/")
     assert not caught.value.leads_nowhere
     assert api_server_away
 
@@ -71,7 +71,7 @@ def test_a_look_up_of_a_stores_connection_that_fails_is_retried(monkeypatch):
 
     monkeypatch.setattr(BaseHook, "get_connection", fail)
     with pytest.raises(StorageError, match=r"s3://.*look up the connection 'denied': PermissionError: denied by"):
-        connect_to_store("s3://denied@videos/take/")
+        size_of("s3://denied@videos/take/")
 
 
 @pytest.mark.parametrize("conn_type", ["http", "postgres", "openai", "HTTP", "modelmax_2", "aws"])

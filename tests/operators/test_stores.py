@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_modelmax.storage import bucket, location
+from airflow_provider_modelmax.storage import bucket
 from tests.operators.test_generate import counts, served
 from tests.stores import MAKERS, on
 
@@ -27,7 +27,6 @@ def store(request, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     yield made
     bucket._client.cache_clear()
-    location.check_uri.cache_clear()
 
 
 def landed(store: Any) -> set[str]:

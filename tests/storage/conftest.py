@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_modelmax.storage import bucket, location
+from airflow_provider_modelmax.storage import bucket
 from tests.stack.s3 import SeaweedFS
 from tests.stack.s3_proxy import Proxy, in_front_of
 from tests.stores import MAKERS, STORES, S3Store, Store
@@ -31,7 +31,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _no_connection_is_remembered() -> Iterator[None]:
     yield
     bucket._client.cache_clear()
-    location.check_uri.cache_clear()
 
 
 @pytest.fixture(params=STORES)

@@ -19,7 +19,6 @@ from fsspec.config import conf, set_conf_env
 from airflow_provider_modelmax.api import DestinationError, StorageError
 from airflow_provider_modelmax.storage import objects as storage
 from airflow_provider_modelmax.storage import s3 as s3_module
-from airflow_provider_modelmax.storage.location import connect
 from airflow_provider_modelmax.storage.objects import (
     check_writable,
     create_json,
@@ -226,7 +225,7 @@ def test_the_setting_that_an_error_about_encryption_names_works(
 @pytest.mark.parametrize("endpoint", ["localhost:9000", "minio.example", "//minio:9000", "s3.example.com/path"])
 def test_an_endpoint_without_a_scheme_is_named(connected: Callable[..., str], endpoint: str) -> None:
     connection = {"conn_type": "aws", "login": "a", "password": "b", "extra": {"endpoint_url": endpoint}}
-    for call in (check_writable, connect):
+    for call in (check_writable, size_of):
         with pytest.raises(DestinationError, match=r"endpoint_url .* Begin it with http:// or https://"):
             call(f"s3://{connected(connection)}@videos/v")
 

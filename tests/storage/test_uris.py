@@ -12,7 +12,7 @@ from airflow.sdk import ObjectStoragePath
 from airflow_provider_modelmax.api import DestinationError
 from airflow_provider_modelmax.jobs.destination import Destination
 from airflow_provider_modelmax.storage import local as local_file
-from airflow_provider_modelmax.storage.location import connect
+from airflow_provider_modelmax.storage.location import locate
 from airflow_provider_modelmax.storage.objects import (
     check_writable,
     load_json,
@@ -90,24 +90,24 @@ def test_a_connection_may_have_any_name(s3: S3Store, conn_id: str, connected: Ca
 def test_a_connection_that_airflow_cannot_use_is_refused(connected: Callable[..., str]) -> None:
     conn_id = connected({"conn_type": "aws", "extra": {"config_kwargs": {"no_such_option": 1}}})
     with pytest.raises(DestinationError, match=r"cannot be opened \(.*no_such_option.*\)\. Correct the connection\."):
-        connect(f"s3://{conn_id}@videos/x.mp4")
+        size_of(f"s3://{conn_id}@videos/x.mp4")
 
 
 @pytest.mark.parametrize("uri", ["ftp://h/x.mp4", "https://h/x.mp4", "memory://x", "s3n://b/x.mp4", "run:1/x.mp4"])
 def test_a_scheme_that_is_not_supported_is_refused(uri: str) -> None:
     with pytest.raises(DestinationError, match=r":// is not supported\. Use one of file, s3"):
-        connect(uri)
+        locate(uri)
 
 
 @pytest.mark.parametrize("uri", ["s3://", "s3:///x.mp4", "s3:x.mp4", "s3:/b/x.mp4", "s3://store@/x.mp4"])
 def test_a_uri_without_a_bucket_is_refused(uri: str) -> None:
     with pytest.raises(DestinationError, match=r"names no bucket\. Write s3://conn_id@bucket/folder"):
-        connect(uri)
+        locate(uri)
 
 
 def test_a_uri_that_cannot_be_read_is_refused() -> None:
     with pytest.raises(DestinationError, match=r"s3://\[b/x\.mp4 is no URI"):
-        connect("s3://[b/x.mp4")
+        locate("s3://[b/x.mp4")
 
 
 @pytest.mark.parametrize(("scheme", "extra"), [("gs", "gcs"), ("gcs", "gcs"), ("abfs", "azure"), ("abfss", "azure")])
@@ -115,7 +115,7 @@ def test_a_scheme_whose_provider_is_missing_names_the_extra(scheme: str, extra: 
     if extra in STORES:
         pytest.skip(f"what {scheme}:// needs is installed here; `make test` runs this")
     with pytest.raises(DestinationError) as raised:
-        connect(f"{scheme}://bucket/x.mp4")
+        size_of(f"{scheme}://bucket/x.mp4")
     assert f"pip install 'airflow-provider-modelmax[{extra}]'" in str(raised.value)
 
 
@@ -125,7 +125,7 @@ def test_s3_without_amazons_provider_names_the_extra(
     conn_id = connected({"conn_type": "aws"})
     monkeypatch.setitem(sys.modules, "airflow.providers.amazon.aws.hooks.base_aws", None)
     with pytest.raises(DestinationError) as raised:
-        connect(f"s3://{conn_id}@videos/x.mp4")
+        size_of(f"s3://{conn_id}@videos/x.mp4")
     assert "pip install 'airflow-provider-modelmax[s3]'" in str(raised.value)
 
 
@@ -201,7 +201,7 @@ def test_a_name_that_would_be_read_as_another_is_refused(store: Store, name: str
 @pytest.mark.parametrize("place", ["/data/", "file:///data/", "s3://b/", "gs://b/", "abfs://b/"])
 def test_a_name_with_a_control_character_is_refused_on_every_store(place: str, name: str) -> None:
     with pytest.raises(DestinationError, match=READ_AS_ANOTHER[name]):
-        connect(f"{place}{name}/x.mp4")
+        locate(f"{place}{name}/x.mp4")
 
 
 @pytest.mark.parametrize("name", ["a?versionId=3", "a\\b", "a//b", "a/./b", "a/../b"])
@@ -220,7 +220,7 @@ def test_a_local_name_is_what_the_file_system_makes_of_it(tmp_path: Path, name: 
 def test_a_bucket_whose_name_cannot_be_one_is_refused(scheme: str, bucket: str) -> None:
     for uri in (f"{scheme}://{bucket}/x.mp4", f"{scheme}://{bucket}"):
         with pytest.raises(DestinationError, match="the bucket's name may have letters"):
-            connect(uri)
+            locate(uri)
 
 
 @on("azure")

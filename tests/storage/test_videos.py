@@ -16,7 +16,7 @@ from airflow_provider_modelmax.api import BrokenVideoError, DestinationError, St
 from airflow_provider_modelmax.storage import local as local_file
 from airflow_provider_modelmax.storage import prefetch
 from airflow_provider_modelmax.storage.bucket import BucketLocation
-from airflow_provider_modelmax.storage.location import connect
+from airflow_provider_modelmax.storage.location import locate
 from airflow_provider_modelmax.storage.objects import (
     create_json,
     save_json,
@@ -188,7 +188,7 @@ def fail_to_publish(store: Store, monkeypatch: pytest.MonkeyPatch, error: BaseEx
     def fail(*_: object) -> None:
         raise error
 
-    place = connect(store.uri("y.mp4"))
+    place = locate(store.uri("y.mp4"))
     if isinstance(place, BucketLocation):
         upload = place.open("video/mp4")
         upload.discard()

@@ -72,7 +72,7 @@ def _storage(module: Any) -> None:
 
 
 def _stores(module: Any) -> None:
-    around(module, "connect", "storage")
+    around(module, "locate", "storage")
 
 
 def _store(module: Any) -> None:
