@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import quote, urljoin, urlsplit
 
 from airflow_provider_modelmax.api.errors import ForeignUrlError, InvalidInputError
@@ -70,6 +71,7 @@ def _netloc(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
+@lru_cache
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)

@@ -10,7 +10,6 @@ import time
 from functools import cache, partial
 from typing import Any, Protocol
 
-import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
@@ -185,10 +184,3 @@ def _limited(connection: type[Any]) -> type[Any]:
     if issubclass(connection, LimitedConnection):
         return connection
     return type(f"Limited{connection.__name__}", (LimitedConnection, connection), {})
-
-
-def reads_of(response: requests.Response) -> Reads:
-    """Return the limits of a streamed answer whose body has not been read yet."""
-    connection: Any = response.raw.connection
-    reads: Reads = connection.reads
-    return reads

@@ -7,7 +7,7 @@ import io
 import json
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,8 +22,8 @@ from airflow_provider_modelmax.hooks.read_deadline import (
     MIN_BYTES_PER_TIMEOUT,
     LimitedAdapter,
     MinimumRate,
+    Reads,
     SlowAnswerError,
-    reads_of,
 )
 
 T = TypeVar("T")
@@ -86,9 +86,9 @@ class SyncTransport:
 
         :raises ModelMaxError: if the answer is not the promised one, or none came
         """
-        with self._open(call) as response:
+        with _translate_errors(call), self._request(call) as response:
             body = self._read(call, response)
-            return api.read_response(call, response.status_code, response.headers, body)
+        return api.read_response(call, response.status_code, response.headers, body)
 
     @contextmanager
     def stream(self, call: api.Call[None]) -> Iterator[Content]:
@@ -96,53 +96,55 @@ class SyncTransport:
 
         :raises ModelMaxError: if the answer is not a video
         """
-        with self._open(call, {"Accept": "video/mp4", "Accept-Encoding": "identity"}) as response:
+        with _translate_errors(call):
+            response = self._request(call, {"Accept": "video/mp4", "Accept-Encoding": "identity"})
+        with response:
             kind = response.headers.get("Content-Type", "")
             if response.status_code != 200:
-                body = self._read(call, response)
+                with _translate_errors(call):
+                    body = self._read(call, response)
                 raise api.error_of(call, response.status_code, response.headers, body)
             if kind.startswith(("text/", "application/json")):
                 raise api.AnswerError(f"{call} answered 200, but with {kind} instead of video/mp4.", garbled=True)
             yield Content(_size(response), self._chunks(call, response))
 
-    @contextmanager
-    def _open(self, call: api.Call[Any], headers: dict[str, str] | None = None) -> Iterator[requests.Response]:
-        endpoint = self.endpoint
-        body = _body(call)
+    def _request(self, call: api.Call[Any], headers: Mapping[str, str] | None = None) -> requests.Response:
+        """Send ``call``, and return the answer with its body unread."""
+        endpoint, body = self.endpoint, None
+        if call.json is not None:  # as a file: it is sent in blocks, each with a timeout of its own; images take time
+            body = io.BytesIO(json.dumps(call.json, allow_nan=False).encode())
         proxies = {"http": endpoint.proxy, "https": endpoint.proxy} if endpoint.proxy else None
-        with _translate_errors(call):
-            response = self.session.request(
-                call.method,
-                api.resolve(endpoint.base_url, call.path),
-                data=body,
-                headers={**(_JSON if body else {}), **(headers or {})},
-                timeout=(endpoint.connect_timeout, endpoint.timeout),
-                allow_redirects=False,
-                stream=True,
-                # Given here, as the environment's settings would replace those of the session.
-                proxies=proxies,
-                verify=endpoint.verify,
-            )
-        with response:
-            yield response
+        return self.session.request(
+            call.method,
+            api.resolve(endpoint.base_url, call.path),
+            data=body,
+            headers={**(_JSON if body else {}), **(headers or {})},
+            timeout=(endpoint.connect_timeout, endpoint.timeout),
+            allow_redirects=False,
+            stream=True,
+            # Given here, as the environment's settings would replace those of the session.
+            proxies=proxies,
+            verify=endpoint.verify,
+        )
 
     def _read(self, call: api.Call[Any], response: requests.Response) -> bytes:
         """Read a small body whole, within the deadline of its answer."""
         body = bytearray()
-        reads = reads_of(response)
+        connection: Any = response.raw.connection
+        reads: Reads = connection.reads
         deadline = reads.limit = reads.deadline
-        with _translate_errors(call):
-            # read1 returns what has arrived; iter_content waits for all of it, each byte with a timeout of its own.
-            while chunk := response.raw.read1(65536, decode_content=True):
-                body += chunk
-                check_size(call, body)
-                if deadline and deadline.is_over and not response.raw.isclosed():
-                    raise deadline.error()
+        # read1 returns what has arrived; iter_content waits for all of it, each byte with a timeout of its own.
+        while chunk := response.raw.read1(65536, decode_content=True):
+            body += chunk
+            check_size(call, body)
+            if deadline and deadline.is_over and not response.raw.isclosed():
+                raise deadline.error()
         return self.endpoint.without_key(response.status_code, bytes(body))
 
     def _chunks(self, call: api.Call[Any], response: requests.Response) -> Iterator[bytes]:
         """Read a big body in chunks that take about a second at most, so that the reader can report and stop."""
-        reads = reads_of(response)
+        connection: Any = response.raw.connection
+        reads: Reads = connection.reads
         amount = MIN_BYTES_PER_TIMEOUT
         with _translate_errors(call):
             while True:
@@ -153,11 +155,6 @@ class SyncTransport:
                     return
                 amount = _amount(amount, time.monotonic() - begin)
                 yield chunk
-
-
-def _body(call: api.Call[Any]) -> io.BytesIO | None:
-    """Return the body as a file: it is sent in blocks, each with a timeout of its own, as an image takes its time."""
-    return io.BytesIO(json.dumps(call.json, allow_nan=False).encode()) if call.json is not None else None
 
 
 def _amount(last: int, seconds: float) -> int:

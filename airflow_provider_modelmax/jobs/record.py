@@ -208,9 +208,9 @@ class JobRecord:
         result = Result.from_dict({**stored, **job.as_dict(), "usage": usage}) if stored.get("data") else None
         if result is None and phase in {FETCHED, LANDED}:
             raise ValueError(f"phase is {phase!r}, but there is no data")
-        videos = tuple(
+        videos = [
             Saved(each["uri"], each.get("bytes", 0), each.get("sha256", "")) for each in stored.get("videos") or ()
-        )
+        ]
         samples = stored.get("samples")
         return cls(
             job,
@@ -222,7 +222,7 @@ class JobRecord:
             destination=str(stored.get("destination") or ""),
             result=result,
             billed={} if result else dict(usage),
-            videos=videos,
+            videos=tuple(videos),
             **_plain_fields(stored),
         )
 

@@ -15,13 +15,11 @@ import uuid
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 from airflow_provider_modelmax.api.errors import DestinationError
 from airflow_provider_modelmax.storage import throwaway
-from airflow_provider_modelmax.storage.location import Location, Upload, local_path
-
-_T = TypeVar("_T")
+from airflow_provider_modelmax.storage.location import Location, Upload, path_of
 
 _BLOCK = 1024 * 1024
 
@@ -71,7 +69,8 @@ def create(final: Path, data: bytes) -> None:
 @contextlib.contextmanager
 def _part_of(final: Path) -> Iterator[BinaryIO]:
     """Yield a new, locked, hidden sibling of ``final``; unless it was renamed, it is removed at the end."""
-    _needed("create folders", os.makedirs, final.parent, exist_ok=True)
+    if not final.parent.is_dir():
+        _needed("create folders", os.makedirs, final.parent, exist_ok=True)
     # Those of a check are recognised by the next check. The length of names is limited, so the name is shortened.
     family = throwaway.stem(final.name) or f".{short_name(final)}"
     for left in final.parent.glob(f"{family}.????????.part"):
@@ -83,7 +82,8 @@ def _part_of(final: Path) -> Iterator[BinaryIO]:
         with _locked(part) as file:
             yield file
     finally:
-        _needed("delete files", part.unlink, missing_ok=True, refused=_REFUSED)
+        if os.path.lexists(part):
+            _needed("delete files", part.unlink, missing_ok=True, refused=_REFUSED)
 
 
 def _create_openly(final: Path, data: bytes) -> None:
@@ -170,8 +170,8 @@ def _remove(path: Path) -> None:
 
 
 def _needed(
-    what: str, act: Callable[..., _T], *args: Any, refused: Collection[int] = _NOT_SUPPORTED, **kwargs: Any
-) -> _T:
+    what: str, act: Callable[..., Any], *args: Any, refused: Collection[int] = _NOT_SUPPORTED, **kwargs: Any
+) -> Any:
     """Do what every write needs.
 
     :param what: completes "it cannot"
@@ -188,7 +188,7 @@ def _needed(
 def _locked(part: Path) -> BinaryIO:
     """Create and lock a file; again if another process removed it as a leftover before it was locked."""
     for _ in range(_ATTEMPTS_TO_LOCK):
-        file = _needed("create a file only if it does not exist", lambda: part.open("xb"))
+        file: BinaryIO = _needed("create a file only if it does not exist", part.open, "xb")
         with contextlib.suppress(OSError):  # where there are no locks, leftovers stay
             fcntl.flock(file, fcntl.LOCK_EX)
         if os.path.lexists(part):
@@ -206,7 +206,7 @@ def short_name(final: Path) -> str:
 class LocalLocation(Location):
     """A local file.
 
-    :param path: absolute
+    :param path: as it was given: a relative one is of the current directory at the time of use
     """
 
     path: Path
@@ -214,7 +214,7 @@ class LocalLocation(Location):
     @classmethod
     def of(cls, uri: str) -> LocalLocation:
         """Return the location of a local path or ``file`` URI. The file system decides about names."""
-        return cls(local_path(uri))
+        return cls(path_of(uri))
 
     @property
     def name(self) -> str:

@@ -117,6 +117,7 @@ class Location(ABC):
         return ""
 
 
+@functools.lru_cache
 def locate(uri: str) -> Location:
     """Return where ``uri`` leads. Nothing is connected to yet.
 
@@ -228,13 +229,19 @@ def local_path(uri: str) -> Path:
 
     :raises DestinationError: if it names another host, or an unknown user's home
     """
+    return path_of(uri).absolute()
+
+
+def path_of(uri: str) -> Path:
+    """Return the path of a local path or ``file`` URI, relative if it is."""
     scheme, host = split(uri)
     if scheme and host:
         raise DestinationError(
             f"{uri} names the host {host!r}. Write file:/// and the path from the root.", leads_nowhere=True
         )
     try:
-        path = Path(uri[len(scheme) + 1 :].removeprefix("//") if scheme else uri).expanduser().absolute()
+        path = Path(uri[len(scheme) + 1 :].removeprefix("//") if scheme else uri).expanduser()
     except RuntimeError as error:
         raise DestinationError(f"{uri}: {error} Write the path from the root.") from error
-    return Path("/", *path.parts[1:])  # two slashes at the start would make the first folder a host again
+    # Two slashes at the start would make the first folder a host again.
+    return Path("/", *path.parts[1:]) if path.is_absolute() else path

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,16 +74,21 @@ def save_video(
     :raises StorageError: when the store fails
     """
     place, digest, check, written = locate(uri), hashlib.sha256(), Mp4Check(size_known=size is not None), 0
-    with place.before_upload(chunks, size) as ready, _published(place, uri, "video/mp4") as write:
+    with place.before_upload(chunks, size) as ready, contextlib.ExitStack() as published:
+        with named(uri):
+            file = published.enter_context(place.writing("video/mp4"))
         for chunk in ready:
             check.feed(chunk)
             digest.update(chunk)
-            write(chunk)
+            with named(uri):
+                file.write(chunk)
             written += len(chunk)
             on_progress(written)
         if size is not None and written != size:
             raise BrokenVideoError(f"{written:,} bytes came of {size:,}")
         check.finish()
+        with named(uri):
+            published.close()
     saved = Saved(uri, written, digest.hexdigest())
     _check_stored(place, saved)
     if check.trailing:
@@ -97,9 +102,9 @@ def save_video(
 
 def save_json(uri: str, document: Mapping[str, Any]) -> None:
     """Write a JSON document, all or nothing."""
-    place = locate(uri)
-    with _published(place, uri, _JSON) as write:
-        write(_encoded(document))
+    data = _encoded(document)
+    with named(uri), locate(uri).writing(_JSON) as file:
+        file.write(data)
 
 
 def create_json(uri: str, document: Mapping[str, Any]) -> bool:
@@ -181,22 +186,6 @@ def read_bytes(uri: str, limit: int) -> bytes:
         raise
     except Exception as error:
         raise StorageError(f"{uri} cannot be read: {type(error).__name__}: {error}") from error
-
-
-@contextlib.contextmanager
-def _published(place: Location, uri: str, content_type: str) -> Iterator[Callable[[bytes], object]]:
-    """Yield a ``write``; what was written is published only if the block ends without an exception."""
-    with contextlib.ExitStack() as stack:
-        with named(uri):
-            file = stack.enter_context(place.writing(content_type))
-
-        def write(data: bytes) -> None:
-            with named(uri):
-                file.write(data)
-
-        yield write
-        with named(uri):
-            stack.close()
 
 
 def _check_stored(place: Location, saved: Saved) -> None:
