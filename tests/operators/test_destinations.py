@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_modelmax.storage import location as stores
+from airflow_provider_modelmax.storage import bucket
 from tests.operators.test_generate import counts
 from tests.stack.odd_mount import mounted
 from tests.stack.s3 import BUCKET
@@ -25,8 +25,7 @@ def s3(seaweedfs, monkeypatch):
     for name, value in made.environment().items():
         monkeypatch.setenv(name, value)
     yield made
-    stores._look_up.cache_clear()
-    stores._checked.cache_clear()
+    bucket._client.cache_clear()
 
 
 @pytest.mark.parametrize("kind", ["/", "/clip.mp4"])
