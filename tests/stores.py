@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -46,7 +45,7 @@ class Store(Protocol):
         """Return what unfinished writes left behind that nobody but we will remove."""
 
     def content_type(self, name: str) -> str | None:
-        """Return the content type of an object; None where the store keeps none, or its library cannot say it."""
+        """Return the content type of an object; None where the store keeps none."""
 
     def environment(self) -> dict[str, str]:
         """Return what another process needs to reach the store."""
@@ -206,8 +205,12 @@ class AzureStore:
     def read(self, name: str) -> bytes:
         return bytes(self._blob(name).download_blob().readall())
 
-    def put(self, name: str, data: bytes) -> None:
-        self._blob(name).upload_blob(data, overwrite=True)
+    def put(self, name: str, data: bytes, **options: Any) -> None:
+        self._blob(name).upload_blob(data, overwrite=True, **options)
+
+    def stage(self, name: str, block: str, data: bytes) -> None:
+        """Begin an upload, as another program would, and forget it."""
+        self._blob(name).stage_block(block, data)
 
     def leftovers(self) -> list[str]:
         """Return nothing: the service discards blocks that were not committed after a week."""
@@ -218,8 +221,7 @@ class AzureStore:
         return len(self._blob(name).get_block_list("all")[1])
 
     def content_type(self, name: str) -> str | None:
-        found = str(self._blob(name).get_blob_properties().content_settings.content_type)
-        return None if found == "application/octet-stream" and _adlfs() < (2026, 8) else found
+        return str(self._blob(name).get_blob_properties().content_settings.content_type)
 
     def environment(self) -> dict[str, str]:
         return {f"AIRFLOW_CONN_{self.conn_id.upper()}": json.dumps(self.server.connection)}
@@ -230,11 +232,11 @@ class AzureStore:
 
     def reader(self) -> dict[str, Any]:
         """Return a connection that may only read."""
-        return self.server.connection_with(list=True, read=True)
+        return self.server.connection_with(read=True)
 
     def writer(self) -> dict[str, Any]:
-        """Return a connection that may list, read and write."""
-        return self.server.connection_with(list=True, read=True, write=True)
+        """Return a connection that may read and write; no need to list."""
+        return self.server.connection_with(read=True, write=True)
 
     def _blob(self, name: str) -> Any:
         return self._container.get_blob_client(f"{self.prefix}/{name}")
@@ -242,11 +244,6 @@ class AzureStore:
     @cached_property
     def _container(self) -> Any:
         return self.server.client()
-
-
-def _adlfs() -> tuple[int, ...]:
-    """Return its version: the files of older ones take no content type."""
-    return tuple(int(part) for part in version("adlfs").split("."))
 
 
 MAKERS: dict[str, Callable[..., Store]] = {

@@ -81,6 +81,11 @@ _FAULTS: Final = (
         *("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"),
     ),
     _fault(
+        "an unfinished upload of another program has the same name",
+        "Choose another name, or wait for a week: Azure removes it then.",
+        "InvalidBlobOrBlock",
+    ),
+    _fault(
         "the endpoint is no URL",
         "Begin endpoint_url in the extra of the connection with http:// or https://.",
         types="ValueError",
@@ -124,8 +129,8 @@ _FAULTS: Final = (
     _fault(
         None,
         "No secure connection could be made. If the certificate is your own, name the file of its CA: for S3 as "
-        '"verify" in the extra of the connection, otherwise as SSL_CERT_FILE in the environment of the workers. If the '
-        "server speaks plain HTTP, begin its endpoint with http://.",
+        '"verify" in the extra of the connection, for Azure as "connection_verify" there, otherwise as SSL_CERT_FILE '
+        "in the environment of the workers. If the server speaks plain HTTP, begin its endpoint with http://.",
         types="SSLError SSLCertVerificationError ClientConnectorCertificateError ClientConnectorSSLError",
     ),
 )
@@ -200,7 +205,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     cause: BaseException | None = error
     while cause:
         yield cause
-        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+        inner = getattr(cause, "inner_exception", None)  # Azure
+        cause = cause.__cause__ or inner or (None if cause.__suppress_context__ else cause.__context__)
 
 
 def _limit(error: Exception) -> str:

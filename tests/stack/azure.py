@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.stack.processes import Service, child_environment, free_port
 from tests.stack.server import StoreServer
+from tests.stack.tls import Certificate
 
 ACCOUNT = "modelmaxtest"
 KEY = base64.b64encode(b"the key of the account of the test").decode()
@@ -23,12 +24,15 @@ MAIN = Path(sys.prefix) / "azurite" / "node_modules" / "azurite" / "dist" / "src
 class Azurite(StoreServer):
     """One server with the container `videos`, to be used as a context manager."""
 
-    def __init__(self) -> None:
-        """Choose the port; entering the context starts it."""
+    def __init__(self, certificate: Certificate | None = None) -> None:
+        """Choose the port; entering the context starts it. With a certificate it speaks HTTPS."""
         super().__init__()
+        self.certificate = certificate
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}/{ACCOUNT}"
+        self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self.port}/{ACCOUNT}"
         options = [f"--blobPort={self.port}", f"--location={self.home}/data", "--silent", "--disableTelemetry"]
+        if certificate:
+            options += [f"--cert={certificate.chain}", f"--key={certificate.key}"]
         command = [_node(), str(MAIN), *options, "--skipApiVersionCheck"]
         environment = child_environment({"AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"})
         self.service = Service("azurite", command, environment, self.home / "server.log")
@@ -46,7 +50,7 @@ class Azurite(StoreServer):
 
     def connection_with(self, **rights: bool) -> dict[str, Any]:
         """Return an Airflow connection that has these rights, by their names in a SAS, and no others."""
-        return self._connection(f"SharedAccessSignature={_signature(**rights)}")
+        return self._connection(f"SharedAccessSignature={signature(**rights)}")
 
     @property
     def wrong_connection(self) -> dict[str, Any]:
@@ -57,11 +61,12 @@ class Azurite(StoreServer):
         """Return the vendor's own client of the container."""
         from azure.storage.blob import BlobServiceClient
 
-        service = BlobServiceClient.from_connection_string(self.connection["extra"]["connection_string"])
+        verify = {"connection_verify": str(self.certificate.ca)} if self.certificate else {}
+        service = BlobServiceClient.from_connection_string(self.connection["extra"]["connection_string"], **verify)
         return service.get_container_client(self.bucket)
 
     def _connection(self, secret: str) -> dict[str, Any]:
-        text = f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};BlobEndpoint={self.url};{secret}"
+        text = f"AccountName={ACCOUNT};BlobEndpoint={self.url};{secret}"
         return {"conn_type": "wasb", "extra": {"connection_string": text}}
 
     def _is_ready(self) -> bool:
@@ -69,7 +74,8 @@ class Azurite(StoreServer):
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
-def _signature(**rights: bool) -> str:
+def signature(**rights: bool) -> str:
+    """Return a SAS token that gives these rights, by their names."""
     from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 
     everything = ResourceTypes(service=True, container=True, object=True)
