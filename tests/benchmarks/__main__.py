@@ -34,7 +34,7 @@ def main() -> int:
         write(report.table(color=sys.stdout.isatty()) + "\n")
         _keep(chosen.json, chosen.quick, reports)
     missed = [figure for report in reports for figure in report.figures if not figure.holds]
-    write(f"\n{len(missed)} figures short of their target. All of it as JSON: {chosen.json}\n")
+    write(f"\n{len(missed)} figures miss their target. All of it as JSON: {chosen.json}\n")
     return 0
 
 

@@ -135,7 +135,7 @@ def _figures(tasks: int, videos: Ran, empty: Ran, ledger: dict[str, Any]) -> lis
     busiest = max(videos.cpu, key=lambda name: videos.cpu[name])
     return [
         Figure(
-            "wall time, against as many empty tasks that wait 9 s",
+            "wall time, against as many empty tasks that defer for 9 s",
             videos.seconds / empty.seconds,
             detail=f"{videos.seconds:.0f} against {empty.seconds:.0f} s",
         ),
@@ -146,8 +146,8 @@ def _figures(tasks: int, videos: Ran, empty: Ran, ledger: dict[str, Any]) -> lis
             Figure(f"CPU of the {name}", each / tasks * 1000, unit="ms a task", detail=f"{each:.0f} s in all")
             for name, each in videos.cpu.items()
         ),
-        Figure("cores used on the average", mine / videos.seconds, unit="", detail=f"most by the {busiest}"),
-        Figure("waits at once, at most", max(videos.watch.states["deferred"]), unit=""),
+        Figure("cores used on average", mine / videos.seconds, unit="", detail=f"most by the {busiest}"),
+        Figure("deferred tasks at once, at most", max(videos.watch.states["deferred"]), unit=""),
         Figure("connections to the database, at most", videos.watch.to_database, unit=""),
         Figure("connections to the service, at most", videos.watch.to_service, "≤ 100", unit=""),
         Figure("status calls a job", asked / tasks, unit="", detail=f"{number(asked)} in all"),

@@ -58,7 +58,7 @@ def run(quick: bool, say: Say) -> Report:
     base = f"airflow.triggers.base alone: {median(costs['its base']):.1f} ms, {modules['its base']} modules"
     return Report(
         "imports",
-        "CPU of importing on top of `airflow.sdk`, byte code cached",
+        "CPU time of imports on top of `airflow.sdk`, with cached bytecode",
         [
             Figure.of("all operators and the sensor", costs["ours"], "≤ 10", unit="ms"),
             Figure("modules that this loads", modules["ours"], "≤ 20", ""),

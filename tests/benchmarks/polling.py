@@ -27,7 +27,10 @@ from tests.stack.processes import PROJECT, child_environment
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-ABOUT = "polls per CPU-second at full speed, and what many waits at 5 s cost; one event loop, the certificate verified"
+ABOUT = (
+    "polls per CPU-second at full speed, and what many triggers that poll every 5 s cost; one event loop, the "
+    "certificate is verified"
+)
 
 NAMES = {
     "bare": "bare aiohttp, one session",
@@ -186,16 +189,16 @@ def _many_waits(bench: Bench, quick: bool, say: Say) -> Costs:
 
 
 def _tell_waits(report: Report, waits: int, costs: list[Cost], idle: list[Cost]) -> None:
-    name, due = f"{waits:,} waits at {INTERVAL:g} s", waits / INTERVAL
+    name, due = f"{waits:,} triggers at {INTERVAL:g} s", waits / INTERVAL
     on_time = [each.polls / each.wall / due for each in costs]
     memory = [(each.memory - none.memory) / waits / 1000 for each, none in zip(costs, idle, strict=True)]
-    sockets = f"{statistics.median(each.connections / each.polls for each in costs):.2g} opened a poll"
+    sockets = f"{statistics.median(each.connections / each.polls for each in costs):.2g} opened for each poll"
     report.figures += [
-        Figure.of(f"{name}: polls made, of those due", on_time, "≥ 0.98", detail=f"{number(due)} polls/s due"),
+        Figure.of(f"{name}: share of due polls made", on_time, "≥ 0.98", detail=f"{number(due)} polls/s due"),
         Figure.of(f"{name}: cores used", [each.cpu / each.wall for each in costs], unit=""),
-        Figure.of(f"{name}: the loop is late, 99th percentile", [each.lag * 1000 for each in costs], unit="ms"),
+        Figure.of(f"{name}: event loop lag, 99th percentile", [each.lag * 1000 for each in costs], unit="ms"),
         Figure.of(f"{name}: sockets open", [each.sockets for each in costs], "≤ 100", unit="", detail=sockets),
-        Figure.of(f"{name}: memory a wait, over an idle trigger", memory, "≤ 12", unit="kB"),
+        Figure.of(f"{name}: memory for each trigger, beyond an idle one", memory, "≤ 12", unit="kB"),
     ]
 
 

@@ -80,7 +80,7 @@ class Report:
 
     def table(self, *, color: bool) -> str:
         """Return the figures as people read them, red where a target is missed."""
-        rows = [("", "measured", "spread", "target", "behind it")]
+        rows = [("", "measured", "spread", "target", "details")]
         rows += [(each.what, shown(each), spread(each), each.target, each.detail) for each in self.figures]
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         lines = [f"\n{self.name}: {self.about}"]
@@ -123,7 +123,7 @@ def _painted(line: str, figure: Figure | None) -> str:
 
 
 def _missed(figure: Figure | None) -> str:
-    return "" if figure is None or figure.holds else "  <- SHORT OF ITS TARGET"
+    return "" if figure is None or figure.holds else "  <- MISSES ITS TARGET"
 
 
 def _version(package: str) -> str:

@@ -106,7 +106,7 @@ def _figures(name: str, plain: list[Cost], ours: list[Cost], begin: list[Cost]) 
     return [
         Figure.of(f"{name}: learned, from the 200th job on", after, "≤ 0.65", detail=detail),
         Figure(f"{name}: while it learns, the first 50 jobs", learning, detail=_calls(begin)),
-        Figure(f"{name}: latest", max(each.latest for each in ours) / INTERVAL, "≤ 4", "intervals"),
+        Figure(f"{name}: worst delay", max(each.latest for each in ours) / INTERVAL, "≤ 4", "intervals"),
     ]
 
 
@@ -121,7 +121,7 @@ def _surprise() -> Figure:
         while age < end:
             age += learned(age, seen)
         worst = max(worst, age - end)
-    return Figure("latest, when a job ends sooner than any before", worst / INTERVAL, "≤ 4", "intervals")
+    return Figure("worst delay when a job ends sooner than any before", worst / INTERVAL, "≤ 4", "intervals")
 
 
 def _mean(costs: list[Cost]) -> dict[str, float]:

@@ -82,7 +82,9 @@ def _near(bench: _Bench, rounds: int, say: Say) -> list[Figure]:
     costs = interleaved(rounds, say, curl=bench.curl_to_aws, ours=lambda: bench.fetch("ours"))
     start = bench.aws_alone()
     pairs = [(c["seconds"] - start, o["seconds"]) for c, o in zip(costs["curl"], costs["ours"], strict=True)]
-    detail = f"{median(o for _, o in pairs):.2f} s against {median(c for c, _ in pairs):.2f} s without its start"
+    detail = (
+        f"{median(o for _, o in pairs):.2f} s against {median(c for c, _ in pairs):.2f} s, which excludes its startup"
+    )
     what = "speed against `curl | aws s3 cp -`"
     return [Figure.of(what, [theirs / mine for theirs, mine in pairs], "≥ 1.0", detail=detail)]
 
@@ -97,7 +99,7 @@ def _far(bench: _Bench, folder: Path, rounds: int, say: Say) -> list[Figure]:
         )
     pairs = [(s["seconds"], o["seconds"]) for s, o in zip(costs["sequential"], costs["ours"], strict=True)]
     detail = f"{median(o for _, o in pairs):.2f} s against {median(s for s, _ in pairs):.2f} s"
-    what = "the store 50 ms away: speed against one part after the other"
+    what = "the store 50 ms away: speed against uploading one part after the other"
     return [Figure.of(what, [theirs / mine for theirs, mine in pairs], "≥ 1.5", detail=detail)]
 
 
@@ -116,8 +118,8 @@ def _memory(bench: _Bench, report: Report, folder: Path, small_url: str, quick: 
     sizes = sorted(by_size)
     growth = by_size[sizes[-1]] / by_size[sizes[1]]
     return [
-        Figure.of("memory over the process, four at once", four, "≤ 64", unit="MiB"),
-        Figure("memory over the process, one alone", by_size[sizes[-1]], unit="MiB"),
+        Figure.of("memory beyond the idle process, four at once", four, "≤ 64", unit="MiB"),
+        Figure("memory beyond the idle process, one alone", by_size[sizes[-1]], unit="MiB"),
         Figure(f"memory with {sizes[-1]} MB against {sizes[1]} MB", growth, "≤ 1.2"),
     ]
 

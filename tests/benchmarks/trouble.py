@@ -59,9 +59,9 @@ def run(quick: bool, say: Say) -> Report:
             outage(crowd, "is gone (connection refused)", seconds, gone, say),
         ]
         if not quick:
-            outages.append(outage(crowd, "hangs (takes calls, and does not answer)", HANGS, hangs, say))
+            outages.append(outage(crowd, "hangs (accepts calls, but does not answer)", HANGS, hangs, say))
     figures += [figure for each in outages for figure in _figures(each, count)]
-    about = f"{count:,} waits in the real `airflow triggerer` when something goes wrong"
+    about = f"{count:,} triggers in the real `airflow triggerer` when something goes wrong"
     return Report("trouble", about, figures, {"outages": [asdict(each) for each in outages]})
 
 
@@ -82,13 +82,11 @@ def rotation(crowd: Crowd, say: Say) -> list[Figure]:
     until = max(accepted.values()) - since if len(accepted) == crowd.count else math.inf
     refused = crowd.calls(since, time.time())["statuses"].get("401", 0)
     crowd.stage.server.ask("behave")
-    logged = f"{(crowd.lines() - lines) / crowd.count:.2f} log lines a wait"
+    logged = f"{(crowd.lines() - lines) / crowd.count:.2f} log lines a trigger"
     return [
-        Figure("key changed: waits that end", _ended(crowd), "≤ 0", "", detail=logged),
-        Figure(
-            "key changed: look-ups", crowd.look_ups() - looked_up, "≤ 5", "", detail=f"{refused} calls were refused"
-        ),
-        Figure("key changed: until all poll with the new one", until, "", "s"),
+        Figure("key changed: triggers that end", _ended(crowd), "≤ 0", "", detail=logged),
+        Figure("key changed: lookups", crowd.look_ups() - looked_up, "≤ 5", "", detail=f"{refused} calls were refused"),
+        Figure("key changed: until all poll with the new key", until, "", "s"),
     ]
 
 
@@ -158,19 +156,19 @@ def _figures(found: Outage, count: int) -> list[Figure]:
     asked = f"{statistics.mean(found.during):.0f} a second reached it meanwhile"
     busiest = max(found.before) / usual
     return [
-        Figure(f"{name}: waits that end", found.ended, "≤ 0", "", detail=f"{found.look_ups} look-ups meanwhile"),
+        Figure(f"{name}: triggers that end", found.ended, "≤ 0", "", detail=f"{found.look_ups} lookups meanwhile"),
         Figure(
-            f"{name}: busiest second of the {AFTER} after it",
+            f"{name}: busiest second of the {AFTER} s after it",
             found.burst,
             "≤ 2",
             detail=f"{max(found.after)} calls, usual {usual:.0f} a second; before it {busiest:.2f} x; {asked}",
         ),
-        Figure(f"{name}: log lines", found.lines / count, "", "a wait"),
+        Figure(f"{name}: log lines", found.lines / count, "", "a trigger"),
         Figure(
-            f"{name}: memory it takes",
+            f"{name}: memory growth",
             found.grown / count / 1000,
             "",
-            "kB a wait",
+            "kB a trigger",
             detail=f"the triggerer's loop stood still for up to {found.longest:.2f} s",
         ),
     ]

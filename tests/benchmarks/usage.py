@@ -149,7 +149,7 @@ class Found:
     def troubles(self) -> str:
         """What there was besides."""
         return (
-            f"{self.look_ups:,} look-ups, {self.lines / max(self.polls, 1):.2f} log lines a poll, "
+            f"{self.look_ups:,} lookups, {self.lines / max(self.polls, 1):.2f} log lines a poll, "
             f"{self.sockets} sockets, {self.blocked} times blocked ({self.stalls}), "
             f"all polling {self.polled_after:.0f} s after the last start"
         )

@@ -62,7 +62,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         """Say in what environment all of Airflow runs."""
-        self.looked_up, self.collected = self.home / "look-ups", self.home / "collections"
+        self.looked_up, self.collected = self.home / "lookups", self.home / "collections"
         own = {
             "PYTHONPATH": os.pathsep.join([str(PROJECT), str(DAGS)]),
             "SSL_CERT_FILE": str(self.server.ca),  # the peers take no other

@@ -35,7 +35,7 @@ def run(quick: bool, say: Say) -> Report:
 
 def _figures(kind: str, where: str, rounds: list[Round]) -> list[Figure]:
     return [
-        _ratio(f"{where}: worker seconds up to the end of the task's process", kind, rounds, _work, TARGET),
+        _ratio(f"{where}: worker seconds until the task's process ends", kind, rounds, _work, TARGET),
         *(
             _ratio(f"{where}: … segment {number} alone", kind, [_only(number, one) for one in rounds], _work)
             for number in (1, 2)
@@ -61,7 +61,7 @@ def _of_means(what: str, kind: str, rounds: list[Round], measure: Measure) -> Fi
 
 def _lingering(kind: str, rounds: list[Round]) -> Figure:
     late = [segment.linger > LONG for one in rounds for segment in one[kind]]
-    what = f"{DESTINATIONS.get(kind, 'empty')}: segments after which Airflow keeps the worker for 5 s more"
+    what = f"{DESTINATIONS.get(kind, 'empty')}: segments after which Airflow keeps the worker for another 5 s"
     return Figure(what, statistics.fmean(late), unit="of all", detail=f"{sum(late)} of {len(late)}")
 
 

@@ -111,7 +111,7 @@ def _orders(kinds: Sequence[str], rounds: int) -> list[list[str]]:
 
 
 def _connect(stack: AirflowStack, connections: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write the connections into the metadata database, where most people keep them: each look-up is a call."""
+    """Write the connections into the metadata database, where most people keep them: each lookup is a call."""
     for name, about in connections.items():
         extra = json.dumps(about.get("extra", {}))
         stack.call("POST", "connections", json={**about, "connection_id": name, "extra": extra})

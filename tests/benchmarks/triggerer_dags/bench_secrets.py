@@ -1,6 +1,6 @@
-"""Counts the look-ups that reach the triggerer's supervisor, and notes when Python collects garbage for long.
+"""Counts the lookups that reach the triggerer's supervisor, and notes when Python collects garbage for long.
 
-It knows no connection itself. The runner's look-ups are passed on to the supervisor, as without this file; there each
+It knows no connection itself. The runner's lookups are passed on to the supervisor, as without this file; there each
 leaves a line, and the connection then comes from the metadata database.
 """
 
