@@ -1,4 +1,4 @@
-"""Put what `make bench` measured into docs/performance.md, tables and plots: `python -m tests.benchmarks.page`."""
+"""Put the results of `make bench` into docs/performance.md, as tables and plots: `python -m tests.benchmarks.page`."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ Reports = Mapping[str, Mapping[str, Any]]
 
 
 def main() -> None:
-    """Replace what stands between the markers, and redraw the plots."""
+    """Replace the text between the markers, and redraw the plots."""
     reports = json.loads(RESULTS.read_text())["reports"]
     text = PAGE.read_text()
-    plt.rcParams["svg.hashsalt"] = "modelmax"  # the same figures, the same file
+    plt.rcParams["svg.hashsalt"] = "modelmax"  # the same figures give the same file
     for name in BENCHMARKS:
         if name in reports:
             block = f"<!-- {name} -->\n{table(reports[name])}\n<!-- end -->"
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """Return the figures of one benchmark in Markdown; a target that was missed is bold."""
+    """Return the figures of one benchmark in Markdown; missed targets are bold."""
     lines = [f"{report['about'][0].upper()}{report['about'][1:]}.", ""]
     lines += ["| | measured | spread | target | details |", "|---|---|---|---|---|"]
     for each in map(Figure.from_dict, report["figures"]):
@@ -61,7 +61,7 @@ def _draw(file: Path, draw: Callable[[Axes, Reports], None], reports: Reports) -
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
     try:
         draw(axes, reports)
-    except KeyError:  # that benchmark was not run
+    except KeyError:  # the benchmark was not run
         return False
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

@@ -1,4 +1,4 @@
-"""A video into a real S3 server: against `curl | aws s3 cp -`, and one part after the other."""
+"""A video to a real S3 server, compared with `curl | aws s3 cp -` and with uploading one part after the other."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class _Bench:
         return fetch(arguments, connections)
 
     def curl_to_aws(self) -> Cost:
-        """Run the shell's way."""
+        """Run the shell command."""
         secrets = {"AWS_ACCESS_KEY_ID": OWNER.login, "AWS_SECRET_ACCESS_KEY": OWNER.password}
         target = f"--endpoint-url {self.s3.url} --region us-east-1 s3://{self.s3.bucket}/by-aws.mp4"
         command = f"curl -sS --fail {self.url}/video | {shlex.quote(str(AWS))} s3 cp - {target}"
@@ -69,7 +69,7 @@ class _Bench:
         return {"seconds": time.monotonic() - begun}
 
     def aws_alone(self) -> float:
-        """Return how long the AWS CLI takes to begin: our process is measured without its imports too."""
+        """Return how long the AWS CLI takes to start: our process is also measured without its imports."""
         begun = time.monotonic()
         subprocess.run([str(AWS), "--version"], check=True, capture_output=True)
         return time.monotonic() - begun
@@ -125,7 +125,7 @@ def _memory(bench: _Bench, report: Report, folder: Path, small_url: str, quick: 
 
 
 def interleaved(rounds: int, say: Say, **ways: Callable[[], Cost]) -> dict[str, list[Cost]]:
-    """Measure all ways in turn, so that a busy moment of the machine meets them alike."""
+    """Measure all ways in turn, so that a busy moment of the machine affects them equally."""
     costs: dict[str, list[Cost]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
@@ -135,7 +135,7 @@ def interleaved(rounds: int, say: Say, **ways: Callable[[], Cost]) -> dict[str, 
 
 
 def fetch(arguments: list[str], connections: Mapping[str, Any]) -> Cost:
-    """Run `tests.benchmarks.fetch` and return what it cost."""
+    """Run `tests.benchmarks.fetch` and return its cost."""
     environment = {f"AIRFLOW_CONN_{name.upper()}": json.dumps(each) for name, each in connections.items()}
     environment |= {"PYTHONPATH": str(PROJECT), "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"}
     command = [sys.executable, "-m", "tests.benchmarks.fetch", *arguments]
@@ -146,5 +146,5 @@ def fetch(arguments: list[str], connections: Mapping[str, Any]) -> Cost:
 
 
 def connection(url: str, **extra: str) -> dict[str, Any]:
-    """Return the Airflow connection that leads to a server of videos."""
+    """Return the Airflow connection to a video server."""
     return {"conn_type": "modelmax", "host": url, "password": "sk-a-key-for-benchmarks", "extra": extra}

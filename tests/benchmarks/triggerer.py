@@ -1,4 +1,4 @@
-"""What thousands of waits cost the real triggerer, beside an idle one and the peers' triggers."""
+"""What thousands of triggers cost the real triggerer, compared with idle triggers and those of peers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ ABOUT = "triggers in the real `airflow triggerer`, each polling every 5 s over T
 ROUND = (("idle", 1000), ("modelmax", 1000), ("dbt", 1000))
 FULL = (*ROUND, *ROUND, ("http", 1000), ("idle", 5000), ("modelmax", 5000), ("modelmax", 10_000))
 CURVE = (("idle", 300), ("modelmax", 300), ("dbt", 300))
-"""More points for the plots, of shorter measurements."""
+"""More points for the plots, from shorter measurements."""
 QUICK = CURVE[1:]
 PARTS = 3
-"""Each measurement is taken in so many parts, which show its spread."""
+"""The parts of each measurement, which show its spread."""
 
 
 def run(quick: bool, say: Say) -> Report:
-    """Measure one crowd after the other."""
+    """Measure one group of triggers after the other."""
     plan = [(*each, 20) for each in (QUICK if quick else CURVE)] + [(*each, 60) for each in (() if quick else FULL)]
     with stage(say) as prepared:
         found = [measure(prepared, *each) for each in plan]
@@ -29,7 +29,7 @@ def run(quick: bool, say: Say) -> Report:
 
 
 def measure(prepared: Stage, kind: str, count: int, seconds: float) -> Found:
-    """Put a crowd into a triggerer, wait until all are at work, and watch."""
+    """Start a triggerer with a group of triggers, wait until all are polling, and observe it."""
     with prepared.waiting(kind, count) as crowd:
         last_start, first_polls = crowd.last_start(), crowd.first_polls()
         lines, before, since = crowd.lines(), len(crowd.blocked()), time.time()
@@ -59,7 +59,7 @@ def measure(prepared: Stage, kind: str, count: int, seconds: float) -> Found:
 
 
 def report(found: Sequence[Found], count: int) -> Report:
-    """Compare what was measured."""
+    """Compare the measurements."""
 
     def of(kind: str, many: int = count) -> list[Found]:
         return [each for each in found if (each.kind, each.count) == (kind, many)]

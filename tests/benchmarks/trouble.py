@@ -1,4 +1,4 @@
-"""What a thousand waits do when the key is changed, and when the service is gone, refuses or hangs for minutes."""
+"""What a thousand triggers do when the key is changed, and when the service is down, refuses or hangs for minutes."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from tests.stack.processes import wait_until
 
 NEW_KEY = "sk-bench-key-two"
 STEADY = 20
-"""Seconds before each trouble that show what is usual."""
+"""Seconds before each outage, which show the usual rate."""
 AFTER = 30
-"""Seconds after it in which all come back."""
+"""Seconds after it, in which all triggers poll again."""
 HANGS = 40
-"""Seconds: shorter than a call may take (60 s), so that all that hang are answered in the end."""
+"""Seconds. Shorter than the timeout of a call (60 s), so that all calls are answered in the end."""
 
 
 @dataclass(frozen=True)
 class Outage:
-    """What was seen before, during and after."""
+    """An outage, observed before, during and after."""
 
     name: str
     seconds: int
     before: list[int]
-    """Calls of each second that the server saw."""
+    """Calls that the server saw, by second."""
     during: list[int]
     after: list[int]
     ended: int
-    """Waits that ended."""
+    """Triggers that ended."""
     lines: int
     look_ups: int
     grown: int
-    """Bytes by which the runner had grown at the end of it."""
+    """Memory growth of the runner at the end of it, in bytes."""
     longest: float
-    """Seconds for which its loop stood still, at most."""
+    """The longest time that its event loop was blocked, in seconds."""
 
     @property
     def burst(self) -> float:
-        """Calls of the busiest second after the return, over the mean of the usual ones."""
+        """Calls in the busiest second after the outage, relative to the usual mean."""
         return max(self.after) / statistics.mean(self.before)
 
 
 def run(quick: bool, say: Say) -> Report:
-    """Make one trouble after the other for the same waits."""
+    """Cause one outage after the other for the same triggers."""
     count, seconds = (200, 20) if quick else (1000, 300)
     with stage(say) as prepared, prepared.waiting("modelmax", count) as crowd:
         figures = rotation(crowd, say)
@@ -66,7 +66,7 @@ def run(quick: bool, say: Say) -> Report:
 
 
 def rotation(crowd: Crowd, say: Say) -> list[Figure]:
-    """Change the key of the connection; then the service refuses the old one."""
+    """Change the key of the connection; from then on the service refuses the old one."""
     say("  the key is changed")
     crowd.stage.connect(NEW_KEY)
     looked_up, lines, since = crowd.look_ups(), crowd.lines(), time.time()
@@ -97,7 +97,7 @@ def outage(
     trouble: Callable[[Crowd], contextlib.AbstractContextManager[None]],
     say: Say,
 ) -> Outage:
-    """Let the service be in trouble for some seconds."""
+    """Cause an outage for some seconds."""
     say(f"  the service {name} for {seconds} s")
     lines, looked_up = crowd.lines(), crowd.look_ups()
     usual = time.time()
@@ -109,7 +109,7 @@ def outage(
         grown = _memory(crowd) - memory
     back = time.time()
     time.sleep(AFTER)
-    # Asked for now: while it is in trouble it may not say. One that was killed has seen nothing meanwhile.
+    # Read only now: during the outage the server may not answer. If it was killed, it has seen nothing.
     during = crowd.calls(begin, begin + seconds)["per_second"]
     after = crowd.calls(back, back + AFTER)["per_second"]
     lines, looked_up = crowd.lines() - lines, crowd.look_ups() - looked_up
@@ -119,7 +119,7 @@ def outage(
 
 @contextlib.contextmanager
 def answers_503(crowd: Crowd) -> Iterator[None]:
-    """Answer that the service is down."""
+    """Answer 503."""
     crowd.stage.server.ask("behave", down=True)
     yield
     crowd.stage.server.ask("behave")
@@ -127,7 +127,7 @@ def answers_503(crowd: Crowd) -> Iterator[None]:
 
 @contextlib.contextmanager
 def gone(crowd: Crowd) -> Iterator[None]:
-    """Kill the server, and start it again."""
+    """Kill the server, then start it again."""
     crowd.stage.server.service.kill()
     yield
     crowd.stage.server.start()
@@ -135,7 +135,7 @@ def gone(crowd: Crowd) -> Iterator[None]:
 
 @contextlib.contextmanager
 def hangs(crowd: Crowd) -> Iterator[None]:
-    """Stop the server where it stands: the system still takes connections for it."""
+    """Suspend the server: the system still accepts connections for it."""
     crowd.stage.server.service.signal(signal.SIGSTOP)
     try:
         yield
@@ -169,6 +169,6 @@ def _figures(found: Outage, count: int) -> list[Figure]:
             found.grown / count / 1000,
             "",
             "kB a trigger",
-            detail=f"the triggerer's loop stood still for up to {found.longest:.2f} s",
+            detail=f"the triggerer's event loop was blocked for up to {found.longest:.2f} s",
         ),
     ]

@@ -1,4 +1,4 @@
-"""What of Airflow, of the provider and of the stores is watched in the profile."""
+"""The calls of Airflow, the provider and the stores that the profile measures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench_spans import around, on_import
 
 
 def watch() -> None:
-    """Watch this process if it executes a task."""
+    """Measure this process if it executes a task."""
     from airflow.sdk import get_parsing_context
 
     if not get_parsing_context().task_id:
@@ -98,7 +98,7 @@ def _hook(module: Any) -> None:
 
 
 def _aiobotocore(module: Any) -> None:
-    """Take note of each call to S3; they run in a thread of fsspec's while the main thread waits."""
+    """Measure each call to S3; they run in a thread of fsspec while the main thread waits."""
     make_api_call = module.AioBaseClient._make_api_call
 
     async def called(self: Any, operation: str, *arguments: Any, **options: Any) -> Any:
@@ -108,7 +108,7 @@ def _aiobotocore(module: Any) -> None:
 
 
 def _s3fs(module: Any) -> None:
-    """Take note of how long it takes to make a client."""
+    """Measure how long it takes to create a client."""
     set_session = module.S3FileSystem.set_session
 
     async def opened(self: Any, *arguments: Any, **options: Any) -> Any:
