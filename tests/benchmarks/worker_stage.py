@@ -105,7 +105,7 @@ def stage(say: Say, environment: Mapping[str, str] | None = None, prefix: str = 
 
 
 def _orders(kinds: Sequence[str], rounds: int) -> list[list[str]]:
-    """Return a different order for each round: it must not always be the same kind that resumes while another starts."""
+    """Return a different order for each round: the same kind must not always resume while another starts."""
     chance = random.Random(1)
     return [chance.sample(list(kinds), len(kinds)) for _ in range(rounds)]
 
