@@ -1,7 +1,7 @@
 """One event loop timer for all triggers that sleep until the same moment.
 
-With a timer each, a trigger would keep twice as many objects between two polls, which Python's garbage collector visits,
-and the long heap of timers would slow down the event loop.
+With a timer each, a trigger would keep twice as many objects between two polls for Python's garbage collector to
+visit, and the long heap of timers would slow down the event loop.
 """
 
 from __future__ import annotations
