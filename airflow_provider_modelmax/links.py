@@ -1,4 +1,4 @@
-"""Buttons on a task instance. Airflow asks for them on the worker, at the end of each segment, deferring included."""
+"""Extra links of a task instance. Airflow gets them on the worker, at the end of each segment, also when it defers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SITE = "https://modelmax.io"
 
 
 class ModelMaxDashboardLink(BaseOperatorLink):
-    """The site of the service: keys, balance, charges. Of a host of its own (the simulator), its front page."""
+    """The site of the service: keys, balance, charges. For another host, such as the simulator, its front page."""
 
     name = "ModelMax dashboard"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the link, empty if the connection cannot be read (the task's log says why) or there is no task.
+        """Return the link; empty if the connection cannot be read (the task's log says why) or there is no task.
 
-        Of a mapped task whose arguments are refused Airflow has no operator, and passes the ``MappedOperator``.
+        If the arguments of a mapped task are refused, Airflow has no operator and passes the ``MappedOperator``.
         """
         hook = getattr(operator, "hook", None)
         if hook is None:
@@ -36,7 +36,7 @@ class ModelMaxDashboardLink(BaseOperatorLink):
 
 
 class ManifestLink(BaseOperatorLink):
-    """The manifest of the videos in the console of their store; empty for stores without one, and until it is there."""
+    """The manifest in the web console of its store; empty if the store has none, and until the manifest exists."""
 
     name = "Video manifest"
 
@@ -47,7 +47,7 @@ class ManifestLink(BaseOperatorLink):
 
 
 def console_page(uri: str) -> str:
-    """Return the page of an object in the console of its store, empty if there is none."""
+    """Return the page of an object in the web console of its store; empty if there is none."""
     from airflow_provider_modelmax.storage.location import store_of  # noqa: PLC0415 - not at DAG parse
 
     return store_of(uri).console_page(uri)

@@ -1,4 +1,4 @@
-"""Alerting: a callback that says which task failed, why, and which job it was about."""
+"""Alerting: a callback that reports which task failed, why, and for which job."""
 
 import logging
 from typing import Any
@@ -11,18 +11,18 @@ from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOp
 log = logging.getLogger(__name__)
 
 
-def tell(message: str) -> None:
+def send_alert(message: str) -> None:
     """Send the message; put your chat or pager here."""
     log.error("%s", message)
 
 
-def tell_failure(context: Any) -> None:
-    """Run by Airflow when the task has failed for good; the provider's message names cost and next step."""
+def alert_on_failure(context: Any) -> None:
+    """Run by Airflow when no retry is left; the provider's message has the cost and the next step."""
     ti = context["ti"]
     request_id = ti.xcom_pull(task_ids=ti.task_id, key="request_id", map_indexes=ti.map_index)
-    error = context.get("exception")  # none when its worker died, for example
+    error = context.get("exception")  # None if the worker died, for example
     stops_all = isinstance(error and error.__cause__, UnauthorizedError | InsufficientBalanceError)
-    tell(
+    send_alert(
         f"{'URGENT: ' if stops_all else ''}{ti.dag_id}.{ti.task_id}, run {ti.run_id}, job {request_id or 'none yet'}: "
         f"{error or 'see its log'}"
     )
@@ -40,5 +40,5 @@ with DAG(
         prompt="{{ params.prompt }}",
         parameters={"duration_seconds": 4},
         destination="{{ var.value.get('videos', '/tmp/videos') }}/{{ dag_run.run_id }}/",
-        on_failure_callback=tell_failure,
+        on_failure_callback=alert_on_failure,
     )

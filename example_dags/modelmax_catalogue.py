@@ -1,4 +1,4 @@
-"""Do something with each video that an alias stands for: where they are is known only when they have landed."""
+"""Use each video of an asset alias: its URI is known only once the video is stored."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from airflow.sdk import DAG, AssetAlias, task
 
 @task
 def catalogue(triggering_asset_events: Any = None) -> list[str]:
-    """Tell of each video that an alias stands for; its asset is the object, without the connection that opens it."""
-    events = [event for of_one in triggering_asset_events.values() for event in of_one]
+    """Describe each video of the alias. The asset's URI is that of the object, without the connection id."""
+    events = [event for of_asset in triggering_asset_events.values() for event in of_asset]
     return [f"{event.asset.uri} is a video of job {event.extra['request_id']}" for event in events]
 
 

@@ -1,4 +1,4 @@
-"""Cost control: a limit that holds before anything is submitted, and the sum of what was billed afterwards."""
+"""Cost control: a limit that is checked before anything is submitted, and the total that was billed."""
 
 from typing import Any
 
@@ -12,18 +12,18 @@ PARAMETERS = {"duration_seconds": 4, "sample_count": 1, "generate_audio": False}
 
 @task
 def within_budget(params: Any = None) -> list[str]:
-    """Return the prompts, or fail for good when they ask for more seconds of video than are allowed."""
+    """Return the prompts, or fail without retries if they need more seconds of video than allowed."""
     prompts = list(params["prompts"])
     seconds = len(prompts) * PARAMETERS["duration_seconds"] * PARAMETERS["sample_count"]
-    if seconds > params["most_seconds"]:
-        raise AirflowFailException(f"{seconds} s of video are asked for, and {params['most_seconds']} s are allowed.")
+    if seconds > params["max_seconds"]:
+        raise AirflowFailException(f"The prompts need {seconds} s of video; {params['max_seconds']} s are allowed.")
     return prompts
 
 
 @teardown
 @task
 def add_up(usages: Any) -> int:
-    """Return how many seconds were billed. As a teardown it runs when videos failed too, and hides no failure."""
+    """Return how many seconds were billed. A teardown also runs if videos failed, and does not hide the failure."""
     return sum(usage["video_seconds"] for usage in usages if usage)
 
 
@@ -33,7 +33,7 @@ with DAG(
     tags=["modelmax"],
     params={
         "prompts": Param(["A paper boat on a rainy street", "A red kite over dunes"], type="array"),
-        "most_seconds": Param(60, type="integer"),
+        "max_seconds": Param(60, type="integer"),
     },
 ) as dag:
     generate = ModelMaxGenerateVideoOperator.partial(

@@ -1,4 +1,4 @@
-"""Image to video: the picture is a path or URI, read on the worker; its bytes reach no log, XCom or database."""
+"""Image to video: the image is a path or URI that the worker reads; no log, XCom or database gets its bytes."""
 
 from pathlib import Path
 
@@ -23,5 +23,5 @@ with DAG(
         prompt="{{ params.prompt }}",
         parameters={"image": "{{ params.image }}", "duration_seconds": 4, "generate_audio": False},
         destination="{{ var.value.get('videos', '/tmp/videos') }}/{{ dag_run.run_id }}/",
-        outlets=[AssetAlias("modelmax_videos")],  # where the video will be is known only at run time
+        outlets=[AssetAlias("modelmax_videos")],  # the URI of the video is known only at run time
     )

@@ -1,4 +1,4 @@
-"""Many prompts: one mapped task each, all waiting at once without a worker slot, and their URIs together at the end."""
+"""Many prompts: one mapped task each, all deferred at once; a last task collects the URIs."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A task of your own calls the hook: one task submits all jobs, and each is waited for without a worker slot."""
+"""Your own task calls the hook: it submits all jobs, and a mapped task waits for each without a worker slot."""
 
 from typing import Any
 

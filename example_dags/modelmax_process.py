@@ -1,4 +1,4 @@
-"""Chain into processing: the next tasks open each video under the URI that the operator returned."""
+"""Process the videos: the next tasks open each video by the URI that the operator returned."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOp
 
 @task
 def measure(uri: str) -> dict[str, Any]:
-    """Open one video where it landed; put your own step here."""
+    """Open one video; put your own step here."""
     video: Any = ObjectStoragePath(uri)
     with video.open("rb") as file:
         head = file.read(8)

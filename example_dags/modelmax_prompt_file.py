@@ -1,4 +1,4 @@
-"""A long prompt in a file of its own: Jinja includes it from the folder of the DAG file, and renders it."""
+"""A long prompt in its own file: Jinja includes it from the folder of the DAG file and renders it."""
 
 from airflow.sdk import DAG, Param
 

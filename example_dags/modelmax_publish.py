@@ -1,4 +1,4 @@
-"""Do something with videos that have landed: scheduled on their asset, with URIs and bill in the asset's event."""
+"""Use stored videos: scheduled on their asset, with URIs and bill in the asset event."""
 
 import logging
 from typing import Any
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 @task
 def publish(triggering_asset_events: Any = None) -> list[str]:
-    """Tell what has landed; put your own step here."""
+    """Log the stored videos; put your own step here."""
     events = triggering_asset_events[LANDED]
     for event in events:
         log.info("Job %s: %s, billed %s", event.extra["request_id"], event.extra["uris"], event.extra["usage"])

@@ -1,4 +1,4 @@
-"""Submit here, wait elsewhere: the job travels in the event of an asset, on which another DAG is scheduled."""
+"""Submit here, wait elsewhere: an asset event passes the job to a DAG that is scheduled on the asset."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ SUBMITTED = Asset("modelmax_submitted")
 
 @task(outlets=[SUBMITTED])
 def announce(job: Any) -> Iterator[Metadata]:
-    """Hand the job over to whoever is scheduled on the asset."""
+    """Pass the job to the DAGs that are scheduled on the asset."""
     yield Metadata(SUBMITTED, job)
 
 

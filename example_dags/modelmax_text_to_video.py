@@ -1,4 +1,4 @@
-"""Text to video: one task submits, waits without a worker slot, pays once, and lands a whole MP4."""
+"""Text to video: one task submits, waits without a worker slot, pays once, and stores a complete MP4."""
 
 from airflow.sdk import DAG
 

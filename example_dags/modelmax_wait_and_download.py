@@ -1,6 +1,6 @@
-"""Wait for jobs that were submitted elsewhere, then land their videos: one pair of tasks for each job.
+"""Wait for jobs that were submitted elsewhere, then store their videos: one pair of tasks for each job.
 
-Run by the asset of ``modelmax_submit``. Run by hand, it takes up the job that is given as ``job``, or does nothing.
+Scheduled on the asset of ``modelmax_submit``. Triggered by hand, it continues with the job in ``job``, or does nothing.
 """
 
 from typing import Any
@@ -16,14 +16,14 @@ LANDED = Asset("modelmax_landed")
 
 @task
 def find_jobs(params: Any = None, triggering_asset_events: Any = None) -> list[dict[str, str]]:
-    """Return the jobs to wait for: several, where several were submitted before this run began."""
+    """Return the jobs to wait for: several, if several were submitted before this run started."""
     jobs = [event.extra for event in triggering_asset_events[SUBMITTED]]
     return [*jobs, params["job"]] if params["job"] else jobs
 
 
 @task_group
 def video(job: dict[str, str]) -> None:
-    """Wait (never bills), then download (bills, once)."""
+    """Wait (never billed), then download (billed once)."""
     wait = ModelMaxVideoSensor(task_id="wait", job=job)
     download = ModelMaxDownloadVideoOperator(
         task_id="download",

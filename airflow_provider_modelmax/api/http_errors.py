@@ -98,7 +98,7 @@ def is_of_modelmax(error: ServiceError) -> bool:
     return error.documented or (error.status in {404, 410} and error.type == "not_found")
 
 
-CA_ADVICE = "If the service has a CA of its own, put the path of its bundle into the connection's extra 'verify'."
+CA_ADVICE = "If the service has its own CA, put the path of its bundle into the connection's extra 'verify'."
 
 TIMED_OUT = "timed out"
 CLOSED = "the connection was closed"

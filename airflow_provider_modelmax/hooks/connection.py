@@ -107,7 +107,7 @@ def look_up(hook: BaseHook, conn_id: str, *, conn_type: str = CONN_TYPE, name: s
     :param conn_type: the connection type of the hook
     :param name: the connection's name in error messages; default ``connection`` and its id
     :raises ConnectionSetupError: if Airflow does not find it, or it cannot be used
-    :raises TransportError: if the look-up failed
+    :raises TransportError: if the lookup failed
     """
     name = name or f"connection {conn_id!r}"
     with _translate_errors(conn_id, name):
@@ -141,7 +141,7 @@ def _translate_errors(conn_id: str, name: str) -> Iterator[None]:
     try:
         yield
     except AirflowNotFoundException:
-        # Airflow's SDK raises it whatever the cause of a failed look-up (seen on 3.3.2).
+        # Airflow's SDK raises it whatever the cause of a failed lookup (seen on 3.3.2).
         raise ConnectionSetupError(
             f"Airflow did not find {name}: it does not exist, or Airflow's API server did not answer. If it is in an "
             "environment variable (AIRFLOW_CONN_…) or a secrets backend, check that its JSON or URI is valid. If it "

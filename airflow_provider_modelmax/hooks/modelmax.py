@@ -380,7 +380,7 @@ class ModelMaxHook(BaseHook):
     async def _asend(self, call: api.Call[T]) -> T:
         """Send a call once, from an event loop: the async twin of :meth:`call_once`.
 
-        All hooks of a loop share a session and the look-up of their connection, until :meth:`aclose`. If the key is
+        All hooks of a loop share a session and the lookup of their connection, until :meth:`aclose`. If the key is
         refused and the connection has another one now, the call is sent with that one.
         """
         if self._session is None or self._session.loop is not asyncio.get_running_loop():

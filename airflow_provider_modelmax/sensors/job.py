@@ -32,7 +32,7 @@ KEPT_WAIT = "modelmax_wait"
 """Key of the task state in which the reschedule mode keeps a wait in doubt between two pokes (Airflow 3.3+)."""
 
 RESCHEDULE_INTERVAL = 60.0
-"""Seconds. Each poke of the reschedule mode costs a worker process of its own."""
+"""Seconds. Each poke in reschedule mode costs a worker process."""
 
 
 class ModelMaxVideoSensor(RendersTexts, BaseSensorOperator):
@@ -100,7 +100,7 @@ class ModelMaxVideoSensor(RendersTexts, BaseSensorOperator):
 
     @airflow_errors.reporting_errors
     def execute(self, context: Context) -> Any:
-        """Wait in the way that was asked for."""
+        """Wait in the chosen mode."""
         if not self.deferrable:
             return super().execute(context)
         with self._soft():

@@ -1,7 +1,7 @@
 """One event loop timer for all triggers that sleep until the same moment.
 
-With a timer each, a wait holds twice as many objects between two polls, which Python's garbage collector walks, and the
-long heap of timers slows down the loop.
+With a timer each, a trigger would keep twice as many objects between two polls for Python's garbage collector to
+visit, and the long heap of timers would slow down the event loop.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Awaitable
 from weakref import WeakValueDictionary
 
 PER_SECOND = 1000
-"""Moments in a second: triggers that wake within the same millisecond share a timer."""
+"""Timers per second: triggers that wake within the same millisecond share one."""
 
 
 class _Sleepers(list["asyncio.Future[None]"]):

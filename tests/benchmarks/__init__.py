@@ -1,1 +1,1 @@
-"""What waiting, downloading and importing cost, each figure a ratio against a peer or a limit of the same run."""
+"""What waiting, downloading and importing cost, compared with a peer or a limit in the same run."""

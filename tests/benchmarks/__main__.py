@@ -1,4 +1,4 @@
-"""Measure, print the tables and keep them as JSON: `make bench`, `make bench-quick`."""
+"""Measure, print the tables and save them as JSON: `make bench`, `make bench-quick`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BENCHMARKS = ("imports", "schedule", "polling", "download", "store", "worker", "triggerer", "trouble", "batch")
-"""Modules of this folder, each with `run(quick, say) -> Report`; the quick ones first."""
+"""Modules of this folder, each with `run(quick, say) -> Report`; the fastest first."""
 
 
 def main() -> int:
-    """Run what was chosen. Missing a target is shown, and is no failure: a benchmark is no test."""
+    """Run the chosen benchmarks. A missed target is shown, but is not a failure: a benchmark is not a test."""
     chosen = arguments(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     say = narrator()
@@ -34,12 +34,12 @@ def main() -> int:
         write(report.table(color=sys.stdout.isatty()) + "\n")
         _keep(chosen.json, chosen.quick, reports)
     missed = [figure for report in reports for figure in report.figures if not figure.holds]
-    write(f"\n{len(missed)} figures short of their target. All of it as JSON: {chosen.json}\n")
+    write(f"\n{len(missed)} figures miss their target. All of it as JSON: {chosen.json}\n")
     return 0
 
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:
-    """Read a command line. Without a name it means all benchmarks."""
+    """Parse a command line. Without a name it means all benchmarks."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     which = f"of {', '.join(BENCHMARKS)} (default: all)"
     parser.add_argument("names", nargs="*", type=_benchmark, default=BENCHMARKS, metavar="NAME", help=which)
@@ -49,14 +49,14 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _benchmark(name: str) -> str:
-    """Stand in for `choices`, which refuses a command line without names on Python 3.11."""
+    """Used instead of `choices`, which refuses a command line without names on Python 3.11."""
     if name not in BENCHMARKS:
         raise argparse.ArgumentTypeError(f"no such benchmark: {name}; there are {', '.join(BENCHMARKS)}")
     return name
 
 
 def _keep(file: Path, quick: bool, reports: list[Report]) -> None:
-    """Add to what the file holds of the other benchmarks, so that one can be repeated alone."""
+    """Keep the other benchmarks in the file, so that one can be repeated alone."""
     file.parent.mkdir(parents=True, exist_ok=True)
     kept = json.loads(file.read_text())["reports"] if file.exists() else {}
     new = {report.name: {**report.as_dict(), "quick": quick, **circumstances()} for report in reports}

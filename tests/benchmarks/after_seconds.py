@@ -1,4 +1,4 @@
-"""The leanest trigger: what Airflow itself costs for each wait. Imports nothing but what a trigger needs."""
+"""A minimal trigger: what Airflow itself costs for each trigger. Imports only what a trigger needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class AfterSeconds(BaseTrigger):
         self.seconds = seconds
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what the triggerer makes this trigger from."""
+        """Return the class path and the arguments."""
         return f"{__name__}.{type(self).__qualname__}", {"seconds": self.seconds}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:

@@ -1,4 +1,4 @@
-"""Hundreds of mapped tasks on this machine: how long, at what CPU, over how many connections, and what limits."""
+"""Hundreds of mapped tasks on this machine: how long they take, their CPU and connections, and what limits them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STATES = ("scheduled", "queued", "running", "deferred", "success", "failed")
 
 @dataclass
 class Watch:
-    """What is seen of a run, once a second, from outside."""
+    """Observes a DAG run from outside, once a second."""
 
     stack: AirflowStack
     port: int
@@ -48,7 +48,7 @@ class Watch:
 
     @contextlib.contextmanager
     def on(self, dag_id: str) -> Iterator[Watch]:
-        """Watch as long as the block runs."""
+        """Observe until the block ends."""
         thread = threading.Thread(target=self._watch, args=(dag_id,), daemon=True)
         thread.start()
         try:
@@ -76,7 +76,7 @@ _CONNECTIONS_QUERY = "SELECT count(*) - 1 AS count FROM pg_stat_activity WHERE d
 
 
 def run(quick: bool, say: Say) -> Report:
-    """Run the batch of videos, and one as large of empty tasks."""
+    """Run a batch of videos, and one of as many empty tasks."""
     tasks = 40 if quick else 500
     report = Report("batch", f"{tasks} mapped tasks at once, LocalExecutor with {WORKERS} workers, PostgreSQL")
     home = Path(tempfile.mkdtemp(prefix="modelmax-bench-"))
@@ -86,7 +86,7 @@ def run(quick: bool, say: Say) -> Report:
             database(home) as metadata,
         ):
             if metadata.kind != "postgresql":
-                say("  PostgreSQL is not there: not measured")
+                say("  there is no PostgreSQL: not measured")
                 return report
             connections = {"modelmax_default": simulator.connection}
             with AirflowStack(
@@ -106,7 +106,7 @@ def run(quick: bool, say: Say) -> Report:
 
 @dataclass(frozen=True)
 class Ran:
-    """What a batch took."""
+    """What a batch cost."""
 
     seconds: float
     cpu: dict[str, float]
@@ -135,7 +135,7 @@ def _figures(tasks: int, videos: Ran, empty: Ran, ledger: dict[str, Any]) -> lis
     busiest = max(videos.cpu, key=lambda name: videos.cpu[name])
     return [
         Figure(
-            "wall time, against as many empty tasks that wait 9 s",
+            "wall time, against as many empty tasks that defer for 9 s",
             videos.seconds / empty.seconds,
             detail=f"{videos.seconds:.0f} against {empty.seconds:.0f} s",
         ),
@@ -146,8 +146,8 @@ def _figures(tasks: int, videos: Ran, empty: Ran, ledger: dict[str, Any]) -> lis
             Figure(f"CPU of the {name}", each / tasks * 1000, unit="ms a task", detail=f"{each:.0f} s in all")
             for name, each in videos.cpu.items()
         ),
-        Figure("cores used on the average", mine / videos.seconds, unit="", detail=f"most by the {busiest}"),
-        Figure("waits at once, at most", max(videos.watch.states["deferred"]), unit=""),
+        Figure("cores used on average", mine / videos.seconds, unit="", detail=f"most by the {busiest}"),
+        Figure("deferred tasks at once, at most", max(videos.watch.states["deferred"]), unit=""),
         Figure("connections to the database, at most", videos.watch.to_database, unit=""),
         Figure("connections to the service, at most", videos.watch.to_service, "≤ 100", unit=""),
         Figure("status calls a job", asked / tasks, unit="", detail=f"{number(asked)} in all"),
@@ -156,7 +156,7 @@ def _figures(tasks: int, videos: Ran, empty: Ran, ledger: dict[str, Any]) -> lis
 
 
 def _cpu(stack: AirflowStack) -> dict[str, float]:
-    """Return the CPU seconds of each component, those of its children that have ended included."""
+    """Return the CPU seconds of each component, including its children that have ended."""
     return {name: sum(map(_of, service.family())) for name, service in stack.services.items()}
 
 

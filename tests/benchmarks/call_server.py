@@ -1,7 +1,7 @@
-"""A service that is asked for statuses all day: answers at once, and remembers when it was asked for which job.
+"""A service that answers status calls at once, and records when each job was polled.
 
-Over TLS, with a CA made for the run. It answers ModelMax's status call, dbt Cloud's and what an HTTP sensor asks; what
-it remembers is read, and how it behaves is set, on a port of its own.
+It uses TLS, with a CA created for the run, and answers the status calls of ModelMax, dbt Cloud and an HTTP sensor.
+Another port returns its records and sets its behavior.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from tests.stack.server import Server
 from tests.stack.tls import certificate
 
 ANSWER_AFTER = 0.02
-"""Seconds that an answer takes, as over a network: without, no two calls would ever be under way at once."""
+"""Seconds that an answer takes, as over a network: without them, calls would never run at the same time."""
 
 
 class Answers(asyncio.Protocol):
-    """One connection of a client that sends GET requests without a body."""
+    """A connection of a client that sends GET requests without a body."""
 
     def __init__(self, book: Book) -> None:
         self.book = book
@@ -45,7 +45,7 @@ class Answers(asyncio.Protocol):
 
 
 class Book:
-    """What was asked when, and how to answer."""
+    """The recorded calls, and how to answer."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -54,7 +54,7 @@ class Book:
         self.down, self.refused = False, ""
 
     def answer(self, head: bytes) -> bytes:
-        """Remember a call and return what it is answered."""
+        """Record a call and return its answer."""
         path = head.split(b" ", 2)[1].decode()
         job = path.split("/")[-2]
         status, body = self._judged(head) or _answered(path, job)
@@ -75,7 +75,7 @@ class Book:
         return None
 
     def between(self, since: float, until: float) -> dict[str, Any]:
-        """Count the calls of a time: each second's, and each job's."""
+        """Count the calls of a period, by second and by job."""
         first, last = bisect.bisect_left(self.times, since), bisect.bisect_left(self.times, until)
         seconds = Counter(int(each - since) for each in self.times[first:last])
         jobs = Counter(job for job, _ in self.calls[first:last])
@@ -84,7 +84,7 @@ class Book:
         return {"per_second": per_second, "jobs": jobs, "statuses": statuses, "opened": self.opened}
 
     def firsts(self, since: float, status: int | None = None) -> dict[str, float]:
-        """Return when each job was first asked for, or first answered so."""
+        """Return when each job was first polled, or first got this status."""
         found: dict[str, float] = {}
         for at in range(bisect.bisect_left(self.times, since), len(self.times)):
             job, answered = self.calls[at]
@@ -93,7 +93,7 @@ class Book:
         return found
 
     def behave(self, down: bool = False, refused: str = "") -> None:
-        """Answer 503 to everybody, or 401 to a key; without arguments, be well."""
+        """Answer 503 to all calls, or 401 to a key; without arguments, answer normally."""
         self.down, self.refused = down, refused
 
 
@@ -106,10 +106,10 @@ def _answered(path: str, job: str) -> tuple[int, Any]:
 
 
 class CallServer(Server):
-    """The server as a process of its own; started again, it remembers nothing."""
+    """The server in its own process; a restart deletes its records."""
 
     def __init__(self, home: Path) -> None:
-        """Choose the ports and make the certificates."""
+        """Choose the ports and create the certificates."""
         self.port, self._control = free_port(), free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         made = certificate(home)
@@ -120,7 +120,7 @@ class CallServer(Server):
         self.service = Service("call-server", command, environment, home / "call-server.log")
 
     def ask(self, what: str, **arguments: Any) -> Any:
-        """Call a method of the server's book."""
+        """Call a method of the server's :class:`Book`."""
         with socket.create_connection(("127.0.0.1", self._control), timeout=30) as connection:
             connection.sendall(json.dumps([what, arguments]).encode() + b"\n")
             with connection.makefile() as answer:

@@ -1,4 +1,4 @@
-"""A video to the local disk, checked and hashed: CPU against curl, which does neither."""
+"""A video to the local disk, checked and hashed: CPU compared with curl, which does neither."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def _figures(name: str, target: str, costs: dict[str, list[Cost]], hashing: floa
         f"over {name}", [mine / theirs for theirs, mine in pairs], target, detail=f"{ours:.2f} s: {curl:.2f} s"
     )
     without = [(mine - hashing) / theirs for theirs, mine in pairs]
-    return [whole, Figure.of(f"over {name}, without the SHA-256", without, detail=f"it takes {hashing:.2f} s")]
+    return [whole, Figure.of(f"over {name}, without the SHA-256", without, detail=f"the SHA-256 takes {hashing:.2f} s")]
 
 
 def _hashing(size: int) -> float:
-    """Return what the SHA-256 of so many MB costs on this machine: no client that checks can be cheaper."""
+    """Return the CPU seconds of the SHA-256 on this machine: no client that checks can be cheaper."""
     block, digest = bytes(1_000_000), hashlib.sha256()
     begun = time.process_time()
     for _ in range(size):
@@ -66,7 +66,7 @@ def _hashing(size: int) -> float:
 
 
 def _new(folder: Path) -> Path:
-    """Return an empty folder: curl would write into the memory of the file that it replaces, which we leave whole."""
+    """Return an empty folder: curl would reuse the pages of an existing file, which we never overwrite."""
     landed = folder / "landed"
     shutil.rmtree(landed, ignore_errors=True)
     landed.mkdir()

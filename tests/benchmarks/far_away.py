@@ -1,4 +1,4 @@
-"""A way to a server on this machine that takes time: every byte arrives later, as many at once as there are."""
+"""A proxy to a server on this machine that adds latency, but does not limit bandwidth."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from tests.stack.processes import PROJECT, Service, child_environment, free_port, is_free, running, wait_until
 
 MOST = 64 * 1024 * 1024
-"""Bytes under way in one direction of one connection."""
+"""Bytes in transit in one direction of one connection."""
 
 
 @contextmanager
 def far_away(folder: Path, port: int, round_trip: float) -> Iterator[int]:
-    """Yield a port that leads to another one, `round_trip` seconds away."""
+    """Yield a port that forwards to another one, `round_trip` seconds away."""
     own = free_port()
     command = [sys.executable, "-m", "tests.benchmarks.far_away", str(own), str(port), str(round_trip / 2)]
     service = Service("far away", command, child_environment({"PYTHONPATH": str(PROJECT)}), folder / f"far-{own}.log")
@@ -59,7 +59,7 @@ async def _serve(own: int, port: int, delay: float) -> None:
 
 
 def main() -> None:
-    """Carry until killed."""
+    """Forward until killed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("own", type=int)
     parser.add_argument("port", type=int)

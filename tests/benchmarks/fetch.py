@@ -1,4 +1,4 @@
-"""One process that downloads videos as a task does, and prints its cost as JSON: `python -m tests.benchmarks.fetch`."""
+"""A process that downloads videos like a task, and prints the cost as JSON: `python -m tests.benchmarks.fetch`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ BLOCK = 8 * 1024 * 1024
 
 
 def ours(hook: ModelMaxHook, uri: str) -> None:
-    """Download as the operators do: checked, hashed, all or nothing."""
+    """Download like the operators: checked, hashed, all or nothing."""
     with hook.stream_content(URL) as content:
         save_video(uri, content.chunks, size=content.size)
 
 
 def one_after_the_other(hook: ModelMaxHook, uri: str) -> None:
-    """Write to the file that the store's filesystem offers: what a straightforward operator does."""
+    """Write to a file of the store's filesystem, like a simple operator."""
     path: Any = ObjectStoragePath(uri)
     with hook.stream_content(URL) as content, path.open("wb", block_size=BLOCK) as file:
         for chunk in content.chunks:
@@ -38,7 +38,7 @@ WAYS: dict[str, Callable[[ModelMaxHook, str], None]] = {"ours": ours, "one-after
 
 
 def main() -> None:
-    """Download once to get everything loaded, from a server of a small file, then measure."""
+    """Download a small file first, so that everything is loaded, then measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("way", choices=WAYS)
     parser.add_argument("destination", help="a folder URI")
@@ -48,9 +48,9 @@ def main() -> None:
     way(ModelMaxHook("modelmax_small"), f"{chosen.destination}/warm.mp4")
     uris = [f"{chosen.destination}/{number}.mp4" for number in range(chosen.files)]
     with ThreadPoolExecutor(chosen.files) as pool:
-        list(pool.map(lambda _: time.sleep(0.05), uris))  # the threads are there
+        list(pool.map(lambda _: time.sleep(0.05), uris))  # so that the threads exist
         before, begun, memory = _cpu(), time.monotonic(), _status("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         list(pool.map(lambda uri: way(ModelMaxHook("modelmax_default"), uri), uris))
     cost = {
         "seconds": time.monotonic() - begun,

@@ -1,4 +1,4 @@
-"""What a DAG file pays at its top: importing our operators and sensor, and those of peers, on top of Airflow."""
+"""What the imports of a DAG file cost: our operators and sensor, and those of peers, on top of Airflow."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ print(time.process_time() - begun, len(set(sys.modules) - before))
 
 
 def run(quick: bool, say: Say) -> Report:
-    """Import in fresh processes, byte code cached, in turn."""
+    """Import in new processes in turn, with cached bytecode."""
     rounds = 5 if quick else 15
     wanted = {
         "ours": ("", DAG_FILE),
@@ -51,14 +51,16 @@ def run(quick: bool, say: Say) -> Report:
     for _ in range(rounds + 1):
         for name, (first, modules) in wanted.items():
             found[name].append(_import(first, modules))
-    costs = {name: [1000 * cpu for cpu, _ in each[1:]] for name, each in found.items()}  # the first made the byte code
+    costs = {
+        name: [1000 * cpu for cpu, _ in each[1:]] for name, each in found.items()
+    }  # the first one compiled the bytecode
     modules = {name: each[-1][1] for name, each in found.items()}
     say("  " + ", ".join(f"{name} {median(each):.1f} ms" for name, each in costs.items()))
     ours = median(costs["ours"])
     base = f"airflow.triggers.base alone: {median(costs['its base']):.1f} ms, {modules['its base']} modules"
     return Report(
         "imports",
-        "CPU of importing on top of `airflow.sdk`, byte code cached",
+        "CPU time of imports on top of `airflow.sdk`, with cached bytecode",
         [
             Figure.of("all operators and the sensor", costs["ours"], "≤ 10", unit="ms"),
             Figure("modules that this loads", modules["ours"], "≤ 20", ""),

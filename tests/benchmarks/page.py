@@ -1,4 +1,4 @@
-"""Put what `make bench` measured into docs/performance.md, tables and plots: `python -m tests.benchmarks.page`."""
+"""Put the results of `make bench` into docs/performance.md, as tables and plots: `python -m tests.benchmarks.page`."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ Reports = Mapping[str, Mapping[str, Any]]
 
 
 def main() -> None:
-    """Replace what stands between the markers, and draw the plots anew."""
+    """Replace the text between the markers, and redraw the plots."""
     reports = json.loads(RESULTS.read_text())["reports"]
     text = PAGE.read_text()
-    plt.rcParams["svg.hashsalt"] = "modelmax"  # the same figures, the same file
+    plt.rcParams["svg.hashsalt"] = "modelmax"  # the same figures give the same file
     for name in BENCHMARKS:
         if name in reports:
             block = f"<!-- {name} -->\n{table(reports[name])}\n<!-- end -->"
@@ -47,11 +47,11 @@ def main() -> None:
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """Return the figures of one benchmark in Markdown; a target that was missed is bold."""
+    """Return the figures of one benchmark in Markdown; missed targets are bold."""
     lines = [f"{report['about'][0].upper()}{report['about'][1:]}.", ""]
-    lines += ["| | measured | spread | target | behind it |", "|---|---|---|---|---|"]
+    lines += ["| | measured | spread | target | details |", "|---|---|---|---|---|"]
     for each in map(Figure.from_dict, report["figures"]):
-        value = shown(each) if each.holds else f"**{shown(each)}: short**"
+        value = shown(each) if each.holds else f"**{shown(each)}: missed**"
         cells = [cell.replace("|", r"\|") for cell in (each.what, value, spread(each), each.target, each.detail)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -61,7 +61,7 @@ def _draw(file: Path, draw: Callable[[Axes, Reports], None], reports: Reports) -
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
     try:
         draw(axes, reports)
-    except KeyError:  # that benchmark was not run
+    except KeyError:  # the benchmark was not run
         return False
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
@@ -78,7 +78,7 @@ def _waits(axes: Axes, reports: Reports) -> None:
         counts = sorted(by_count)
         values = [statistics.median(by_count[count]) for count in counts]
         axes.plot(counts, values, "o-", color=COLORS[kind], label=NAMES[kind])
-    axes.set(xlabel="waits at 5 s in the real triggerer", ylabel="cores, both of its processes", xlim=0, ylim=0)
+    axes.set(xlabel="triggers that poll every 5 s", ylabel="cores, both triggerer processes", xlim=0, ylim=0)
 
 
 def _calls(axes: Axes, reports: Reports) -> None:
@@ -97,7 +97,7 @@ def _calls(axes: Axes, reports: Reports) -> None:
 def _memory(axes: Axes, reports: Reports) -> None:
     by_size = reports["store"]["series"]["memory by size"]
     axes.plot([float(size) for size in by_size], list(by_size.values()), "o-", color=COLORS["ours"], label="one video")
-    axes.set(xlabel="size of the video, MB", ylabel="memory over the process, MiB", xlim=0, ylim=(0, 64))
+    axes.set(xlabel="size of the video, MB", ylabel="memory beyond the idle process, MiB", xlim=0, ylim=(0, 64))
 
 
 def _outage(axes: Axes, reports: Reports) -> None:

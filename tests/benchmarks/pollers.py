@@ -1,6 +1,6 @@
-"""Polls in one event loop, in one way, and tells what that cost: a process of its own, started by `polling`.
+"""Polls in one event loop, in one way, and returns the cost. A separate process, started by `polling`.
 
-Airflow is imported in that process alone: by the ways, once they know which.
+Airflow is imported only in that process, by the chosen way.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
 
 CONNECTION = "bench"
-"""Id of the Airflow connection; each way has its own process, and in it the type that it needs."""
+"""Id of the Airflow connection; its type in each process is the one that the way needs."""
 
 MODEL, ACCOUNT, KEY = "veo-3.1", 1, "sk-a-key-of-the-usual-length-0123456789"
 
 PROBE = 0.02
-"""Seconds between two looks at how late the loop is."""
+"""Seconds between two measurements of the event loop's lag."""
 
 Wait = Callable[[int], Awaitable[None]]
-"""Asks for one job, of that number, for ever."""
+"""Polls the job of this number forever."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Order:
 
     :param ways: of `WAYS`; several take turns
     :param url: of the server; https or http
-    :param counter: where it tells what it has counted
-    :param ca: whom to trust
-    :param waits: how many ask at the same time
+    :param counter: URL of the server's counters
+    :param ca: path of the CA bundle
+    :param waits: how many poll at the same time
     :param pause: seconds between two polls of each
     :param warm_up: seconds before the measurement
     :param seconds: how long it lasts
-    :param core: the processor core to keep to, None for any
+    :param core: the CPU core to run on, None for any
     """
 
     ways: Sequence[str]
@@ -68,13 +68,13 @@ class Order:
 class Cost:
     """What a measurement found.
 
-    :param polls: that the server answered
-    :param connections: that it accepted
-    :param sockets: the most that were open to it at a time
-    :param cpu: seconds, of the process
+    :param polls: polls that the server answered
+    :param connections: connections that the server accepted
+    :param sockets: the most sockets that were open at a time
+    :param cpu: CPU seconds of the process
     :param wall: seconds
-    :param lag: seconds that the loop was late, at the 99th percentile
-    :param memory: bytes that the process alone holds, at the end
+    :param lag: 99th percentile of the event loop's lag, in seconds
+    :param memory: bytes of unshared memory at the end
     """
 
     polls: int
@@ -87,7 +87,7 @@ class Cost:
 
 
 async def poll(order: Order, tell: Callable[[Cost], None]) -> None:
-    """Measure once for each line that comes, which names a way; in between nobody waits."""
+    """Measure once for each line of input, which names a way; nothing polls in between."""
     async with AsyncExitStack() as stack:
         waits = {way: await stack.enter_async_context(WAYS[way](order)) for way in order.ways}
         while way := sys.stdin.readline().strip():
@@ -126,7 +126,7 @@ def _cpu() -> float:
 
 @asynccontextmanager
 async def bare(order: Order) -> AsyncIterator[Wait]:
-    """Poll over one session of aiohttp, with nothing around it: the limit."""
+    """Poll over one bare aiohttp session: the limit."""
     import aiohttp
     from yarl import URL
 
@@ -147,7 +147,7 @@ async def bare(order: Order) -> AsyncIterator[Wait]:
 
 @asynccontextmanager
 async def aget_status(_: Order) -> AsyncIterator[Wait]:
-    """Poll with our hook, one for each job."""
+    """Poll with one of our hooks for each job."""
     from airflow_provider_modelmax import api
     from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
 
@@ -182,7 +182,7 @@ def http(order: Order, number: int) -> BaseTrigger:
 
 
 def idle(_: Order, __: int) -> BaseTrigger:
-    """Return a trigger that sleeps, in a process that has imported what ours needs."""
+    """Return a trigger that sleeps, in a process with the same imports as ours."""
     from airflow_provider_modelmax.hooks import aiohttp_transport as async_transport  # noqa: F401
     from airflow_provider_modelmax.hooks import modelmax  # noqa: F401
     from airflow_provider_modelmax.triggers import job  # noqa: F401
@@ -195,7 +195,7 @@ def _triggers(make: Callable[[Order, int], BaseTrigger]) -> Callable[[Order], An
     @asynccontextmanager
     async def way(order: Order) -> AsyncIterator[Wait]:
         async def wait(number: int) -> None:
-            if make in (dbt, http):  # they do not spread their start, and would all ask at the same moment
+            if make in (dbt, http):  # they do not spread their start, and would all poll at the same moment
                 await asyncio.sleep(random.uniform(0, order.pause))
             async for event in make(order, number).run():
                 raise RuntimeError(f"the trigger fired: {event!r}")
@@ -225,7 +225,7 @@ def _main() -> None:
     if order.core is not None:
         os.sched_setaffinity(0, {order.core})
     with os.fdopen(os.dup(1), "w") as costs:
-        os.dup2(2, 1)  # whatever else is printed goes to the log
+        os.dup2(2, 1)  # all other output goes to the log
         asyncio.run(poll(order, lambda cost: print(json.dumps(asdict(cost)), file=costs, flush=True)))
 
 

@@ -1,6 +1,6 @@
-"""Waiting in one event loop: what a poll costs against peers and against bare aiohttp, and thousands of waits at once.
+"""Polling in one event loop: the cost compared with peers and bare aiohttp, and thousands of triggers at once.
 
-The server has one processor core, whoever polls the other, in a process of its own for each measurement.
+The server has one CPU core and the polling process the other; each measurement has a new process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ from tests.stack.tls import certificate
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-ABOUT = "polls per CPU-second at full speed, and what many waits at 5 s cost; one event loop, the certificate verified"
+ABOUT = (
+    "polls per CPU-second at full speed, and what many triggers that poll every 5 s cost; one event loop, the "
+    "certificate is verified"
+)
 
 NAMES = {
     "bare": "bare aiohttp, one session",
@@ -46,25 +49,25 @@ AT_FULL_SPEED = (
     ("ours", "http", "TLS", "≥ 10"),
     ("ours", "http", "plain", ""),
 )
-"""What is compared with what. dbt Cloud's hook speaks TLS only."""
+"""The comparisons. dbt Cloud's hook supports only TLS."""
 
 TOGETHER = ("bare", "aget_status", "ours")
-"""Ways that take turns in one process: the same program is up to a fifth slower in one process than in the next."""
+"""Ways that take turns in one process: a program can be up to a fifth slower in one process than in the next."""
 
 TURNS = 5
-"""Of each way, in each round at full speed."""
+"""Turns of each way in each round at full speed."""
 
 INTERVAL = 5.0
-"""Seconds between two polls of a wait, as the service recommends."""
+"""Seconds between two polls of a trigger, as the service recommends."""
 
 ON_THE_WAY = 0.03
-"""Seconds that an answer takes in the waits, as from a far service: they need more than one connection then."""
+"""Seconds that an answer takes, as from a remote service: the triggers then need more than one connection."""
 
 Costs = dict[Any, list[Cost]]
 
 
 class Bench:
-    """Where measurements are made: a folder, a certificate, two cores where there are two."""
+    """The setup of the measurements: a folder, a certificate, two cores if there are two."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -73,11 +76,11 @@ class Bench:
         self.core, self.server_core = (cores[0], cores[-1]) if len(cores) > 1 else (None, None)
 
     def server(self, answers_after: float = 0) -> StatusServer:
-        """Return the server, to be entered."""
+        """Return the server, as a context manager."""
         return StatusServer(self.home, self.certificate, self.server_core, answers_after)
 
     def poller(self, server: StatusServer, ways: Sequence[str], wire: str = "TLS", **order: Any) -> Poller:
-        """Return a fresh process that polls, to be entered."""
+        """Return a new process that polls, as a context manager."""
         url, ca = server.tls if wire == "TLS" else server.plain, str(self.certificate.ca)
         ordered = Order(ways=ways, url=url, counter=server.plain, ca=ca, core=self.core, **order)
         return Poller(ordered, self._environment(ways[0], url), self.home / f"{ways[0]}.log")
@@ -87,15 +90,15 @@ class Bench:
         settings = {
             "PYTHONPATH": str(PROJECT),
             "AIRFLOW_HOME": str(self.home / "airflow"),
-            "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",  # the peers write a line each poll: here that is free
-            "SSL_CERT_FILE": ca,  # the peers have no setting of their own
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",  # the peers would log a line for each poll
+            "SSL_CERT_FILE": ca,  # the peers have no such setting
             f"AIRFLOW_CONN_{CONNECTION.upper()}": _connection(way, url, ca),
         }
         return child_environment(settings)
 
 
 class Poller:
-    """A process that polls. It ends with us, however we end: then its input is closed."""
+    """A process that polls. It ends when its input is closed, so it never outlives us."""
 
     def __init__(self, order: Order, environment: dict[str, str], log: Path) -> None:
         self._command = [sys.executable, "-m", "tests.benchmarks.pollers", json.dumps(asdict(order))]
@@ -109,12 +112,12 @@ class Poller:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it."""
+        """Stop it."""
         self._process.kill()
         self._process.communicate()
 
     def cost(self, way: str) -> Cost:
-        """Have it measure."""
+        """Make it measure, and return the cost."""
         self._process.stdin.write(f"{way}\n")
         self._process.stdin.flush()
         if line := self._process.stdout.readline():
@@ -139,7 +142,7 @@ def run(quick: bool, say: Say) -> Report:
 def _at_full_speed(bench: Bench, rounds: int, say: Say) -> dict[tuple[str, str], list[float]]:
     """Return polls per CPU-second, one figure for each round.
 
-    The ways take turns of half a second, so that noise hits all of them alike; each round has fresh processes.
+    The ways take turns of half a second, so that noise affects all of them equally; each round has new processes.
     """
     groups = [(TOGETHER, "TLS"), (TOGETHER, "plain"), (("dbt",), "TLS"), (("http",), "TLS"), (("http",), "plain")]
     times = {"waits": 50, "pause": 0.001, "warm_up": 1, "seconds": 0.5}
@@ -152,7 +155,7 @@ def _at_full_speed(bench: Bench, rounds: int, say: Say) -> dict[tuple[str, str],
                 ways = [(way, group) for group in groups for way in group[0]]
                 turns = [{each: pollers[each[1]].cost(each[0]) for each in ways} for _ in range(TURNS + 1)]
             for way, group in ways:
-                costs = [turn[way, group] for turn in turns[1:]]  # in the first one things are imported and opened
+                costs = [turn[way, group] for turn in turns[1:]]  # the first one includes imports and new connections
                 speeds[way, group[1]].append(sum(each.polls for each in costs) / sum(each.cpu for each in costs))
     return speeds
 
@@ -178,7 +181,7 @@ def _many_waits(bench: Bench, quick: bool, say: Say) -> Costs:
         for done in range(1 if quick else 3):
             for way, waits in kinds:
                 say(f"{waits:,} waits, {NAMES.get(way, way)}: round {done + 1}")
-                # All have started after one interval; then each is due once an interval.
+                # All have started after one interval; from then on each is due once per interval.
                 times = {"warm_up": 1, "seconds": 1} if way == "idle" else {"warm_up": INTERVAL + 3, "seconds": 15}
                 with bench.poller(server, [way], waits=waits, pause=INTERVAL, **times) as poller:
                     costs[way, waits].append(poller.cost(way))
@@ -186,16 +189,16 @@ def _many_waits(bench: Bench, quick: bool, say: Say) -> Costs:
 
 
 def _tell_waits(report: Report, waits: int, costs: list[Cost], idle: list[Cost]) -> None:
-    name, due = f"{waits:,} waits at {INTERVAL:g} s", waits / INTERVAL
+    name, due = f"{waits:,} triggers at {INTERVAL:g} s", waits / INTERVAL
     on_time = [each.polls / each.wall / due for each in costs]
     memory = [(each.memory - none.memory) / waits / 1000 for each, none in zip(costs, idle, strict=True)]
-    sockets = f"{statistics.median(each.connections / each.polls for each in costs):.2g} opened a poll"
+    sockets = f"{statistics.median(each.connections / each.polls for each in costs):.2g} opened for each poll"
     report.figures += [
-        Figure.of(f"{name}: polls made, of those due", on_time, "≥ 0.98", detail=f"{number(due)} polls/s due"),
+        Figure.of(f"{name}: share of due polls made", on_time, "≥ 0.98", detail=f"{number(due)} polls/s due"),
         Figure.of(f"{name}: cores used", [each.cpu / each.wall for each in costs], unit=""),
-        Figure.of(f"{name}: the loop is late, 99th percentile", [each.lag * 1000 for each in costs], unit="ms"),
+        Figure.of(f"{name}: event loop lag, 99th percentile", [each.lag * 1000 for each in costs], unit="ms"),
         Figure.of(f"{name}: sockets open", [each.sockets for each in costs], "≤ 100", unit="", detail=sockets),
-        Figure.of(f"{name}: memory a wait, over an idle trigger", memory, "≤ 12", unit="kB"),
+        Figure.of(f"{name}: memory for each trigger, beyond an idle one", memory, "≤ 12", unit="kB"),
     ]
 
 
@@ -217,7 +220,7 @@ def _ratios(ours: list[float], theirs: list[float]) -> list[float]:
 
 def _connection(way: str, url: str, ca: str) -> str:
     """Return the Airflow connection that a way needs, as JSON."""
-    host = url.removeprefix("https://")  # dbt Cloud's is a name, and always asked over TLS
+    host = url.removeprefix("https://")  # dbt Cloud's is a host name, and always uses TLS
     of = {
         "dbt": {"conn_type": "dbt_cloud", "host": host, "login": str(ACCOUNT), "password": KEY},
         "http": {"conn_type": "http", "host": url},

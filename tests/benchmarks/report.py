@@ -1,4 +1,4 @@
-"""What a benchmark found: figures with targets, as a table for people and as JSON for plots. Measures nothing."""
+"""The results of a benchmark: figures with targets, as a table for people and as JSON for plots. Measures nothing."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Figure:
-    """One thing that was measured.
+    """One measured figure.
 
-    :param what: what it is, peer or limit included
-    :param value: the ratio, or the figure where the target is a number of its own
-    :param target: such as "≥ 10" or "≤ 0.65"; empty where it is only shown
-    :param unit: of `value`; "x" for a ratio
-    :param low: the lowest of the repeated measurements
-    :param high: the highest
+    :param what: what was measured, with the peer or limit
+    :param value: the ratio, or the figure if the target is absolute
+    :param target: such as "≥ 10" or "≤ 0.65"; empty if there is none
+    :param unit: unit of `value`; "x" for a ratio
+    :param low: the lowest measurement
+    :param high: the highest measurement
     :param detail: the absolute figures behind it
     """
 
@@ -47,12 +47,12 @@ class Figure:
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Figure:
-        """Read what is in the JSON of a report."""
+        """Read a figure from the JSON of a report."""
         return cls(**{each.name: kept[each.name] for each in fields(cls)})
 
     @property
     def holds(self) -> bool:
-        """Whether the target is reached; True where there is none."""
+        """Whether the target is reached; True if there is none."""
         if not self.target:
             return True
         sign, limit = self.target.split()
@@ -61,12 +61,12 @@ class Figure:
 
 @dataclass
 class Report:
-    """What one benchmark found.
+    """The results of one benchmark.
 
-    :param name: of the benchmark
+    :param name: name of the benchmark
     :param about: one sentence
     :param figures: the table
-    :param series: what plots are drawn from
+    :param series: the data of the plots
     """
 
     name: str
@@ -79,8 +79,8 @@ class Report:
         return {**asdict(self), "figures": [{**asdict(each), "holds": each.holds} for each in self.figures]}
 
     def table(self, *, color: bool) -> str:
-        """Return the figures as people read them, red where a target is missed."""
-        rows = [("", "measured", "spread", "target", "behind it")]
+        """Return the figures as a table; missed targets are red."""
+        rows = [("", "measured", "spread", "target", "details")]
         rows += [(each.what, shown(each), spread(each), each.target, each.detail) for each in self.figures]
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         lines = [f"\n{self.name}: {self.about}"]
@@ -91,7 +91,7 @@ class Report:
 
 
 def circumstances() -> dict[str, Any]:
-    """Return what the figures depend on: machine and versions."""
+    """Return the machine and the versions."""
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} cores",
@@ -100,17 +100,17 @@ def circumstances() -> dict[str, Any]:
 
 
 def shown(figure: Figure) -> str:
-    """Return the value as people read it."""
+    """Return the value with its unit."""
     return f"{number(figure.value)} {figure.unit}".strip()
 
 
 def number(value: float) -> str:
-    """Return three digits that count, or all of a large number."""
+    """Return three significant digits, or all of a large number."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def spread(figure: Figure) -> str:
-    """Return the lowest and the highest as people read them; empty where it was measured once."""
+    """Return the lowest and the highest value; empty if it was measured once."""
     if figure.low is None or figure.high is None:
         return ""
     return f"{number(figure.low)} to {number(figure.high)}"
@@ -123,7 +123,7 @@ def _painted(line: str, figure: Figure | None) -> str:
 
 
 def _missed(figure: Figure | None) -> str:
-    return "" if figure is None or figure.holds else "  <- SHORT OF ITS TARGET"
+    return "" if figure is None or figure.holds else "  <- MISSES ITS TARGET"
 
 
 def _version(package: str) -> str:

@@ -1,4 +1,4 @@
-"""How many status calls a job costs, and how late its end is noticed: simulates `pace`; no service, no clock."""
+"""How many status calls a job needs, and how late its end is noticed: simulates `poll_schedule`, without a service."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.benchmarks.report import Figure, Report, Say
 
 INTERVAL = 5.0
 AGED = 1.5
-"""Seconds from the submission to the first moment at which a trigger could ask."""
+"""Seconds from the submission until a trigger could poll first."""
 
 Schedule = Callable[[float, poll_schedule.DurationStats], float]
 """Returns the pause after a call at this age of the job."""
@@ -26,7 +26,7 @@ DISTRIBUTIONS: dict[str, Callable[[random.Random], float]] = {
 
 @dataclass(frozen=True)
 class Cost:
-    """What a schedule costs, per job.
+    """The cost of a schedule, per job.
 
     :param calls: status calls
     :param delay: seconds from the end of a job until it is noticed
@@ -38,17 +38,17 @@ class Cost:
     latest: float
 
     def against(self, other: Cost) -> float:
-        """Return our calls for each of another's, had both the same delay: half the calls are twice the delay."""
+        """Return our calls for each of another's at the same delay: half the calls mean twice the delay."""
         return self.calls * self.delay / (other.calls * other.delay)
 
 
 def every_interval(_age: float, _seen: poll_schedule.DurationStats) -> float:
-    """Ask each interval from the start."""
+    """Poll at each interval from the start."""
     return INTERVAL
 
 
 def learned(age: float, seen: poll_schedule.DurationStats) -> float:
-    """Ask as the trigger does."""
+    """Poll like the trigger."""
     return poll_schedule.pause(INTERVAL, age, seen.sorted)
 
 
@@ -58,12 +58,12 @@ def in_proportion(factor: float) -> Schedule:
 
 
 def simulate(duration: Callable[[random.Random], float], schedule: Schedule, *, seed: int, jobs: range) -> Cost:
-    """Wait for jobs one after the other, and return the cost of those in ``jobs``."""
+    """Wait for one job after the other, and return the cost of those in ``jobs``."""
     chance, seen = random.Random(seed), poll_schedule.DurationStats()
     calls, delays = [], []
     for number in range(jobs.stop):
         end, asked, before = duration(chance), 0, AGED
-        age = AGED + schedule(AGED, seen) - chance.uniform(0, INTERVAL)  # as the trigger spreads its start
+        age = AGED + schedule(AGED, seen) - chance.uniform(0, INTERVAL)  # the trigger spreads its start the same way
         while True:
             asked += 1
             if age >= end:
@@ -106,12 +106,12 @@ def _figures(name: str, plain: list[Cost], ours: list[Cost], begin: list[Cost]) 
     return [
         Figure.of(f"{name}: learned, from the 200th job on", after, "≤ 0.65", detail=detail),
         Figure(f"{name}: while it learns, the first 50 jobs", learning, detail=_calls(begin)),
-        Figure(f"{name}: latest", max(each.latest for each in ours) / INTERVAL, "≤ 4", "intervals"),
+        Figure(f"{name}: worst delay", max(each.latest for each in ours) / INTERVAL, "≤ 4", "intervals"),
     ]
 
 
 def _surprise() -> Figure:
-    """Let 200 jobs end after 100 s, and one at any moment before."""
+    """Let 200 jobs end after 100 s, and one at any time before."""
     seen = poll_schedule.DurationStats()
     for number in range(poll_schedule.MAX_REMEMBERED):
         seen.add(100 + number / 100)
@@ -121,7 +121,7 @@ def _surprise() -> Figure:
         while age < end:
             age += learned(age, seen)
         worst = max(worst, age - end)
-    return Figure("latest, when a job ends sooner than any before", worst / INTERVAL, "≤ 4", "intervals")
+    return Figure("worst delay when a job ends sooner than any before", worst / INTERVAL, "≤ 4", "intervals")
 
 
 def _mean(costs: list[Cost]) -> dict[str, float]:

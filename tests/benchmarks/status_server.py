@@ -1,4 +1,4 @@
-"""Answers status calls as fast as Python can, in the words of each service, and counts them. A process of its own."""
+"""Answers status calls as fast as Python can, in the format of each service, and counts them. A separate process."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ OURS, DBT, HTTP, COUNTED = "/v1/queue/", "/api/v2/accounts/", "/not/there", "/co
 
 
 class StatusServer(Server):
-    """A running server, plain HTTP on one port, TLS on another.
+    """A running server, with plain HTTP on one port and TLS on another.
 
     :param home: the folder of its log
-    :param certificate: what it shows
-    :param core: the processor core that it keeps to, None for any
-    :param answers_after: seconds that each answer is on its way
+    :param certificate: its certificate
+    :param core: the CPU core to run on, None for any
+    :param answers_after: seconds that each answer takes
     """
 
     def __init__(self, home: Path, certificate: Certificate, core: int | None, answers_after: float = 0) -> None:
@@ -45,7 +45,7 @@ class StatusServer(Server):
 
 
 def counted(plain: str) -> dict[str, int]:
-    """Return what a server has seen: polls, connections, and the most open ones since it was last asked."""
+    """Return a server's counters: polls, connections, and the most open connections since the last call."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(plain + COUNTED, timeout=10) as answer:
         return dict(json.load(answer))
@@ -61,7 +61,7 @@ class _Counts:
 
 @dataclass
 class _Conversation(asyncio.Protocol):
-    """One connection: a request without a body comes, an answer goes."""
+    """A connection: answers requests without a body."""
 
     counts: _Counts
     answers_after: float
@@ -109,7 +109,7 @@ def _answer(path: str) -> bytes:
     if path.startswith(DBT):
         run = int(path.rsplit("/", 2)[1])
         return _http("200 OK", {"status": {"code": 200, "is_success": True}, "data": {"id": run, "status": 1}})
-    # What the HTTP provider's sensor takes for "not yet".
+    # The HTTP provider's sensor reads this as "not yet".
     return _http("404 Not Found", {"error": {"type": "not_found", "message": "There is no such thing here, not yet."}})
 
 

@@ -1,4 +1,4 @@
-"""A video into a real S3 server: against `curl | aws s3 cp -`, and one part after the other."""
+"""A video to a real S3 server, compared with `curl | aws s3 cp -` and with uploading one part after the other."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class _Bench:
         return fetch(arguments, connections)
 
     def curl_to_aws(self) -> Cost:
-        """Run the shell's way."""
+        """Run the shell command."""
         secrets = {"AWS_ACCESS_KEY_ID": OWNER.login, "AWS_SECRET_ACCESS_KEY": OWNER.password}
         target = f"--endpoint-url {self.s3.url} --region us-east-1 s3://{self.s3.bucket}/by-aws.mp4"
         command = f"curl -sS --fail {self.url}/video | {shlex.quote(str(AWS))} s3 cp - {target}"
@@ -69,7 +69,7 @@ class _Bench:
         return {"seconds": time.monotonic() - begun}
 
     def aws_alone(self) -> float:
-        """Return how long the AWS CLI takes to begin: our process is measured without its imports too."""
+        """Return how long the AWS CLI takes to start: our process is also measured without its imports."""
         begun = time.monotonic()
         subprocess.run([str(AWS), "--version"], check=True, capture_output=True)
         return time.monotonic() - begun
@@ -82,7 +82,9 @@ def _near(bench: _Bench, rounds: int, say: Say) -> list[Figure]:
     costs = interleaved(rounds, say, curl=bench.curl_to_aws, ours=lambda: bench.fetch("ours"))
     start = bench.aws_alone()
     pairs = [(c["seconds"] - start, o["seconds"]) for c, o in zip(costs["curl"], costs["ours"], strict=True)]
-    detail = f"{median(o for _, o in pairs):.2f} s against {median(c for c, _ in pairs):.2f} s without its start"
+    detail = (
+        f"{median(o for _, o in pairs):.2f} s against {median(c for c, _ in pairs):.2f} s, which excludes its startup"
+    )
     what = "speed against `curl | aws s3 cp -`"
     return [Figure.of(what, [theirs / mine for theirs, mine in pairs], "≥ 1.0", detail=detail)]
 
@@ -97,7 +99,7 @@ def _far(bench: _Bench, folder: Path, rounds: int, say: Say) -> list[Figure]:
         )
     pairs = [(s["seconds"], o["seconds"]) for s, o in zip(costs["sequential"], costs["ours"], strict=True)]
     detail = f"{median(o for _, o in pairs):.2f} s against {median(s for s, _ in pairs):.2f} s"
-    what = "the store 50 ms away: speed against one part after the other"
+    what = "the store 50 ms away: speed against uploading one part after the other"
     return [Figure.of(what, [theirs / mine for theirs, mine in pairs], "≥ 1.5", detail=detail)]
 
 
@@ -116,14 +118,14 @@ def _memory(bench: _Bench, report: Report, folder: Path, small_url: str, quick: 
     sizes = sorted(by_size)
     growth = by_size[sizes[-1]] / by_size[sizes[1]]
     return [
-        Figure.of("memory over the process, four at once", four, "≤ 64", unit="MiB"),
-        Figure("memory over the process, one alone", by_size[sizes[-1]], unit="MiB"),
+        Figure.of("memory beyond the idle process, four at once", four, "≤ 64", unit="MiB"),
+        Figure("memory beyond the idle process, one alone", by_size[sizes[-1]], unit="MiB"),
         Figure(f"memory with {sizes[-1]} MB against {sizes[1]} MB", growth, "≤ 1.2"),
     ]
 
 
 def interleaved(rounds: int, say: Say, **ways: Callable[[], Cost]) -> dict[str, list[Cost]]:
-    """Measure all ways in turn, so that a busy moment of the machine meets them alike."""
+    """Measure all ways in turn, so that a busy moment of the machine affects them equally."""
     costs: dict[str, list[Cost]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
@@ -133,7 +135,7 @@ def interleaved(rounds: int, say: Say, **ways: Callable[[], Cost]) -> dict[str, 
 
 
 def fetch(arguments: list[str], connections: Mapping[str, Any]) -> Cost:
-    """Run `tests.benchmarks.fetch` and return what it cost."""
+    """Run `tests.benchmarks.fetch` and return its cost."""
     environment = {f"AIRFLOW_CONN_{name.upper()}": json.dumps(each) for name, each in connections.items()}
     environment |= {"PYTHONPATH": str(PROJECT), "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"}
     command = [sys.executable, "-m", "tests.benchmarks.fetch", *arguments]
@@ -144,5 +146,5 @@ def fetch(arguments: list[str], connections: Mapping[str, Any]) -> Cost:
 
 
 def connection(url: str, **extra: str) -> dict[str, Any]:
-    """Return the Airflow connection that leads to a server of videos."""
+    """Return the Airflow connection to a video server."""
     return {"conn_type": "modelmax", "host": url, "password": "sk-a-key-for-benchmarks", "extra": extra}

@@ -1,4 +1,4 @@
-"""What a command line of `python -m tests.benchmarks` chooses."""
+"""Which benchmarks a command line of `python -m tests.benchmarks` chooses."""
 
 from __future__ import annotations
 

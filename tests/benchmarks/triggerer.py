@@ -1,4 +1,4 @@
-"""What thousands of waits cost the real triggerer, beside an idle one and the peers' triggers."""
+"""What thousands of triggers cost the real triggerer, compared with idle triggers and those of peers."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from tests.benchmarks.report import Figure, Report, Say
 from tests.benchmarks.usage import EVERY, Found, watch
 from tests.benchmarks.waits import Stage, stage
 
-ABOUT = "waits in the real `airflow triggerer`, each polled every 5 s over TLS"
+ABOUT = "triggers in the real `airflow triggerer`, each polling every 5 s over TLS"
 ROUND = (("idle", 1000), ("modelmax", 1000), ("dbt", 1000))
 FULL = (*ROUND, *ROUND, ("http", 1000), ("idle", 5000), ("modelmax", 5000), ("modelmax", 10_000))
 CURVE = (("idle", 300), ("modelmax", 300), ("dbt", 300))
-"""More points for the plots, of shorter measurements."""
+"""More points for the plots, from shorter measurements."""
 QUICK = CURVE[1:]
 PARTS = 3
-"""Each measurement is taken in so many parts, which show its spread."""
+"""The parts of each measurement, which show its spread."""
 
 
 def run(quick: bool, say: Say) -> Report:
-    """Measure one crowd after the other."""
+    """Measure one group of triggers after the other."""
     plan = [(*each, 20) for each in (QUICK if quick else CURVE)] + [(*each, 60) for each in (() if quick else FULL)]
     with stage(say) as prepared:
         found = [measure(prepared, *each) for each in plan]
@@ -29,7 +29,7 @@ def run(quick: bool, say: Say) -> Report:
 
 
 def measure(prepared: Stage, kind: str, count: int, seconds: float) -> Found:
-    """Put a crowd into a triggerer, wait until all are at work, and watch."""
+    """Start a triggerer with a group of triggers, wait until all are polling, and observe it."""
     with prepared.waiting(kind, count) as crowd:
         last_start, first_polls = crowd.last_start(), crowd.first_polls()
         lines, before, since = crowd.lines(), len(crowd.blocked()), time.time()
@@ -59,13 +59,13 @@ def measure(prepared: Stage, kind: str, count: int, seconds: float) -> Found:
 
 
 def report(found: Sequence[Found], count: int) -> Report:
-    """Compare what was measured."""
+    """Compare the measurements."""
 
     def of(kind: str, many: int = count) -> list[Found]:
         return [each for each in found if (each.kind, each.count) == (kind, many)]
 
     ours, idle = of("modelmax"), of("idle")
-    figures = [*_ours(ours, f"{count:,} waits"), *_over_idle(ours, idle), *_peers(ours, of("dbt"), of("http"))]
+    figures = [*_ours(ours, f"{count:,} triggers"), *_over_idle(ours, idle), *_peers(ours, of("dbt"), of("http"))]
     for many in (5000, 10_000):
         figures += _many(of("modelmax", many), of("idle", many), "≥ 0.98" if many == 5000 else "")
     figures += _each_more(ours, idle, of("modelmax", 5000), of("idle", 5000))
@@ -77,15 +77,15 @@ def _ours(ours: list[Found], name: str) -> list[Figure]:
     lines = sum(each.lines for each in ours) / sum(each.polls for each in ours)
     return [
         Figure.of(
-            f"{name}: all have polled, after the last one's start",
+            f"{name}: until all have polled, after the last start",
             [each.polled_after for each in ours],
             "≤ 5",
             unit="s",
-            detail=f"the triggerer starts them in {one.started:.0f} s",
+            detail=f"the triggerer needs {one.started:.0f} s to start them",
         ),
         _on_time(ours, name, "≥ 0.98"),
         Figure.of(
-            "core of both triggerer processes",
+            "cores used by both triggerer processes",
             [each for one in ours for each in one.cores],
             "≤ 0.12",
             unit="core",
@@ -93,9 +93,9 @@ def _ours(ours: list[Found], name: str) -> list[Figure]:
         ),
         Figure.of("sockets to the service", [each.sockets for each in ours], "≤ 100", unit="", detail=one.open_files),
         Figure("log lines a poll", lines, "≤ 0.01", "", detail=f"{one.lines} lines, {one.polls:,} polls"),
-        Figure.of("look-ups of the connection", [each.look_ups for each in ours], "≤ 2", unit=""),
+        Figure.of("connection lookups", [each.look_ups for each in ours], "≤ 2", unit=""),
         Figure.of(
-            "'thread was blocked' while all wait",
+            "'thread was blocked' while all are running",
             [each.blocked for each in ours],
             "≤ 0",
             unit="lines",
@@ -104,7 +104,7 @@ def _ours(ours: list[Found], name: str) -> list[Figure]:
         Figure.of(
             "polls of the busiest second",
             [each.busiest for each in ours],
-            detail="over the mean: waits that poll in step",
+            detail="against the mean: triggers that poll in step",
         ),
     ]
 
@@ -117,22 +117,22 @@ def _over_idle(ours: list[Found], idle: list[Found]) -> list[Figure]:
     supervisor = (ours[-1].memory[0] - idle[-1].memory[0]) / 1e6
     return [
         Figure.of(
-            "core over that of as many that sleep",
+            "cores used, beyond those of as many sleeping triggers",
             [one.core - none.core for one, none in pairs],
             unit="core",
             detail=f"sleeping: {idle[-1].shares}",
         ),
         Figure.of(
-            "runner's memory over that of as many that sleep",
+            "runner's memory, beyond that of as many sleeping triggers",
             memory,
-            unit="kB a wait",
-            detail=f"what is imported included; and {supervisor:.0f} MB of the supervisor, once, for any look-up",
+            unit="kB a trigger",
+            detail=f"includes imports; and {supervisor:.0f} MB in the supervisor, once, for any lookup",
         ),
         Figure.of(
-            "'thread was blocked' while they are started",
+            "'thread was blocked' while they start",
             [one.blocked_before for one in ours],
             unit="lines",
-            detail=f"as many that sleep: {', '.join(str(each.blocked_before) for each in idle)}",
+            detail=f"as many sleeping triggers: {', '.join(str(each.blocked_before) for each in idle)}",
         ),
     ]
 
@@ -146,7 +146,7 @@ def _peers(ours: list[Found], dbt: list[Found], http: list[Found]) -> list[Figur
         ratios = [each.cpu_per_poll / peer.cpu_per_poll for each, peer in zip(ours, peers, strict=False)]
         detail = f"{one.cpu_per_poll * 1e3:.2f} CPU-ms a poll, {one.shares}, {one.troubles}"
         figures += [
-            Figure.of(f"CPU of a poll, over {name}", ratios, target, detail=detail),
+            Figure.of(f"CPU of a poll, against {name}", ratios, target, detail=detail),
             _on_time(peers, name, ""),
         ]
     return figures
@@ -155,8 +155,8 @@ def _peers(ours: list[Found], dbt: list[Found], http: list[Found]) -> list[Figur
 def _many(ours: list[Found], idle: list[Found], target: str) -> list[Figure]:
     if not ours:
         return []
-    one, name = ours[-1], f"{ours[-1].count:,} waits"
-    asleep = f"; as many that sleep: {idle[-1].blocked} lines and {idle[-1].core:.2f} core" if idle else ""
+    one, name = ours[-1], f"{ours[-1].count:,} triggers"
+    asleep = f"; as many sleeping triggers: {idle[-1].blocked} lines and {idle[-1].core:.2f} core" if idle else ""
     return [
         _on_time(ours, name, target),
         Figure(
@@ -184,11 +184,11 @@ def _each_more(few: list[Found], few_idle: list[Found], many: list[Found], many_
     (less, none), (more, still_none) = (few[-1], few_idle[-1]), (many[-1], many_idle[-1])
     grown = more.memory[1] - still_none.memory[1] - (less.memory[1] - none.memory[1])
     each = grown / (more.count - less.count) / 1000
-    return [Figure("runner's memory for each wait more, over one that sleeps", each, "≤ 12", "kB")]
+    return [Figure("runner's memory for each additional trigger, beyond a sleeping one", each, "≤ 12", "kB")]
 
 
 def _on_time(found: list[Found], name: str, target: str) -> Figure:
     one = found[-1]
     due = one.count / EVERY
     detail = f"{one.polls / one.seconds:.0f} a second of {due:.0f}"
-    return Figure.of(f"{name}: polls made of those due", [each.on_time for each in found], target, detail=detail)
+    return Figure.of(f"{name}: share of due polls made", [each.on_time for each in found], target, detail=detail)

@@ -1,4 +1,4 @@
-"""What a thousand waits do when the key is changed, and when the service is gone, refuses or hangs for minutes."""
+"""What a thousand triggers do when the key is changed, and when the service is down, refuses or hangs for minutes."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from tests.stack.processes import wait_until
 
 NEW_KEY = "sk-bench-key-two"
 STEADY = 20
-"""Seconds before each trouble that show what is usual."""
+"""Seconds before each outage, which show the usual rate."""
 AFTER = 30
-"""Seconds after it in which all come back."""
+"""Seconds after it, in which all triggers poll again."""
 HANGS = 40
-"""Seconds: shorter than a call may take (60 s), so that all that hang are answered in the end."""
+"""Seconds. Shorter than the timeout of a call (60 s), so that all calls are answered in the end."""
 
 
 @dataclass(frozen=True)
 class Outage:
-    """What was seen before, during and after."""
+    """An outage, observed before, during and after."""
 
     name: str
     seconds: int
     before: list[int]
-    """Calls of each second that the server saw."""
+    """Calls that the server saw, by second."""
     during: list[int]
     after: list[int]
     ended: int
-    """Waits that ended."""
+    """Triggers that ended."""
     lines: int
     look_ups: int
     grown: int
-    """Bytes by which the runner had grown at the end of it."""
+    """Memory growth of the runner at the end of it, in bytes."""
     longest: float
-    """Seconds for which its loop stood still, at most."""
+    """The longest time that its event loop was blocked, in seconds."""
 
     @property
     def burst(self) -> float:
-        """Calls of the busiest second after the return, over the mean of the usual ones."""
+        """Calls in the busiest second after the outage, relative to the usual mean."""
         return max(self.after) / statistics.mean(self.before)
 
 
 def run(quick: bool, say: Say) -> Report:
-    """Make one trouble after the other for the same waits."""
+    """Cause one outage after the other for the same triggers."""
     count, seconds = (200, 20) if quick else (1000, 300)
     with stage(say) as prepared, prepared.waiting("modelmax", count) as crowd:
         figures = rotation(crowd, say)
@@ -59,14 +59,14 @@ def run(quick: bool, say: Say) -> Report:
             outage(crowd, "is gone (connection refused)", seconds, gone, say),
         ]
         if not quick:
-            outages.append(outage(crowd, "hangs (takes calls, and does not answer)", HANGS, hangs, say))
+            outages.append(outage(crowd, "hangs (accepts calls, but does not answer)", HANGS, hangs, say))
     figures += [figure for each in outages for figure in _figures(each, count)]
-    about = f"{count:,} waits in the real `airflow triggerer` when something goes wrong"
+    about = f"{count:,} triggers in the real `airflow triggerer` when something goes wrong"
     return Report("trouble", about, figures, {"outages": [asdict(each) for each in outages]})
 
 
 def rotation(crowd: Crowd, say: Say) -> list[Figure]:
-    """Change the key of the connection; then the service refuses the old one."""
+    """Change the key of the connection; from then on the service refuses the old one."""
     say("  the key is changed")
     crowd.stage.connect(NEW_KEY)
     looked_up, lines, since = crowd.look_ups(), crowd.lines(), time.time()
@@ -82,13 +82,11 @@ def rotation(crowd: Crowd, say: Say) -> list[Figure]:
     until = max(accepted.values()) - since if len(accepted) == crowd.count else math.inf
     refused = crowd.calls(since, time.time())["statuses"].get("401", 0)
     crowd.stage.server.ask("behave")
-    logged = f"{(crowd.lines() - lines) / crowd.count:.2f} log lines a wait"
+    logged = f"{(crowd.lines() - lines) / crowd.count:.2f} log lines a trigger"
     return [
-        Figure("key changed: waits that end", _ended(crowd), "≤ 0", "", detail=logged),
-        Figure(
-            "key changed: look-ups", crowd.look_ups() - looked_up, "≤ 5", "", detail=f"{refused} calls were refused"
-        ),
-        Figure("key changed: until all poll with the new one", until, "", "s"),
+        Figure("key changed: triggers that end", _ended(crowd), "≤ 0", "", detail=logged),
+        Figure("key changed: lookups", crowd.look_ups() - looked_up, "≤ 5", "", detail=f"{refused} calls were refused"),
+        Figure("key changed: until all poll with the new key", until, "", "s"),
     ]
 
 
@@ -99,7 +97,7 @@ def outage(
     trouble: Callable[[Crowd], contextlib.AbstractContextManager[None]],
     say: Say,
 ) -> Outage:
-    """Let the service be in trouble for some seconds."""
+    """Cause an outage for some seconds."""
     say(f"  the service {name} for {seconds} s")
     lines, looked_up = crowd.lines(), crowd.look_ups()
     usual = time.time()
@@ -111,7 +109,7 @@ def outage(
         grown = _memory(crowd) - memory
     back = time.time()
     time.sleep(AFTER)
-    # Asked for now: while it is in trouble it may not say. One that was killed has seen nothing meanwhile.
+    # Read only now: during the outage the server may not answer. If it was killed, it has seen nothing.
     during = crowd.calls(begin, begin + seconds)["per_second"]
     after = crowd.calls(back, back + AFTER)["per_second"]
     lines, looked_up = crowd.lines() - lines, crowd.look_ups() - looked_up
@@ -121,7 +119,7 @@ def outage(
 
 @contextlib.contextmanager
 def answers_503(crowd: Crowd) -> Iterator[None]:
-    """Answer that the service is down."""
+    """Answer 503."""
     crowd.stage.server.ask("behave", down=True)
     yield
     crowd.stage.server.ask("behave")
@@ -129,7 +127,7 @@ def answers_503(crowd: Crowd) -> Iterator[None]:
 
 @contextlib.contextmanager
 def gone(crowd: Crowd) -> Iterator[None]:
-    """Kill the server, and start it again."""
+    """Kill the server, then start it again."""
     crowd.stage.server.service.kill()
     yield
     crowd.stage.server.start()
@@ -137,7 +135,7 @@ def gone(crowd: Crowd) -> Iterator[None]:
 
 @contextlib.contextmanager
 def hangs(crowd: Crowd) -> Iterator[None]:
-    """Stop the server where it stands: the system still takes connections for it."""
+    """Suspend the server: the system still accepts connections for it."""
     crowd.stage.server.service.signal(signal.SIGSTOP)
     try:
         yield
@@ -158,19 +156,19 @@ def _figures(found: Outage, count: int) -> list[Figure]:
     asked = f"{statistics.mean(found.during):.0f} a second reached it meanwhile"
     busiest = max(found.before) / usual
     return [
-        Figure(f"{name}: waits that end", found.ended, "≤ 0", "", detail=f"{found.look_ups} look-ups meanwhile"),
+        Figure(f"{name}: triggers that end", found.ended, "≤ 0", "", detail=f"{found.look_ups} lookups meanwhile"),
         Figure(
-            f"{name}: busiest second of the {AFTER} after it",
+            f"{name}: busiest second of the {AFTER} s after it",
             found.burst,
             "≤ 2",
             detail=f"{max(found.after)} calls, usual {usual:.0f} a second; before it {busiest:.2f} x; {asked}",
         ),
-        Figure(f"{name}: log lines", found.lines / count, "", "a wait"),
+        Figure(f"{name}: log lines", found.lines / count, "", "a trigger"),
         Figure(
-            f"{name}: memory it takes",
+            f"{name}: memory growth",
             found.grown / count / 1000,
             "",
-            "kB a wait",
-            detail=f"the triggerer's loop stood still for up to {found.longest:.2f} s",
+            "kB a trigger",
+            detail=f"the triggerer's event loop was blocked for up to {found.longest:.2f} s",
         ),
     ]

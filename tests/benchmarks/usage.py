@@ -1,4 +1,4 @@
-"""What processes use, and what waits of one kind cost in all. Reads, and starts nothing."""
+"""What processes use, and what triggers of one kind cost in total. Only reads; starts nothing."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from datetime import datetime
 import psutil
 
 EVERY = 5.0
-"""Seconds between two polls of a wait."""
+"""Seconds between two polls of a trigger."""
 BLOCKED = "async thread was blocked for "
-"""What the triggerer says when its loop stood still for too long, whoever it was that stopped it."""
+"""The triggerer's warning when its event loop was blocked for too long, whatever the cause."""
 ALLOWED = 0.2
-"""Seconds for which it may (Airflow's default)."""
+"""Seconds that are not too long (Airflow's default)."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """One look at a process."""
+    """A snapshot of a process."""
 
     at: float
     cpu: float
-    """Seconds, since the process began."""
+    """CPU seconds since the process started."""
     memory: int
-    """Bytes of real memory; what a fork shares with its parent counts in both."""
+    """Bytes of resident memory; what a fork shares with its parent counts in both."""
     descriptors: int
     sockets: int
-    """Connections to the port that was asked about."""
+    """Connections to the given port."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """What processes used between two looks at each."""
+    """What processes used between two snapshots."""
 
     before: tuple[Usage, ...]
     after: tuple[Usage, ...]
 
     @property
     def seconds(self) -> float:
-        """How long it was."""
+        """The time between them."""
         return self.after[0].at - self.before[0].at
 
     @property
@@ -52,20 +52,20 @@ class Window:
 
 @dataclass(frozen=True)
 class Blocked:
-    """The loop of all triggers stood still."""
+    """The event loop of all triggers was blocked."""
 
     at: float
-    """Its end."""
+    """When that ended."""
     seconds: float
     by_python: bool
-    """Whether it had not, if Python had not collected garbage: that takes 0.2 s for the objects of Airflow alone."""
+    """Whether it was due to Python's garbage collection, which takes 0.2 s for Airflow's objects alone."""
 
     @classmethod
     def of(cls, line: str, collections: Sequence[tuple[float, float]]) -> Blocked:
-        """Read what the triggerer says.
+        """Parse the triggerer's warning.
 
-        :param line: of its log
-        :param collections: when each ended, and for how many seconds it took
+        :param line: a line of its log
+        :param collections: when each garbage collection ended, and how many seconds it took
         """
         at = datetime.fromisoformat(line.split(maxsplit=1)[0]).timestamp()
         seconds = float(line.partition(BLOCKED)[2].split()[0])
@@ -75,18 +75,18 @@ class Blocked:
 
 @dataclass(frozen=True)
 class Found:
-    """What waits of one kind cost while all of them were at work."""
+    """What triggers of one kind cost while all of them were polling."""
 
     kind: str
     count: int
     seconds: float
     polls: int
     started: float
-    """Seconds in which the triggerer started them all."""
+    """Seconds that the triggerer needed to start them all."""
     polled_after: float
-    """Seconds from the last one's start until all had polled."""
+    """Seconds from the last start until all had polled."""
     supervisor: list[float]
-    """Core shares, one of each part."""
+    """Cores used, for each part."""
     runner: list[float]
     descriptors: list[int]
     memory: list[int]
@@ -94,28 +94,28 @@ class Found:
     look_ups: int
     lines: int
     blocked: int
-    """How often the loop of all triggers stood still; in which Python's garbage collection is not counted."""
+    """How often the event loop of all triggers was blocked, not counting Python's garbage collection."""
     collected: int
-    """How often it stood still because of that."""
+    """How often garbage collection blocked it."""
     longest: float
     """Seconds."""
     blocked_before: int
-    """How often while the triggers were started, for whatever reason."""
+    """How often it was blocked while the triggers were started, for any reason."""
     per_second: list[int]
 
     @property
     def cores(self) -> list[float]:
-        """Core shares of both processes together."""
+        """Cores used by both processes together."""
         return [sum(each) for each in zip(self.supervisor, self.runner, strict=True)]
 
     @property
     def core(self) -> float:
-        """Their mean: the parts are of equal length."""
+        """Their mean; the parts are equally long."""
         return sum(self.cores) / len(self.cores)
 
     @property
     def on_time(self) -> float:
-        """Polls made of those due."""
+        """Share of the due polls that were made."""
         return self.polls / (self.count * self.seconds / EVERY)
 
     @property
@@ -125,43 +125,43 @@ class Found:
 
     @property
     def busiest(self) -> float:
-        """Polls of the busiest second over the mean of all."""
+        """Polls in the busiest second, relative to the mean."""
         return max(self.per_second) / (sum(self.per_second) / len(self.per_second) or 1)
 
     @property
     def shares(self) -> str:
-        """Who took how much of a core."""
+        """Cores used by each process."""
         supervisor, runner = (sum(each) / len(each) for each in (self.supervisor, self.runner))
         return f"supervisor {supervisor:.3f}, runner {runner:.3f}"
 
     @property
     def open_files(self) -> str:
-        """How many descriptors are open, and how many may be."""
+        """How many descriptors are open, and the limit."""
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return f"descriptors of {limit:,}: supervisor {self.descriptors[0]:,}, runner {self.descriptors[1]:,}"
 
     @property
     def stalls(self) -> str:
-        """How often the loop stood still, and for how long."""
+        """How often the event loop was blocked, and for how long."""
         return f"{self.collected} more when Python collected garbage; longest {self.longest:.2f} s"
 
     @property
     def troubles(self) -> str:
-        """What there was besides."""
+        """Everything else."""
         return (
-            f"{self.look_ups:,} look-ups, {self.lines / max(self.polls, 1):.2f} log lines a poll, "
+            f"{self.look_ups:,} lookups, {self.lines / max(self.polls, 1):.2f} log lines a poll, "
             f"{self.sockets} sockets, {self.blocked} times blocked ({self.stalls}), "
             f"all polling {self.polled_after:.0f} s after the last start"
         )
 
 
 def look(processes: Sequence[psutil.Process], port: int = 0) -> tuple[Usage, ...]:
-    """Look at each process once."""
+    """Return a snapshot of each process."""
     return tuple(_look(each, port) for each in processes)
 
 
 def watch(processes: Sequence[psutil.Process], seconds: float, port: int = 0) -> Window:
-    """Look at each process now and after some seconds."""
+    """Take snapshots of each process now and after some seconds."""
     before = look(processes, port)
     time.sleep(seconds)
     return Window(before, look(processes, port))

@@ -1,8 +1,8 @@
-"""What each segment of a task takes of a worker, seen from outside: how long, and how much CPU. Needs Linux.
+"""What each segment of a task costs a worker, observed from outside: time and CPU. Needs Linux.
 
-A process of the LocalExecutor has the id of a task instance in its title as long as it is at work for it. It starts one
-child, which executes the task, and often notices only 5 s after its end that it has ended (Airflow 3.3.2: it waits for
-the sockets of its child, and looks for its exit a moment too early).
+A process of the LocalExecutor has the id of a task instance in its title while it works for it. It starts one
+child, which executes the task, and often notices only 5 s later that the child has ended (Airflow 3.3.2: it waits for
+the sockets of the child, and checks for its exit a moment too early).
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from pathlib import Path
 import psutil
 
 PAUSE = 0.004
-"""Seconds between two looks at a worker."""
+"""Seconds between two checks of a worker."""
 TICK = os.sysconf("SC_CLK_TCK")
 _INSTANCE = re.compile(rb"[0-9a-f]{8}-[0-9a-f-]{27}")
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment of a task: until it defers, or from its resumption on. All in seconds."""
+    """One segment of a task: until it defers, or after it resumes. All in seconds."""
 
     begin: float
-    """When the worker takes it, on the monotonic clock."""
+    """When the worker takes it (monotonic clock)."""
     work: float
-    """From the moment the worker takes it up to the end of the process that executes it."""
+    """From then until the process that executes it ends."""
     linger: float
-    """From then on until the worker is free."""
+    """From then until the worker is free."""
     task_cpu: float
-    """Of the process that executes it."""
+    """CPU of the process that executes it."""
     worker_cpu: float
-    """Of the worker, which passes its calls on to the API server."""
+    """CPU of the worker, which passes its calls on to the API server."""
 
     @property
     def slot(self) -> float:
-        """How long the worker was taken."""
+        """How long the worker was occupied."""
         return self.work + self.linger
 
 
 @dataclass
 class Workers:
-    """The processes of a LocalExecutor, watched by a thread each."""
+    """The processes of a LocalExecutor, each watched by a thread."""
 
     pids: Sequence[int]
     seen: dict[str, list[Segment]] = field(default_factory=dict)
@@ -56,12 +56,12 @@ class Workers:
 
     @classmethod
     def of(cls, scheduler: Sequence[psutil.Process]) -> Workers:
-        """Pick them from what a scheduler started."""
+        """Find them among the child processes of a scheduler."""
         return cls([each.pid for each in scheduler if "LocalExecutor" in " ".join(each.cmdline())])
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[Workers]:
-        """Watch as long as the block runs."""
+        """Watch until the block ends."""
         threads = [threading.Thread(target=self._watch, args=(pid,), daemon=True) for pid in self.pids]
         for each in threads:
             each.start()
@@ -73,7 +73,7 @@ class Workers:
                 each.join()
 
     def idle(self) -> bool:
-        """Say whether no worker is at work."""
+        """Return whether no worker is busy."""
         return not any(map(_instance, self.pids))
 
     def _watch(self, pid: int) -> None:
@@ -91,7 +91,7 @@ class Workers:
             self.seen.setdefault(instance, []).append(segment)
 
     def _until_ended(self, pid: int, instance: str) -> float:
-        """Return when the child of a worker has come and gone."""
+        """Return when the child of a worker has started and ended."""
         child = 0
         while _instance(pid) == instance and not self._over.is_set():
             child = child or _child(pid)
@@ -102,7 +102,7 @@ class Workers:
 
 
 def overlap(segments: Sequence[Segment]) -> int:
-    """Count those that began or ended while another was at work: they shared the cores with it."""
+    """Count those that started or ended while another was running: they shared the cores with it."""
     spans = sorted((each.begin, each.begin + each.work) for each in segments)
     shared = set()
     for at, (_, end) in enumerate(spans):
@@ -124,7 +124,7 @@ def _child(pid: int) -> int:
 
 
 def _lives(pid: int) -> bool:
-    """Say whether a process lives; one that nobody has asked for its exit code yet does not."""
+    """Return whether a process is alive; a zombie is not."""
     try:
         return _stat(pid)[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -138,5 +138,5 @@ def _cpu(pid: int) -> tuple[float, float]:
 
 
 def _stat(pid: int) -> list[str]:
-    """Return the fields of `stat` after the name, which may hold anything: state, parent …"""
+    """Return the fields of `stat` after the name, which can contain anything: state, parent …"""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""A server of one big MP4, as fast as the system can send, in a process of its own; over TLS where asked."""
+"""A server for one big MP4, as fast as the system can send, in its own process; optionally over TLS."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.stack.processes import PROJECT, Service, child_environment, free_port
 from tests.stack.tls import Certificate
 
 BLOCK = 1024 * 1024
-"""Bytes. TLS cuts them into records of 16 KiB, as web servers do; Python's own sendfile makes records of 8."""
+"""Bytes. TLS cuts them into records of 16 KiB, like web servers; Python's sendfile makes records of 8 KiB."""
 
 
 @contextmanager
 def video_server(folder: Path, video: Path, certificate: Certificate | None = None) -> Iterator[str]:
-    """Serve a file under any path, and yield the base URL."""
+    """Serve a file at any path, and yield the base URL."""
     port, secure = free_port(), []
     if certificate:
         secure = ["--chain", str(certificate.chain), "--key", str(certificate.key)]
@@ -34,7 +34,7 @@ def video_server(folder: Path, video: Path, certificate: Certificate | None = No
 
 
 def write_video(file: Path, size: int) -> Path:
-    """Write a whole MP4 of exactly `size` bytes, most of it padding that no disk has to hold twice."""
+    """Write a complete MP4 of exactly `size` bytes. Most of it is padding."""
     video = encode("faststart")
     with file.open("wb") as out:
         out.write(video + (size - len(video)).to_bytes(4, "big") + b"free")
@@ -61,7 +61,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self.connection.sendfile(file)
 
     def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
+        """Discard it."""
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""Thousands of deferred tasks in the real `airflow triggerer`, which polls a real server. Measures nothing itself.
+"""Thousands of deferred tasks in the real `airflow triggerer`, which polls a real server. Measures nothing.
 
-Only the triggerer runs: that the tasks have deferred is written into the metadata database, before it starts.
+Only the triggerer runs: the deferred tasks are inserted into the metadata database before it starts.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from tests.stack.processes import PROJECT, Service, child_environment, free_port
 
 DAGS = Path(__file__).parent / "triggerer_dags"
 MANY = 1000
-"""As many as one triggerer takes by default."""
+"""The default capacity of a triggerer."""
 KEY = "sk-bench-key-one"
 
 
 @contextlib.contextmanager
 def stage(say: Say) -> Iterator[Stage]:
-    """Prepare a database with the DAG and the connections, and the server; remove all of it in the end."""
+    """Prepare the server and a database with the DAG and the connections, and remove them in the end."""
     home = Path(tempfile.mkdtemp(prefix="modelmax-bench-"))
     try:
         with database(home) as metadata, CallServer(home) as server:
@@ -53,7 +53,7 @@ def stage(say: Say) -> Iterator[Stage]:
 
 @dataclass
 class Stage:
-    """Where triggerers are started, one after the other."""
+    """Starts triggerers, one after the other."""
 
     home: Path
     database: Database
@@ -61,11 +61,11 @@ class Stage:
     say: Say
 
     def __post_init__(self) -> None:
-        """Say in what environment all of Airflow runs."""
-        self.looked_up, self.collected = self.home / "look-ups", self.home / "collections"
+        """Set the environment for all of Airflow."""
+        self.looked_up, self.collected = self.home / "lookups", self.home / "collections"
         own = {
             "PYTHONPATH": os.pathsep.join([str(PROJECT), str(DAGS)]),
-            "SSL_CERT_FILE": str(self.server.ca),  # the peers take no other
+            "SSL_CERT_FILE": str(self.server.ca),  # the peers support nothing else
             "BENCH_LOOK_UPS": str(self.looked_up),
             "BENCH_COLLECTIONS": str(self.collected),
             "AIRFLOW__SECRETS__BACKEND": "bench_secrets.CountingBackend",
@@ -74,11 +74,11 @@ class Stage:
         self.environment = child_environment({**airflow, **own})
 
     def command(self, name: str, *arguments: str) -> None:
-        """Run the `airflow` command."""
+        """Run an `airflow` command."""
         self._run(self._service(name, [*AIRFLOW, *arguments]))
 
     def connect(self, key: str) -> None:
-        """Write the connections, as an administrator does when a key is changed."""
+        """Write the connections, like an administrator who changes a key."""
         address = {"host": "127.0.0.1", "port": self.server.port}
         extra = json.dumps({"verify": str(self.server.ca)})
         connections: dict[str, dict[str, Any]] = {
@@ -92,15 +92,17 @@ class Stage:
 
     @contextlib.contextmanager
     def waiting(self, kind: str, count: int) -> Iterator[Crowd]:
-        """Start a triggerer with so many waits and leave once all of them are at work."""
+        """Start a triggerer with this many triggers, and yield when all of them are polling."""
         run_id = f"{kind}-{count}-{uuid.uuid4().hex[:6]}"
         for file in (self.looked_up, self.collected):
             file.write_text("")
         put = [sys.executable, str(DAGS / "put_waits.py"), kind, str(count), run_id]
         self._run(self._service("put", put))
         service = self._service(f"triggerer-{run_id}", [*AIRFLOW, "triggerer", "--skip-serve-logs"])
-        service.environment["AIRFLOW__TRIGGERER__CAPACITY"] = str(2 * count)  # a full triggerer says so each second
-        if count > MANY:  # the default leaves some to other triggerers; here is none, and 10,000 would take minutes
+        service.environment["AIRFLOW__TRIGGERER__CAPACITY"] = str(2 * count)  # a full triggerer logs that every second
+        if (
+            count > MANY
+        ):  # the default leaves some to other triggerers; here there are none, and 10,000 would take minutes
             service.environment["AIRFLOW__TRIGGERER__MAX_TRIGGER_TO_SELECT_PER_LOOP"] = "200"
         try:
             with running(service):
@@ -126,7 +128,7 @@ class Stage:
 
 @dataclass
 class Crowd:
-    """Waits of one kind in a triggerer at work."""
+    """Triggers of one kind in a running triggerer."""
 
     stage: Stage
     service: Service
@@ -135,32 +137,34 @@ class Crowd:
     since: float = field(default_factory=time.time)
 
     def until_at_work(self) -> None:
-        """Wait until each has polled, or for the idle ones until each has started; a peer may never get so far."""
+        """Wait until each has polled (idle ones: has started). Peers may never get that far."""
 
         def at_work() -> bool:
             self.service.check()
             return len(self.logs()) >= self.count and (self.kind == "idle" or len(self.first_polls()) >= self.count)
 
         try:
-            wait_until(at_work, 90 + self.count / 20, f"{self.count} waits of {self.kind} at work", self.service.tail)
-            self.stage.say(f"  {self.count:,} waits of {self.kind} are at work ({time.time() - self.since:.0f} s)")
+            wait_until(
+                at_work, 90 + self.count / 20, f"{self.count} triggers of {self.kind} polling", self.service.tail
+            )
+            self.stage.say(f"  {self.count:,} triggers of {self.kind} are polling ({time.time() - self.since:.0f} s)")
         except TimeoutError:
             if self.kind == "modelmax":
                 raise
-            self.stage.say(f"  {len(self.first_polls()):,} of {self.count:,} waits of {self.kind} have polled")
+            self.stage.say(f"  {len(self.first_polls()):,} of {self.count:,} triggers of {self.kind} have polled")
 
     @property
     def processes(self) -> list[psutil.Process]:
-        """The supervisor, and the runner that it started: in it is the loop of all triggers."""
+        """The supervisor, and the runner that it started, which has the event loop of all triggers."""
         supervisor = psutil.Process(self.service.popen.pid if self.service.popen else -1)
         return [supervisor, *supervisor.children()]
 
     def calls(self, since: float, until: float) -> Any:
-        """What the server was asked in that time."""
+        """The calls that the server got in that time."""
         return self.stage.server.ask("between", since=since, until=until)
 
     def first_polls(self) -> dict[str, float]:
-        """When each wait polled first, whatever it was answered."""
+        """When each trigger polled first, whatever the answer."""
         return dict(self.stage.server.ask("firsts", since=self.since))
 
     def logs(self) -> list[Path]:
@@ -173,11 +177,11 @@ class Crowd:
         return max(datetime.fromisoformat(json.loads(line)["timestamp"]).timestamp() for line in first_lines if line)
 
     def lines(self) -> int:
-        """How many lines are in the logs of the triggers, and in the triggerer's own."""
+        """The number of lines in the logs of the triggers and of the triggerer."""
         return sum(file.read_bytes().count(b"\n") for file in [*self.logs(), self.service.log])
 
     def blocked(self, since: float = 0) -> list[Blocked]:
-        """When the loop of all triggers stood still, as the triggerer says itself."""
+        """When the event loop of all triggers was blocked, according to the triggerer's log."""
         lines = self.stage.collected.read_text().splitlines()
         collections = [(float(end), float(seconds)) for end, seconds in map(str.split, lines)]
         text = self.service.log.read_text(errors="replace")

@@ -1,4 +1,4 @@
-"""Seconds of a worker that one video takes, against an empty task that defers once, in one real Airflow."""
+"""Worker seconds of one video, compared with an empty task that defers once, in a real Airflow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROUNDS, QUICK_ROUNDS = 10, 4
 DESTINATIONS = {"file": "a local file", "s3": "S3 (SeaweedFS)"}
 TARGET = "≤ 1.2"
 LONG = 0.5
-"""Seconds; who lingers longer waits for a time to run out."""
+"""Seconds; a worker that lingers longer is waiting for a timeout."""
 
 Measure = Callable[[Iterable[Segment]], float]
 
@@ -35,7 +35,7 @@ def run(quick: bool, say: Say) -> Report:
 
 def _figures(kind: str, where: str, rounds: list[Round]) -> list[Figure]:
     return [
-        _ratio(f"{where}: worker seconds up to the end of the task's process", kind, rounds, _work, TARGET),
+        _ratio(f"{where}: worker seconds until the task's process ends", kind, rounds, _work, TARGET),
         *(
             _ratio(f"{where}: … segment {number} alone", kind, [_only(number, one) for one in rounds], _work)
             for number in (1, 2)
@@ -54,14 +54,14 @@ def _ratio(what: str, kind: str, rounds: list[Round], measure: Measure, target: 
 
 
 def _of_means(what: str, kind: str, rounds: list[Round], measure: Measure) -> Figure:
-    """Compare the means: CPU is counted in steps of 10 ms, and a worker lingers 5 s or not at all."""
+    """Compare the means: CPU is measured in steps of 10 ms, and a worker lingers 5 s or not at all."""
     ours, empty = (statistics.fmean(measure(one[name]) for one in rounds) for name in (kind, "empty"))
     return Figure(what, ours / empty, detail=f"{ours * 1e3:.0f} against {empty * 1e3:.0f} ms (means)")
 
 
 def _lingering(kind: str, rounds: list[Round]) -> Figure:
     late = [segment.linger > LONG for one in rounds for segment in one[kind]]
-    what = f"{DESTINATIONS.get(kind, 'empty')}: segments after which Airflow keeps the worker for 5 s more"
+    what = f"{DESTINATIONS.get(kind, 'empty')}: segments after which Airflow keeps the worker for another 5 s"
     return Figure(what, statistics.fmean(late), unit="of all", detail=f"{sum(late)} of {len(late)}")
 
 

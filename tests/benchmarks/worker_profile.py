@@ -1,7 +1,7 @@
-"""Where the worker seconds of a video go: `python -m tests.benchmarks.worker_profile`. No benchmark of its own.
+"""How a video's worker seconds are spent: `python -m tests.benchmarks.worker_profile`. Not a benchmark itself.
 
-The tasks run with spans around what they do (`worker_dags/bench_patches.py`). A row shows what its spans take without
-the spans in them, so that the rows add up; those marked ~ ran in another thread and are part of a row that waited.
+The tasks run with spans around their calls (`worker_dags/bench_patches.py`). A row has the time of its spans without
+their inner spans, so the rows add up; rows marked ~ ran in another thread and are part of a row that waited for them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.stack.demo import narrator, write
 
 KINDS = ("empty", "file", "s3")
 SMALL = 0.0005
-"""Seconds; packages that take less to import are one row."""
+"""Seconds; packages that import faster share one row."""
 
 OTHERS, BETWEEN = "import of other packages", "between these"
 ALL, MODULES = "ALL, from the fork to the end", "   modules imported"
@@ -42,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="modelmax-spans-") as name:
         folder = Path(name)
         with stage(narrator(), {"BENCH_SPANS": name}, prefix="profile") as prepared:
-            for file in folder.iterdir():  # of the tasks that warmed it
+            for file in folder.iterdir():  # of the tasks that warmed it up
                 file.unlink()
             prepared.run(KINDS, rounds)
         processes = [json.loads(file.read_text()) for file in folder.iterdir()]
@@ -51,13 +51,13 @@ def main() -> None:
 
 
 def table(kind: str, processes: list[Process]) -> str:
-    """Return a row for each thing that was done, with the medians of both segments."""
+    """Return a row for each kind of span, with the medians of both segments."""
     segments = [[each for each in processes if each["segment"] == number] for number in (1, 2)]
     columns = [_medians([_rows(each) for each in segment]) for segment in segments]
     small = [name for name in _names(columns) if _is_small(name, columns)]
     for column in columns:
         _add(column.setdefault(OTHERS, [0.0, 0.0, 0.0]), _sum(column.pop(name, [0.0, 0.0, 0.0]) for name in small))
-    names = sorted(_names(columns), key=lambda name: name in LAST)  # the others as they came
+    names = sorted(_names(columns), key=lambda name: name in LAST)  # the others in the order in which they occurred
     head = f"\n{kind}, {len(segments[0])} and {len(segments[1])} processes; ms"
     lines = [f"{head:60}  segment 1: n   wall    CPU    segment 2: n   wall    CPU"]
     for name in names:

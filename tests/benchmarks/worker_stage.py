@@ -1,4 +1,4 @@
-"""A real Airflow for tasks that defer once, ours and an empty one, watched from outside. Measures one run at a time."""
+"""A real Airflow for tasks that defer once, ours and an empty one, observed from outside. One DAG run at a time."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from tests.stack.simulator import SimulatorProcess
 
 DAGS = Path(__file__).parent / "worker_dags"
 JOB = ("--queue-seconds", "1", "--run-seconds", "7", "--plain-videos")
-"""A job ends before the trigger may fire: both kinds of tasks wait equally long."""
+"""A job ends before the trigger may fire, so both kinds of tasks wait equally long."""
 EVERY = 4.0
-"""Seconds between two starts, so that hardly ever two tasks are at work."""
+"""Seconds between two starts, so that two tasks hardly ever run at once."""
 TASK = "work"
 
 
@@ -44,21 +44,21 @@ Round = dict[str, list[Segment]]
 
 @dataclass
 class Stage:
-    """Where tasks are run."""
+    """Runs tasks."""
 
     stack: AirflowStack
     kinds: Mapping[str, Kind]
 
     def run(self, kinds: Sequence[str], rounds: int) -> list[Round]:
-        """Run a task of each kind in turn, again and again, and return the segments of each."""
+        """Run a task of each kind in turn, repeatedly, and return the segments of each."""
         workers = Workers.of(self.stack.services["scheduler"].family())
         with workers.watched():
             started = [[(kind, self._start(kind)) for kind in each] for each in _orders(kinds, rounds)]
             instances = [[(kind, self._finished(kind, run_id)) for kind, run_id in each] for each in started]
             wait_until(workers.idle, 20, "all workers idle")
-            time.sleep(0.1)  # the watchers see it a moment later
+            time.sleep(0.1)  # the watchers notice it a moment later
         seen = [{kind: workers.seen.get(instance, []) for kind, instance in each} for each in instances]
-        # Airflow may have run one once more, if its trigger fired too soon for a busy scheduler.
+        # Airflow may have run one a second time, if its trigger fired too soon for a busy scheduler.
         return [each for each in seen if all(len(segments) == 2 for segments in each.values())]
 
     def _start(self, kind: str) -> str:
@@ -77,11 +77,11 @@ class Stage:
 
 @contextlib.contextmanager
 def stage(say: Say, environment: Mapping[str, str] | None = None, prefix: str = "bench") -> Iterator[Stage]:
-    """Start the simulator, an S3 server and Airflow, run one task of each kind and leave the stage warm."""
+    """Start the simulator, an S3 server and Airflow, and run one task of each kind to warm them up."""
     home = Path(tempfile.mkdtemp(prefix="modelmax-bench-"))
     try:
         with SimulatorProcess(home / "processes", *JOB) as simulator, SeaweedFS() as s3, database(home) as metadata:
-            # Several workers, as one that lingers is taken; files are parsed once, not in the midst of a measurement.
+            # Several workers, because a lingering one is occupied; files are parsed once, not during a measurement.
             settings = {
                 "PYTHONPATH": os.pathsep.join([str(PROJECT), str(DAGS)]),
                 "AIRFLOW__CORE__PARALLELISM": "4",
@@ -105,13 +105,13 @@ def stage(say: Say, environment: Mapping[str, str] | None = None, prefix: str = 
 
 
 def _orders(kinds: Sequence[str], rounds: int) -> list[list[str]]:
-    """Return another order for each round: who resumes while another begins must not always be the same."""
+    """Return a different order for each round: the same kind must not always resume while another starts."""
     chance = random.Random(1)
     return [chance.sample(list(kinds), len(kinds)) for _ in range(rounds)]
 
 
 def _connect(stack: AirflowStack, connections: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write the connections into the metadata database, where most people keep them: each look-up is a call."""
+    """Write the connections into the metadata database, where most users have them: each lookup is a call."""
     for name, about in connections.items():
         extra = json.dumps(about.get("extra", {}))
         stack.call("POST", "connections", json={**about, "connection_id": name, "extra": extra})

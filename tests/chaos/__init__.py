@@ -1,1 +1,1 @@
-"""Hundreds of videos through a real Airflow while everything that can be killed is killed."""
+"""Hundreds of videos in a real Airflow while tasks, servers and the store are killed."""

@@ -1,4 +1,4 @@
-"""Make many videos while everything dies, and count: `make chaos`, `make chaos-quick`."""
+"""Make many videos while tasks and servers are killed, and count the bills: `make chaos`, `make chaos-quick`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ QUICK = {"videos": 20, "triggerer": 1, "scheduler": 1, "store": 1, "disturbances
 
 
 def main() -> int:
-    """Run once and return the exit code: 0 when every promise held."""
+    """Run once and return the exit code: 0 if every promise was kept."""
     chosen = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     home = Path(tempfile.mkdtemp(prefix="modelmax-chaos-"))
@@ -45,10 +45,10 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="20 videos, and each server dies once")
+    parser.add_argument("--quick", action="store_true", help="20 videos, and each server is killed once")
     parser.add_argument("--videos", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="the same number, the same faults and kills")
-    parser.add_argument("--no-task-state", action="store_true", help="as on Airflow 3.1 and 3.2")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="repeats the faults and kills of a run")
+    parser.add_argument("--no-task-state", action="store_true", help="like Airflow 3.1 and 3.2")
     parser.add_argument("--triggerer", type=int, default=10, help="how often it is killed (default %(default)s)")
     parser.add_argument("--scheduler", type=int, default=5, help="how often it is killed, with all workers")
     parser.add_argument("--store", type=int, default=5, help="how often it is killed")
@@ -64,7 +64,7 @@ def _run(chosen: argparse.Namespace, home: Path, say: Callable[[str], None]) -> 
     environment = {
         "MODELMAX_CHAOS_CRASHES": str(crashes),
         "PYTHONPATH": str(PROJECT),
-        # What died with a scheduler is missed after seconds, not after minutes.
+        # Airflow notices tasks that died with a scheduler after seconds, not minutes.
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
         "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
@@ -99,7 +99,7 @@ def _run(chosen: argparse.Namespace, home: Path, say: Callable[[str], None]) -> 
             stack, simulator, s3, dag_id, run_id, chosen.videos, kills, chosen.disturbances, chosen.seed, say
         )
         monkey.run(chosen.timeout)
-        say("all tasks are over once; lifting the faults and clearing what has failed")
+        say("all tasks have ended once; removing the faults and clearing the failed tasks")
         simulator.lift_faults()
         for _ in range(ROUNDS):
             failed = [each["map_index"] for each in monkey.tasks() if each["state"] != "success"]

@@ -1,6 +1,6 @@
-"""The places at which a task process can be told to kill itself, and which video dies where. Imports nothing of ours.
+"""The places at which a task's process can kill itself, and the place for each video. Imports nothing of ours.
 
-A video has at most one crash point, by its number, and dies there once: the folder of crashes remembers it.
+A video's number decides its crash point, if any. Its process dies there once: the folder of crashes records it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import signal
 from pathlib import Path
 
 WINDOW = "answer on its way"
-"""The one place where a kill can cost a second bill: the service has billed, and nothing is kept yet."""
+"""The only place where a kill can cost a second bill: the service has billed, and nothing is stored yet."""
 
 STATE_ONLY = "result in task state only"
-"""Where there is no task state, the same as the window."""
+"""Without task state, the same as the window."""
 
 CLAIMED = "claimed, not asked"
-"""Looks the same to the next try, so it asks with a warning; but nothing was billed yet."""
+"""The next try cannot tell it from the window, so it warns; but nothing was billed yet."""
 
 POINTS = (
     "before the submit",
@@ -43,14 +43,14 @@ def point_of(number: int) -> str | None:
 
 
 class Crashes:
-    """Who died where: one empty file for each, made before the death."""
+    """Which process died where: one empty file for each, created before it dies."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the folder in which the files are."""
+        """Take the folder for the files."""
         self.folder = folder
 
     def there(self, number: int, point: str) -> None:
-        """Die if this is the video's crash point, the first time."""
+        """Kill this process if this is the video's crash point, but only the first time."""
         if point != point_of(number):
             return
         try:

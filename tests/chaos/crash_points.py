@@ -1,4 +1,4 @@
-"""Turns the crash points on in a process: wraps what the provider does there. Only the DAG of the chaos run does so."""
+"""Enables the crash points in a process by wrapping methods of the provider. Only the DAG of the chaos run uses it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.chaos.crash_plan import CLAIMED, STATE_ONLY, WINDOW, Crashes
 
 
 def install(number: Callable[[], int | None], folder: Callable[[], Path]) -> None:
-    """Turn the crash points on in this process; `number` tells whose turn it is."""
+    """Enable the crash points in this process; `number` returns the number of the current video."""
 
     def here(point: str) -> None:
         if (current := number()) is not None:

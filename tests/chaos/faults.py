@@ -1,4 +1,4 @@
-"""Which video suffers what: dealt from a seed, so that a run can be repeated."""
+"""Which video gets which fault: dealt from a seed, so that a run can be repeated."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ ON_RESULT_BILLED: list[dict[str, Any]] = [
     {"kind": "cut_json", "times": 1},
     {"kind": "html_200", "carry_out": True, "times": 1},
 ]
-"""The answer to a call that was billed is lost on its way: each costs one more bill, and nobody can help it."""
+"""The answer to a billed call gets lost. Each of these costs one more bill, which nothing can prevent."""
 
 ON_CONTENT: list[dict[str, Any]] = [
     {"kind": "error", "status": 500, "times": 2},
@@ -75,7 +75,7 @@ BILLED = {each["kind"] for each in ON_RESULT_BILLED}
 
 
 def deal(dag_id: str, videos: int, seed: int) -> dict[int, dict[str, Any]]:
-    """Return the faults by video: two of three have one, and each kind comes up again and again."""
+    """Return the faults by video: two out of three videos have one, and all kinds are used in turn."""
     dice = random.Random(seed)
     decks = {call: dice.sample(faults, len(faults)) for call, faults in DECKS.items()}
     calls = [call for call, deck in decks.items() for _ in deck]

@@ -1,4 +1,4 @@
-"""Kills servers and disturbs tasks, spread evenly over the videos of a run."""
+"""Kills servers and disturbs tasks, evenly spread over the videos of a DAG run."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ TASK = "generate"
 
 @dataclass
 class Monkey:
-    """What is done to one run.
+    """Disturbs one DAG run.
 
-    :param kills: how often each server dies
-    :param disturbances: how many tasks are cleared while they wait, cleared when they are done, and marked as failed
+    :param kills: how often each server is killed
+    :param disturbances: how many tasks are cleared while deferred, running or finished, or marked as failed
     """
 
     stack: AirflowStack
@@ -43,9 +43,9 @@ class Monkey:
     done: dict[str, int] = field(default_factory=dict)
 
     def run(self, timeout: float) -> None:
-        """Disturb the run until it is over.
+        """Disturb the DAG run until it is over.
 
-        :raises TimeoutError: when it is not within so many seconds
+        :raises TimeoutError: if it takes longer than ``timeout`` seconds
         """
         due, deadline = self._plan(), time.monotonic() + timeout
         while True:
@@ -65,7 +65,7 @@ class Monkey:
         return [each for each in found if each["task_id"] == TASK and each["map_index"] >= 0]
 
     def _plan(self) -> list[tuple[float, str]]:
-        """Return what to do when which part of the tasks is over."""
+        """Return pairs: the share of tasks that must be over, and what to do then."""
         dice = random.Random(self.seed)
         kinds = {**self.kills, **dict.fromkeys(DISTURBANCES, self.disturbances), "connections": self.disturbances}
         spread = [
@@ -102,7 +102,7 @@ class Monkey:
             if what == "mark a waiting task as failed":
                 self.stack.set_state(self.dag_id, self.run_id, TASK, "failed", index)
             self.stack.clear(self.dag_id, self.run_id, [[TASK, index]])
-        except requests.HTTPError as error:  # it has gone on meanwhile
+        except requests.HTTPError as error:  # it has continued meanwhile
             self.say(f"  {error}")
 
     def _is_over(self) -> bool:

@@ -1,4 +1,4 @@
-"""What became of a chaos run: counted in the service's ledger, in the bucket and in the logs, not in the provider."""
+"""The result of a chaos run, counted in the service's ledger, the bucket and the logs, not in the provider."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ WARNING = re.compile(r"may be billed a second time")
 
 @dataclass(frozen=True)
 class Video:
-    """One video that was wanted.
+    """One requested video.
 
     :param state: of its task
-    :param jobs: as the ledger shows them
-    :param whole: whether what stands in the bucket is what the service served for its job
-    :param warnings: how many lines of its logs say that a call may be billed a second time
+    :param jobs: its jobs in the ledger
+    :param whole: whether the bucket has exactly what the service served for its job
+    :param warnings: how many of its log lines say that a call may be billed a second time
     :param crash: where its process died, if it did
-    :param lost_answer: whether a fault was dealt to it that bills and loses the answer
+    :param lost_answer: whether it had a fault that bills and loses the answer
     """
 
     number: int
@@ -48,7 +48,7 @@ class Video:
 
     @property
     def trouble(self) -> str:
-        """What is wrong with it, empty when all is well."""
+        """What is wrong with it; empty if nothing is."""
         if self.state != "success" or not self.whole:
             return f"lost: its task is {self.state}, {'a' if self.whole else 'no'} whole video stands in the bucket"
         if self.bills - 1 > self.warnings:
@@ -58,7 +58,7 @@ class Video:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that is counted."""
+    """Everything that is counted."""
 
     videos: tuple[Video, ...]
     submits: int
@@ -71,7 +71,7 @@ class Outcome:
 
     @classmethod
     def of(cls, monkey: Monkey, watcher: Watcher, crashes: Path, lost: set[int], seconds: float) -> Outcome:
-        """Count; `lost` are the videos to which a fault was dealt that bills and loses the answer."""
+        """Count. `lost` are the videos with a fault that bills and loses the answer."""
         watcher.look()
         ledger = monkey.simulator.ledger()
         tasks = {each["map_index"]: each for each in monkey.tasks()}
@@ -104,11 +104,11 @@ class Outcome:
         )
 
     def is_good(self) -> bool:
-        """Say whether every promise held."""
+        """Return whether every promise was kept."""
         return not (self.broken or self.uploads or any(video.trouble for video in self.videos))
 
     def table(self) -> str:
-        """Return what a person wants to read."""
+        """Return the counts as a table."""
         bills = sum(video.bills for video in self.videos)
         extra = [video for video in self.videos if video.bills > 1]
         in_window = sum(video.crash in {WINDOW, STATE_ONLY} and not video.lost_answer for video in extra)
@@ -135,12 +135,12 @@ class Outcome:
         lines = [f"  {name:42} {value:>7}" for name, value in rows]
         troubles = [f"  video {video.number}: {video.trouble}" for video in self.videos if video.trouble]
         troubles += [f"  partial: {key}" for key in self.broken] + [f"  unfinished: {key}" for key in self.uploads]
-        verdict = "every promise held" if self.is_good() else "NOT GOOD"
+        verdict = "every promise was kept" if self.is_good() else "NOT GOOD"
         return "\n".join(["", *lines, *troubles, "", f"  {verdict}", ""])
 
 
 def _stored(monkey: Monkey) -> dict[str, set[tuple[int, str]]]:
-    """Return size and checksum of the videos in the bucket, by the job that their manifest names."""
+    """Return size and checksum of the videos in the bucket, by the job in their manifest."""
     found = {}
     for key in monkey.s3.list_objects():
         if key.endswith(".modelmax.json"):
@@ -163,6 +163,6 @@ def _identity_of(data: bytes) -> tuple[int, str]:
 
 
 def warnings(logs: Path, number: int) -> int:
-    """Count the lines in the logs of a video that say that a call may be billed a second time."""
+    """Count the log lines of a video that say that a call may be billed a second time."""
     folder = logs / "run_id=run" / "task_id=generate" / f"map_index={number}"
     return sum(len(WARNING.findall(path.read_text(errors="replace"))) for path in folder.rglob("*.log"))

@@ -1,4 +1,4 @@
-"""Looks at the bucket all the time: whatever is visible as a video, for however short, must be whole."""
+"""Watches the bucket: any video that is visible, even for a moment, must be complete."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Watcher:
     """Lists the bucket in a thread and reads each video that is new or has changed."""
 
     def __init__(self, s3: SeaweedFS, pause: float = 0.5) -> None:
-        """Take the store; entering the context begins."""
+        """Take the store; entering the context starts watching."""
         self.s3 = s3
         self.pause = pause
         self.looks = 0
@@ -29,24 +29,24 @@ class Watcher:
         self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Start."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Look once more, and end."""
+        """Look once more, then stop."""
         self._stop.set()
         self._thread.join(timeout=60)
 
     @property
     def videos(self) -> dict[str, tuple[int, str]]:
-        """The last seen size and checksum of each video, by key."""
+        """The latest size and checksum of each video, by key."""
         return {key: found for (key, _), found in self.seen.items()}
 
     def broken(self, served: set[tuple[int, str]]) -> list[str]:
-        """Return the keys at which something stood, at any time, that the service did not serve."""
+        """Return the keys that, at any time, had something that the service did not serve."""
         return sorted({key for (key, _), found in self.seen.items() if found not in served})
 
     def _watch(self) -> None:
@@ -56,7 +56,7 @@ class Watcher:
 
     def look(self) -> None:
         """Look once."""
-        # While the store is killed there is nothing to see.
+        # While the store is down there is nothing to see.
         with contextlib.suppress(botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
             client = self.s3.client()
             for page in client.get_paginator("list_objects_v2").paginate(Bucket=self.s3.bucket):

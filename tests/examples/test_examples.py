@@ -53,9 +53,9 @@ def test_a_prompt_comes_from_a_file_beside_the_dag_and_is_rendered(service):  # 
 
 
 def test_more_than_the_budget_submits_nothing(service, capfd):  # noqa: F811
-    done = run("modelmax_cost_control", most_seconds=7)
+    done = run("modelmax_cost_control", max_seconds=7)
     assert done.state == "failed"
-    assert "8 s of video are asked for, and 7 s are allowed" in "".join(capfd.readouterr())
+    assert "The prompts need 8 s of video; 7 s are allowed" in "".join(capfd.readouterr())
     assert service.ledger.jobs == {}
 
 

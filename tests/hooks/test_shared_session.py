@@ -1,4 +1,4 @@
-"""A thousand who wait over one connection: one look-up, one session, also when keys change and look-ups fail."""
+"""A thousand who wait over one connection: one lookup, one session, also when keys change and lookups fail."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""All tests on each version of Airflow and Python, as a table of executors and stores: `make matrix`."""
+"""All tests on each version of Airflow and Python, as a table by executor and store: `make matrix`."""

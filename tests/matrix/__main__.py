@@ -1,4 +1,4 @@
-"""Run the tests on each version, and draw the table: `make matrix`, `make matrix MATRIX="3.1 3.2"`."""
+"""Run the tests on each version and print the table: `make matrix`, `make matrix MATRIX="3.1 3.2"`."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ OURS = r"airflow_provider_modelmax\b.*"
 KINDS = ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning")
 
 AT_ONCE = ("-n", "4", "--dist", "worksteal")
-"""Tests that start no Airflow wait more than they compute."""
+"""Tests that start no Airflow mostly wait."""
 
 NOTHING_CHOSEN = 5
-"""What pytest ends with if no test was chosen."""
+"""pytest's exit code if no test was selected."""
 
 _running: list[subprocess.Popen[bytes]] = []
 
 
 def main() -> int:
-    """Run the chosen rows and return the exit code: 0 when nothing failed and something was run."""
+    """Run the chosen rows and return the exit code: 0 if something was run and nothing failed."""
     chosen = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     say = narrator()
@@ -42,7 +42,7 @@ def main() -> int:
     with ThreadPoolExecutor(chosen.at_once) as pool:
         try:
             outcomes = list(pool.map(outcome_of, [row for row in ROWS if row.name in chosen.rows]))
-        except BaseException:  # told to end
+        except BaseException:  # SIGTERM
             pool.shutdown(wait=False, cancel_futures=True)
             for process in _running:
                 process.kill()
@@ -87,7 +87,7 @@ def _outcome(row: Row, chosen: argparse.Namespace) -> Outcome:
 
 
 def _pytest(row: Row, name: str, *choice: str) -> int:
-    """Run tests in the environment of the row; what is deprecated and ours is an error."""
+    """Run tests in the environment of the row; deprecation warnings caused by our code are errors."""
     errors = "\n".join(f"error::{kind}:{OURS}" for kind in KINDS)
     command = [str(row.interpreter), "-m", "pytest", "-r", "fEs", *choice, "-o", f"filterwarnings={errors}"]
     command += ["-p", "no:cacheprovider", f"--junitxml={row.logs / f'{name}.xml'}", f"--basetemp={row.logs / 'files'}"]

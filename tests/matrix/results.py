@@ -1,4 +1,4 @@
-"""What became of each test, from the report of pytest: which executor and which store it was about. Runs nothing."""
+"""The outcome of each test, from pytest's report, by executor and store. Runs nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXECUTORS = (IN_PROCESS, "LocalExecutor", "CeleryExecutor")
 NO_STORE = "no store"
 STORES = (NO_STORE, "local", "s3", "gcs", "azure")
 
-# What an id does not say, by the longest beginning of the test's module.
+# What a test id does not say, by the longest matching prefix of its module.
 DEFAULTS = {
     "tests.system": ("LocalExecutor", NO_STORE),
     "tests.system.test_videos": ("LocalExecutor", "s3"),
@@ -36,7 +36,7 @@ class Cell:
     skipped: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        """Say it in a word and a number."""
+        """Return a word and a number."""
         if self.failed:
             return f"FAIL {len(self.failed)}/{len(self.failed) + self.passed}"
         if self.passed:
@@ -48,7 +48,7 @@ Cells = dict[tuple[str, str], Cell]
 
 
 def place(module: str, name: str) -> tuple[str, str]:
-    """Say for which executor and which store a test speaks, by the words of its id."""
+    """Return the executor and the store that a test is about, by the words in its id."""
     _, _, id_ = name.partition("[")
     words = set(re.split(r"[^A-Za-z0-9]+", id_))
     executor, store = DEFAULTS[max((each for each in DEFAULTS if module.startswith(each)), key=len)]
@@ -58,7 +58,7 @@ def place(module: str, name: str) -> tuple[str, str]:
 
 
 def read(*reports: Path) -> Cells:
-    """Sort the tests of reports into cells; without one there are none."""
+    """Sort the tests of reports into cells; without a report there are none."""
     if not reports:
         return {}
     cells: Cells = {(executor, store): Cell() for executor in EXECUTORS for store in STORES}
@@ -75,11 +75,11 @@ def read(*reports: Path) -> Cells:
 
 
 def failures(cells: Iterable[Cell]) -> Iterator[str]:
-    """Name what failed."""
+    """Return the names of failed tests."""
     for cell in cells:
         yield from cell.failed
 
 
 def skips(cells: Iterable[Cell]) -> Counter[str]:
-    """Count what was skipped by its reason."""
+    """Count skipped tests by reason."""
     return sum((cell.skipped for cell in cells), Counter())

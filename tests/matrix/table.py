@@ -1,4 +1,4 @@
-"""The table: a line for each version and executor, a column for each store. Runs nothing."""
+"""The table: a row for each version and executor, a column for each store. Runs nothing."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ HEAD = ("Airflow", "Python", "executor", *STORES)
 
 @dataclass
 class Outcome:
-    """What became of a row.
+    """The outcome of a row.
 
     :param not_run: why it was not run
-    :param trouble: what went wrong beside tests that failed
+    :param trouble: what went wrong besides failed tests
     """
 
     row: Row
@@ -31,12 +31,12 @@ class Outcome:
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing failed; what could not be run has not failed."""
+        """Whether nothing failed. A row that could not be run has not failed."""
         return not self.trouble and not any(failures(self.cells.values()))
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """Write the table, what failed, and what was not run and why."""
+    """Return the table, the failures, and what was not run and why."""
     lines = [HEAD, *(line for outcome in outcomes for line in _lines(outcome))]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
     drawn = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]

@@ -1,4 +1,4 @@
-"""The table says what the report of pytest says."""
+"""The table agrees with pytest's report."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from tests.stack.processes import PROJECT
 
 
 def main() -> int:
-    """Run one of the two commands; Ctrl-C and SIGTERM stop everything that was started."""
+    """Run one of the two commands. Ctrl-C and SIGTERM stop everything that it started."""
     parser = argparse.ArgumentParser(prog="python -m tests.stack", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("demo", help="run the example DAG once in a real Airflow and show the video")

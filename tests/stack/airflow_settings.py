@@ -1,4 +1,4 @@
-"""What differs from a fresh Airflow: everything inside one folder, own ports, short waits. Starts nothing."""
+"""Settings of the test Airflow: everything inside one folder, its own ports, short intervals. Starts nothing."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
     from tests.stack.postgres import Database
 
-# Fixed, so that a restarted component understands what it wrote; they protect a throw-away Airflow.
+# Fixed, so that a restarted component can read what it wrote; they protect only a temporary Airflow.
 FERNET_KEY = "bW9kZWxtYXgtdGVzdC1zdGFjay0tLWZlcm5ldC1rZXk="
 JWT_SECRET = "modelmax-test-stack-jwt-secret-of-a-length-that-sha-512-finds-sufficient"
 
 
 def settings(home: Path, bundles: Mapping[str, Path], database: Database, port: int) -> dict[str, str]:
-    """Say what differs from a fresh Airflow: everything inside `home`, own ports, short waits."""
+    """Return the settings: everything inside `home`, its own ports, short intervals."""
     url = f"http://127.0.0.1:{port}"
     options = {
         "core": {
@@ -32,7 +32,7 @@ def settings(home: Path, bundles: Mapping[str, Path], database: Database, port: 
             "fernet_key": FERNET_KEY,
             "test_connection": "Enabled",
             "execution_api_server_url": f"{url}/execution/",
-            # The default asks the name server, which takes seconds where there is none.
+            # The default asks the name server, which takes seconds if there is none.
             "hostname_callable": "socket.gethostname",
         },
         "database": {"sql_alchemy_conn": database.url},
@@ -53,7 +53,7 @@ def settings(home: Path, bundles: Mapping[str, Path], database: Database, port: 
         "scheduler": {"scheduler_idle_sleep_time": "0.3", "scheduler_heartbeat_sec": "1"},
         "triggerer": {"job_heartbeat_sec": "2", "triggerer_health_check_threshold": "10"},
         "dag_processor": {
-            # New and changed files are found by the refresh; the others need not be parsed all the time.
+            # The refresh finds new and changed files; the others need not be parsed all the time.
             "refresh_interval": "3",
             "bundle_refresh_check_interval": "1",
             "min_file_process_interval": "60",

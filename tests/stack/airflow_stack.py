@@ -1,7 +1,7 @@
 """A whole Airflow on this machine: migrated database, api-server, scheduler, dag-processor, triggerers, workers.
 
-Each component is the `airflow` command as a process of its own, as in production; settings come through the
-environment only, so that no file of the user is read or written outside `home`.
+Each component is an `airflow` command in its own process, as in production; settings come only from the
+environment, so that no file of the user is read or written outside `home`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ENOUGH_CORES = 4
 
 
 class AirflowStack(AirflowClient):
-    """A running Airflow, to be used as a context manager; its REST methods are those of `AirflowClient`."""
+    """A running Airflow, as a context manager, with the REST methods of `AirflowClient`."""
 
     def __init__(
         self,
@@ -52,12 +52,12 @@ class AirflowStack(AirflowClient):
         python: str = sys.executable,
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """Describe it; entering the context starts it.
+        """Prepare it; entering the context starts it.
 
         `dags` is a folder, or several by name, each a DAG bundle. `connections` reach every component through
-        AIRFLOW_CONN_<ID>. `environment` adds or overrides settings. The second of several
-        `triggerers` is called `triggerer-2`. `python` is the interpreter of every component. `progress` is told what
-        happens.
+        AIRFLOW_CONN_<ID>. `environment` adds or overrides settings. If there are several
+        `triggerers`, the second one is called `triggerer-2`. `python` is the interpreter of every component. `progress`
+        reports what happens.
         """
         port = port or free_port()
         executor = executor or LocalExecutor()
@@ -85,7 +85,7 @@ class AirflowStack(AirflowClient):
         self.services |= {name: self._service(name, command) for name, command in workers_.items()}
 
     def __enter__(self) -> Self:
-        """Migrate, start all components and wait until they are healthy."""
+        """Migrate the database, start all components and wait until they are healthy."""
         self.home.mkdir(parents=True, exist_ok=True)
         try:
             self._migrate()
@@ -99,12 +99,12 @@ class AirflowStack(AirflowClient):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop everything that was started."""
+        """Stop everything that this stack started."""
         self.stop()
 
     def stop(self) -> None:
-        """Stop all components and whatever they started."""
-        self._session.close()  # else the api-server waits for this connection
+        """Stop all components and their child processes."""
+        self._session.close()  # otherwise the api-server waits for this connection
         stop(self.services.values())
 
     def _service(self, name: str, command: list[str]) -> Service:
@@ -124,10 +124,10 @@ class AirflowStack(AirflowClient):
         self.progress(f"database migrated ({time.monotonic() - started:.0f} s, {self.database.kind})")
 
     def _start(self) -> None:
-        """Start the api-server and beside it the others, on a small machine one after the other.
+        """Start the api-server and the other components, one after the other on a small machine.
 
-        The api-server needs as much processor time as the other three together (measured: 19 s of 37),
-        its first call included; left alone on one core it is ready when they are.
+        The api-server needs as much CPU time as the other three together (measured: 19 s of 37),
+        including its first call; alone on one core it is ready at the same time as they are.
         """
         started = time.monotonic()
         self.services["api-server"].start()
@@ -192,7 +192,7 @@ class AirflowStack(AirflowClient):
         return int(self.rows(query, job_type=_job_type(name))[0]["latest"])
 
     def wait_healthy(self, timeout: float = 120) -> None:
-        """Wait until the api-server calls every component healthy; show the log of one that ended."""
+        """Wait until the api-server reports every component healthy. If one has ended, show its log."""
 
         def all_healthy() -> bool:
             for service in self.services.values():
@@ -207,7 +207,7 @@ class AirflowStack(AirflowClient):
         return "\n".join(service.tail() for service in self.services.values())
 
     def command(self, name: str, *arguments: str, **environment: str) -> str:
-        """Run the `airflow` command, with more in its environment, and return what it says; raise when it fails."""
+        """Run an `airflow` command with additional environment variables and return its output; raise if it fails."""
         service = self._service(name, list(arguments))
         service.environment = {**service.environment, **environment}
         if service.run():
@@ -217,7 +217,7 @@ class AirflowStack(AirflowClient):
     # Chaos
 
     def kill(self, component: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """Signal a component; SIGKILL takes its children too, else they would live on as orphans."""
+        """Signal a component. SIGKILL kills its children too; otherwise they would live on as orphans."""
         if number == signal.SIGKILL:
             self.services[component].kill()
         else:
@@ -229,7 +229,7 @@ class AirflowStack(AirflowClient):
         self._start_one(component)
 
     def restart_with(self, python: str) -> None:
-        """Stop every component and start it with another interpreter: what an upgrade of a package does."""
+        """Stop every component and start it with another interpreter, like an upgrade of a package."""
         self.stop()
         self.python = python
         for service in self.services.values():
@@ -254,7 +254,7 @@ class AirflowStack(AirflowClient):
         instance = self.task_instance(dag_id, run_id, task_id, map_index)
         found = {name: workers.of(self.services[name].family(), instance["id"]) for name in self.workers}
         begun = {name: max(each.create_time() for each in busy) for name, busy in found.items() if busy}
-        return max(begun, key=lambda name: begun[name], default=None)  # another may keep the name of the first segment
+        return max(begun, key=lambda name: begun[name], default=None)  # the others may have an old title
 
     def _hosts(self) -> list[psutil.Process]:
         return [process for name in self.workers or ["scheduler"] for process in self.services[name].family()]
@@ -264,7 +264,7 @@ class AirflowStack(AirflowClient):
         return self.database.rows(query, **parameters)
 
     def all_log_text(self) -> str:
-        """Return every log, of tasks, DAG parsing and components, to look for what must not be there."""
+        """Return all logs of tasks, DAG parsing and components, to check that something is not in them."""
         files = sorted(path for path in self.home.rglob("*") if path.is_file() and ".log" in path.suffixes)
         return "\n".join(f"### {path}\n{path.read_text(errors='replace')}" for path in files)
 

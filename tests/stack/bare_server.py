@@ -1,4 +1,4 @@
-"""A server of a few lines that answers as a test wants, for what a real store never says."""
+"""A minimal server whose answers a test defines, for answers that a real store never gives."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Reads each request whole, whatever its method, and has :meth:`answer` answer it."""
+    """Reads each complete request, whatever its method, and calls :meth:`answer`."""
 
     protocol_version = "HTTP/1.1"
 
     def answer(self, body: bytes) -> None:
-        """Answer a request with this body, by :meth:`say`."""
+        """Answer a request that has this body, by calling :meth:`say`."""
         raise NotImplementedError
 
     def say(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        """Send an answer of so many bytes."""
+        """Send an answer with this many bytes."""
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)

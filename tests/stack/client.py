@@ -1,4 +1,4 @@
-"""What a person does in the Airflow UI, through the public REST API. Starts no process."""
+"""A client for Airflow's public REST API, for what a user does in the UI. Starts no process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-# The same in every line of a log, or of no use to who reads it.
+# The same in every log line, or of no use to the reader.
 LEFT_OUT = frozenset(
     {"timestamp", "event", "level", "logger", "filename", "lineno"}
     | {"dag_id", "run_id", "task_id", "ti_id", "try_number", "map_index"}
@@ -26,13 +26,13 @@ class AirflowClient:
     """The REST API v2 of one Airflow."""
 
     def __init__(self, url: str) -> None:
-        """Take the address of the api-server; the token is fetched with the first call."""
+        """Take the URL of the api-server; the first call fetches the token."""
         self.url = url
         self._session = requests.Session()
         self._session.trust_env = False
 
     def call(self, method: str, path: str, *, base: str = "api/v2", **arguments: Any) -> Any:
-        """Send one request and return the JSON; raise an error answer with what it says."""
+        """Send one request and return the JSON; raise an error answer with its text."""
         if "Authorization" not in self._session.headers:
             token = self._session.get(f"{self.url}/auth/token", timeout=10).json()["access_token"]
             self._session.headers["Authorization"] = f"Bearer {token}"
@@ -49,7 +49,7 @@ class AirflowClient:
             offset += len(items)
 
     def health(self) -> dict[str, str | None]:
-        """Name the state of each component; empty while the api-server does not answer."""
+        """Return the state of each component; empty while the api-server does not answer."""
         try:
             answer = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=5)
             return {name: (about or {}).get("status") for name, about in answer.json().items()}
@@ -63,7 +63,7 @@ class AirflowClient:
         return list(self.pages("importErrors", "import_errors"))
 
     def wait_for_dag(self, dag_id: str, timeout: float = 60) -> Json:
-        """Wait until the DAG can be triggered; when it never can, show the import errors."""
+        """Wait until the DAG can be triggered; if that fails, show the import errors."""
         return wait_until(
             lambda: next((dag for dag in self.pages("dags", "dags") if dag["dag_id"] == dag_id), None),
             timeout,
@@ -80,7 +80,7 @@ class AirflowClient:
         run_id: str | None = None,
         logical_date: str | None = None,
     ) -> str:
-        """Start a run and return its id."""
+        """Trigger a DAG run and return its id."""
         body = {"dag_run_id": run_id, "logical_date": logical_date, "conf": conf or {}}
         run_id = self.call("POST", f"dags/{dag_id}/dagRuns", json=body)["dag_run_id"]
         return str(run_id)
@@ -90,11 +90,11 @@ class AirflowClient:
         return dict(self.call("GET", f"dags/{dag_id}/dagRuns/{run_id}"))
 
     def runs(self, dag_id: str) -> list[Json]:
-        """Return all runs of a DAG."""
+        """Return all DAG runs of a DAG."""
         return list(self.pages(f"dags/{dag_id}/dagRuns", "dag_runs"))
 
     def wait_for_run(self, dag_id: str, run_id: str, timeout: float = 120) -> str:
-        """Wait until the run is over and return `success` or `failed`."""
+        """Wait until the DAG run is over and return `success` or `failed`."""
         return wait_until(
             lambda: state if (state := str(self.run(dag_id, run_id)["state"])) in OVER else None,
             timeout,
@@ -105,7 +105,7 @@ class AirflowClient:
     # Task instances
 
     def task_instances(self, dag_id: str, run_id: str) -> list[Json]:
-        """Return all task instances of a run, mapped ones each."""
+        """Return all task instances of a DAG run, including each mapped one."""
         return list(self.pages(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances", "task_instances"))
 
     def task_instance(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Json:
@@ -122,7 +122,7 @@ class AirflowClient:
         map_index: int = -1,
         timeout: float = 60,
     ) -> Json:
-        """Wait until a task instance is in (one of) the state(s); give up when it ends in another."""
+        """Wait until a task instance is in (one of) the state(s); raise if it ends in another."""
         wanted = {state} if isinstance(state, str) else set(state)
         deadline = time.monotonic() + timeout
         while (instance := self.task_instance(dag_id, run_id, task_id, map_index))["state"] not in wanted:
@@ -144,32 +144,32 @@ class AirflowClient:
         return "\n".join(line if isinstance(line, str) else _plain(line) for line in content)
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
-        """Return the value of one XCom, deserialized; raise when there is none."""
+        """Return the value of one XCom, deserialized; raise if there is none."""
         path = f"{_task(dag_id, run_id, task_id)}/xcomEntries/{key}"
         return self.call("GET", path, params={"map_index": map_index, "deserialize": "false"})["value"]
 
     def xcom_keys(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> list[str]:
-        """Name the XComs of a task instance."""
+        """Return the keys of the XComs of a task instance."""
         path = f"{_task(dag_id, run_id, task_id)}/xcomEntries"
         return [entry["key"] for entry in self.pages(path, "xcom_entries", map_index=map_index)]
 
     def extra_links(self, dag_id: str, run_id: str, task_id: str) -> dict[str, str | None]:
-        """Return the buttons of a task instance: names and where they lead."""
+        """Return the extra links of a task instance: names and URLs."""
         return dict(self.call("GET", f"{_task(dag_id, run_id, task_id)}/links")["extra_links"])
 
     def rendered_fields(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Json:
-        """Return the templated fields as they were rendered for the task instance."""
+        """Return the rendered template fields of the task instance."""
         return dict(self.task_instance(dag_id, run_id, task_id, map_index)["rendered_fields"])
 
     def clear(
         self, dag_id: str, run_id: str, task_ids: list[str | list[Any]] | None = None, *, only_failed: bool = False
     ) -> None:
-        """Clear tasks of a run (`[task_id, map_index]` names one of many), all of them when none is named."""
+        """Clear tasks of a DAG run (`[task_id, map_index]` is one mapped task), or all of them if none is given."""
         body = {"dry_run": False, "dag_run_id": run_id, "task_ids": task_ids, "only_failed": only_failed}
         self.call("POST", f"dags/{dag_id}/clearTaskInstances", json=body)
 
     def set_state(self, dag_id: str, run_id: str, task_id: str, state: str, map_index: int = -1) -> None:
-        """Mark a task instance as `success`, `failed` or `skipped`, as a person may do while it runs."""
+        """Mark a task instance as `success`, `failed` or `skipped`, as a user can while it runs."""
         self.call("PATCH", _task(dag_id, run_id, task_id, map_index), json={"new_state": state})
 
     def asset_events(self, **parameters: Any) -> list[Json]:

@@ -1,4 +1,4 @@
-"""One video from a DAG to the disk in a real Airflow, told step by step."""
+"""A demo: a real Airflow makes one video, and each step is reported."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MARK = ".made-by-modelmax-demo"
 
 
 def demo(home: Path, dag_id: str, timeout: float = 120) -> int:
-    """Run the example DAG once, show what it made, and return the exit code."""
+    """Run the example DAG once, show the video, and return the exit code."""
     say = narrator()
     home = fresh(home)
     say("starting the simulator and Airflow (api-server, scheduler, dag-processor, triggerer)")
@@ -61,13 +61,13 @@ def standalone(home: Path) -> int:
 
 
 def simulator(home: Path, port: int | None = None) -> SimulatorProcess:
-    """Describe the simulator, somewhat quicker than the real service."""
+    """Return a simulator that is somewhat faster than the real service."""
     options = ("--queue-seconds", "2", "--run-seconds", "7-8")
     return SimulatorProcess(home / "processes", *options, key=SIMULATOR_KEY, port=port)
 
 
 def airflow(home: Path, service: SimulatorProcess, say: Callable[[str], None], port: int | None = None) -> AirflowStack:
-    """Describe an Airflow with the examples and a connection to the simulator."""
+    """Return an Airflow with the examples and a connection to the simulator."""
     return AirflowStack(
         home,
         EXAMPLES,
@@ -80,7 +80,7 @@ def airflow(home: Path, service: SimulatorProcess, say: Callable[[str], None], p
 
 
 def fresh(home: Path) -> Path:
-    """Empty the folder of an earlier run; refuse one that is somebody else's."""
+    """Empty the folder of an earlier run; refuse a folder that is not from one."""
     home = home.resolve()
     if home.exists() and any(home.iterdir()) and not (home / MARK).exists():
         raise SystemExit(f"{home} is not empty and was not made by this command: name another folder with --home")
@@ -91,17 +91,17 @@ def fresh(home: Path) -> Path:
 
 
 def preferred(port: int) -> int:
-    """Take this port if it is free, else another."""
+    """Return this port if it is free, otherwise another."""
     return port if is_free(port) else free_port()
 
 
 def narrator() -> Callable[[str], None]:
-    """Make a function that writes lines with the seconds since now."""
+    """Return a function that writes lines, with the seconds since now."""
     started = time.monotonic()
     return lambda line: write(f"{time.monotonic() - started:4.0f} s  {line}\n")
 
 
 def write(text: str) -> None:
-    """Write to standard output at once."""
+    """Write to standard output without buffering."""
     sys.stdout.write(text)
     sys.stdout.flush()

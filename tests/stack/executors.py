@@ -1,4 +1,4 @@
-"""Who runs the tasks: processes of the scheduler, or workers of Celery. Says what differs; starts nothing."""
+"""The two executors: processes of the scheduler, or Celery workers. Describes their differences; starts nothing."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ BROKER = "redis://127.0.0.1:6379/0"
 
 
 class Executor(Protocol):
-    """One way to run tasks."""
+    """An executor."""
 
     name: str
 
     def settings(self, database: Database) -> dict[str, str]:
-        """Say what differs from the settings of the stack."""
+        """Return the settings that it needs besides those of the stack."""
 
     def workers(self, home: Path) -> Mapping[str, list[str]]:
-        """Return the `airflow` command of each worker by the name of its service."""
+        """Return the `airflow` command of each worker, by the name of its service."""
 
 
 @dataclass(frozen=True)
 class LocalExecutor:
-    """The scheduler runs tasks in processes of its own."""
+    """The scheduler runs tasks in its own child processes."""
 
     name: str = "LocalExecutor"
 
     def settings(self, database: Database) -> dict[str, str]:
-        """Nothing differs."""
+        """Return no settings."""
         return {}
 
     def workers(self, home: Path) -> Mapping[str, list[str]]:
-        """There are none."""
+        """Return no commands."""
         return {}
 
 
 @dataclass(frozen=True)
 class CeleryExecutor:
-    """Workers take tasks from a queue of this run's own, in a Redis that others may use as well."""
+    """Workers take tasks from this run's own queue, in a Redis that others may use, too."""
 
     broker: str
     count: int = 2
@@ -56,15 +56,15 @@ class CeleryExecutor:
     queue: str = field(default_factory=lambda: f"modelmax-{uuid.uuid4().hex[:12]}")
 
     def settings(self, database: Database) -> dict[str, str]:
-        """Name the broker, the queue, and the database that keeps results."""
+        """Return the broker, the queue and the result database."""
         return {
             "AIRFLOW__CORE__EXECUTOR": self.name,
             "AIRFLOW__CELERY__BROKER_URL": self.broker,
             "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{database.url}",
             "AIRFLOW__CELERY__WORKER_CONCURRENCY": "3",
-            # So that two workers on one machine may have one name.
+            # So that two workers on one machine may have the same name.
             "AIRFLOW__CELERY__WORKER_ENABLE_REMOTE_CONTROL": "False",
-            # The default of a second is too short for a busy machine.
+            # The default of one second is too short for a busy machine.
             "AIRFLOW__CELERY__OPERATION_TIMEOUT": "10",
             "AIRFLOW__OPERATORS__DEFAULT_QUEUE": self.queue,
             "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__GLOBAL_KEYPREFIX": f"{self.queue}:",
@@ -72,7 +72,7 @@ class CeleryExecutor:
         }
 
     def workers(self, home: Path) -> Mapping[str, list[str]]:
-        """Return the commands of so many workers; the api-server reads their logs from the common folder."""
+        """Return the commands of the workers; the api-server reads their logs from the common folder."""
         return {name: self._command(home, name) for name in (f"worker-{n}" for n in range(1, self.count + 1))}
 
     def _command(self, home: Path, name: str) -> list[str]:
@@ -83,9 +83,9 @@ class CeleryExecutor:
 
 @contextlib.contextmanager
 def celery() -> Iterator[CeleryExecutor | None]:
-    """Give a queue for one run and remove it afterwards; None where no Redis answers.
+    """Yield a queue for one run and remove it afterwards; None if there is no Redis.
 
-    `MODELMAX_TEST_REDIS` names the server.
+    `MODELMAX_TEST_REDIS` is the server.
     """
     with redis.Redis.from_url(os.environ.get("MODELMAX_TEST_REDIS", BROKER), socket_connect_timeout=3) as server:
         if not _answers(server):

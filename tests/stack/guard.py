@@ -1,7 +1,7 @@
-"""Ends what a killed test session leaves behind. A process of its own, started once a session.
+"""Ends the processes that a killed test session leaves behind. A separate process, started once per session.
 
-It reads what the session starts and ends from its standard input, and does nothing until that is closed, which
-happens when the session is gone, however it went; then it kills what was started and not ended.
+It reads from its standard input which processes the session starts and ends. When that is closed, because the session
+is gone for whatever reason, it kills the processes that were started but not ended.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A server that says one thing, byte for byte: what no library would send, and when."""
+"""A server that gives one fixed answer, byte for byte and pause by pause, which no library would send."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ IN_QUEUE = b'{"request_id": "none", "status": "IN_QUEUE"}'
 
 
 def answer(body: bytes = IN_QUEUE, status: str = "200 OK", kind: str = "application/json", headers: str = "") -> bytes:
-    """Return an HTTP answer, as it goes over the wire."""
+    """Return an HTTP answer as bytes."""
     head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
     return head.encode() + body
 
 
 @dataclass
 class Listener:
-    """Gives one answer to whatever it is asked, and keeps what it was asked.
+    """Gives one answer to any request, and records the requests.
 
-    ``tail`` holds pauses after the answer, and the bytes that follow each; at last it ``closes`` the connection.
-    It takes what it is sent in pieces of 64 KiB, with a ``pause`` in seconds after each.
+    ``tail`` has pauses after the answer, and the bytes that follow each; in the end it ``closes`` the connection.
+    It reads requests in pieces of 64 KiB, with a ``pause`` in seconds after each.
     """
 
     answer: bytes = answer()
@@ -71,7 +71,7 @@ class Listener:
 
     def _answer(self, connection: socket.socket) -> None:
         connection.sendall(self.answer)
-        with contextlib.suppress(OSError):  # the client had enough
+        with contextlib.suppress(OSError):  # the client closed the connection
             for pause, data in self.tail:
                 time.sleep(pause)
                 connection.sendall(data)

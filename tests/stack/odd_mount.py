@@ -1,7 +1,7 @@
-"""A folder mounted through FUSE that refuses some operations, as mounted buckets and odd network shares do.
+"""A folder mounted through FUSE that refuses some operations, like mounted buckets and unusual network shares.
 
-Run as a program: ``python -m tests.stack.odd_mount SOURCE MOUNTPOINT rename=ENOSYS write=ENOSPC``. Everything that is
-not refused is done in SOURCE. ``nlink=0`` and ``room=N`` (bytes, then ENOSPC) are no operations.
+Run as a program: ``python -m tests.stack.odd_mount SOURCE MOUNTPOINT rename=ENOSYS write=ENOSPC``. All other
+operations are done in SOURCE. ``nlink=0`` and ``room=N`` (bytes, then ENOSPC) are not operations.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def why_not() -> str:
 
 @contextmanager
 def mounted(folder: Path, *refusals: str) -> Iterator[Path]:
-    """Yield a folder whose file system refuses what ``refusals`` name."""
+    """Yield a folder whose file system refuses the operations in ``refusals``."""
     if reason := why_not():
         pytest.skip(reason)
     source, mountpoint = folder / "source", folder / "mount"
@@ -67,7 +67,7 @@ def _serve(source: Path, mountpoint: Path, settings: dict[str, str]) -> None:
     refused = {name: getattr(errno, value) for name, value in settings.items()}
 
     def passing(operation: Callable[..., Any]) -> Callable[..., Any]:
-        """Refuse an operation, or do it in the source folder."""
+        """Refuse an operation or do it in the source folder."""
         name = operation.__name__
 
         def done(self: Any, path: str, *args: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A metadata database of its own for each run: PostgreSQL where one answers, else SQLite."""
+"""A new metadata database for each run: PostgreSQL if there is a server, otherwise SQLite."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ class Database:
             return [dict(row) for row in result.mappings()]
 
     def tables(self) -> list[str]:
-        """Name the tables, for a test that looks into every one of them."""
+        """Return the names of the tables, for a test that searches all of them."""
         return sqlalchemy.inspect(sqlalchemy.create_engine(self.url, poolclass=sqlalchemy.NullPool)).get_table_names()
 
 
 @contextlib.contextmanager
 def database(home: Path) -> Iterator[Database]:
-    """Make a database for one run and drop it afterwards; without PostgreSQL, a SQLite file in `home`.
+    """Create a database for one run and drop it afterwards; without PostgreSQL, a SQLite file in `home`.
 
-    `MODELMAX_TEST_POSTGRES` names the server, as a URL of a database in which one may say CREATE DATABASE;
-    when it is set to nothing, SQLite is used.
+    `MODELMAX_TEST_POSTGRES` is the server, as the URL of a database in which CREATE DATABASE is allowed;
+    if it is empty, SQLite is used.
     """
     server = os.environ.get("MODELMAX_TEST_POSTGRES", SERVER)
-    # Said outright, since SQLAlchemy and Airflow do not agree on the default driver.
+    # Explicit, because SQLAlchemy and Airflow do not agree on the default driver.
     server = server.replace("postgresql://", "postgresql+psycopg2://", 1)
     if not (server and answers(server)):
         yield sqlite(home)
@@ -63,12 +63,12 @@ def database(home: Path) -> Iterator[Database]:
 
 
 def sqlite(home: Path) -> Database:
-    """Name a SQLite file in `home`; it is made by the migration."""
+    """Return a SQLite file in `home`; the migration creates it."""
     return Database(f"sqlite:///{home.resolve()}/airflow.db")
 
 
 def answers(server: str) -> bool:
-    """Say whether a PostgreSQL server lets us in."""
+    """Return whether a PostgreSQL server accepts us."""
     try:
         _command(server, "SELECT 1")
     except sqlalchemy.exc.OperationalError:

@@ -1,4 +1,4 @@
-"""Ports, processes and waiting: what every server of the stack needs. Knows no server."""
+"""Ports, processes and waiting, which every server of the stack needs. Knows none of them."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _handed_out: set[int] = set()
 
 
 def free_port(*offsets: int) -> int:
-    """Find a port P such that P, and P plus each offset, is free.
+    """Find a port P such that P and P plus each offset are free.
 
-    Below the range from which the system takes ports for outgoing connections, and at random, so that two
-    runs that start at the same moment do not meet.
+    The port is below the range for outgoing connections, and random, so that two
+    runs that start at the same moment do not collide.
     """
     for _ in range(200):
         port = random.randrange(15_000, 32_000 - max(offsets, default=0))  # no secret
@@ -47,7 +47,7 @@ def free_port(*offsets: int) -> int:
 
 
 def is_free(port: int) -> bool:
-    """Say whether a server could listen on this port of 127.0.0.1 now."""
+    """Return whether a server could listen on this port of 127.0.0.1 now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -60,7 +60,7 @@ def is_free(port: int) -> bool:
 def wait_until(
     condition: Callable[[], T | None], timeout: float, what: str, evidence: Callable[[], str] | None = None
 ) -> T:
-    """Return the first true answer of `condition`; after `timeout` seconds fail and show the evidence."""
+    """Return the first true result of `condition`; after `timeout` seconds fail and show the evidence."""
     deadline = time.monotonic() + timeout
     pause = 0.05
     while True:
@@ -73,11 +73,11 @@ def wait_until(
 
 
 def child_environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Build the environment of a child: ours, without what would leak in or slow it down, plus `settings`."""
+    """Return the environment of a child process: ours, without what would leak in or slow it down, plus `settings`."""
     inherited = {
         name: value
         for name, value in os.environ.items()
-        # Without bytecode files every process would compile Airflow anew: 20 s instead of 3.
+        # Without bytecode files every process would compile Airflow again: 20 s instead of 3.
         if not name.startswith(("AIRFLOW", "AWS_", "PYTEST_")) and name != "PYTHONDONTWRITEBYTECODE"
     }
     local = ",".join(filter(None, [inherited.get("NO_PROXY"), "127.0.0.1", "localhost"]))
@@ -86,10 +86,10 @@ def child_environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 class Service:
-    """One server as a process of its own, in a session of its own, with its output in a file."""
+    """A server in its own process and its own session, with its output in a file."""
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        """Describe the process; `start` runs it."""
+        """Prepare the process; `start` runs it."""
         self.name = name
         self.command = list(command)
         self.environment = dict(environment)
@@ -116,36 +116,36 @@ class Service:
         return self
 
     def run(self) -> int:
-        """Run it to its end and return the exit code."""
+        """Run it until it ends and return the exit code."""
         with running(self):
             return self.popen.wait() if self.popen else -1
 
     def running(self) -> bool:
-        """Say whether the leading process lives."""
+        """Return whether the main process is alive."""
         return self.popen is not None and self.popen.poll() is None
 
     def check(self) -> None:
-        """Raise, with the end of the log, when the process is gone."""
+        """Raise, with the end of the log, if the process is gone."""
         if not self.running():
             code = self.popen.returncode if self.popen else "never started"
             raise RuntimeError(f"{self.name} ended (exit code {code})\n{self.tail()}")
 
     def family(self) -> list[psutil.Process]:
-        """Find the process and all it started, also those whose parent is dead already.
+        """Find the process and all that it started, including those whose parent is already dead.
 
-        Tasks run in process groups of their own and keep the session; a bash command of a task has a session
-        of its own and keeps the tag in its environment.
+        Tasks run in their own process groups and keep the session; a bash command of a task has its own
+        session and keeps the tag in its environment.
         """
         return family(self.popen.pid, self._tag) if self.popen else []
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the leading process alone."""
+        """Send a signal to only the main process."""
         if self.popen:
             self.popen.send_signal(number)
 
     def kill(self) -> None:
-        """End it and all it started at once, as a machine that loses its power does."""
-        # Again until none is left: one may have started another while we looked.
+        """Kill it and all that it started at once, as a power failure would."""
+        # Repeated until none is left: one may have started another in the meantime.
         for _ in range(100):
             if not (living := self.family()):
                 break
@@ -162,7 +162,7 @@ class Service:
 
 
 def stop(services: Iterable[Service], grace: float = 2) -> None:
-    """Ask all at once to end, then kill whatever is left of them, strays included."""
+    """Send SIGTERM to all at once, then kill those that are left, including strays."""
     services = list(services)
     for each in services:
         if each.running():
@@ -183,7 +183,7 @@ def send(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
 
 @contextlib.contextmanager
 def running(service: Service) -> Iterator[Service]:
-    """Start a service and stop it at the end, whatever happens."""
+    """Start a service and always stop it at the end."""
     service.start()
     try:
         yield service
@@ -192,7 +192,7 @@ def running(service: Service) -> Iterator[Service]:
 
 
 def family(leader: int, tag: str) -> list[psutil.Process]:
-    """Find the living processes of a leader's session, and those that carry its tag."""
+    """Find the living processes of a session, and those with its tag."""
     return [each for each in psutil.process_iter() if _belongs(each, leader, tag)]
 
 
@@ -204,7 +204,7 @@ def _guard() -> subprocess.Popen[str]:
 
 
 def _tell_guard(line: str) -> None:
-    """Have a process watch over us that cleans up should we be killed before we can."""
+    """Start a process that cleans up if we are killed before we can."""
     if pipe := _guard().stdin:
         pipe.write(line)
         pipe.flush()

@@ -1,4 +1,4 @@
-"""Has the kernel refuse some system calls of this process, as a file system that lacks them does (seccomp)."""
+"""Makes the kernel refuse some system calls of this process, like a file system that lacks them (seccomp)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Program(ctypes.Structure):
 
 
 def refuse(calls: dict[str, int]) -> None:
-    """Have these calls end in these error numbers, for the rest of this process."""
+    """Make these calls fail with these error numbers until this process ends."""
     machine = platform.machine()
     steps = [(_LOAD, 0, 0, 4), (_IF_EQUAL, 1, 0, _ARCHITECTURES[machine]), (_RETURN, 0, 0, _ALLOW), (_LOAD, 0, 0, 0)]
     for name, number in calls.items():

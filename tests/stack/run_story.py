@@ -1,4 +1,4 @@
-"""What a person wants to know of one DAG run: what happens meanwhile, what came out of it, or why it failed."""
+"""Reports one DAG run to a person: its progress, its result, or why it failed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STATES = {"deferred": "deferred: the triggerer waits for the job, no worker slot
 
 @dataclass(frozen=True)
 class Run:
-    """One DAG run, and the simulator that makes its videos."""
+    """A DAG run and the simulator that makes its videos."""
 
     stack: AirflowStack
     simulator: SimulatorProcess
@@ -31,7 +31,7 @@ class Run:
     run_id: str
 
     def follow(self, say: Callable[[str], None], timeout: float) -> str:
-        """Tell each change of a task's or a job's state until the run is over, and return its state."""
+        """Report each change of a task's or a job's state until the DAG run is over, and return its state."""
         told: dict[str, None] = {}
         deadline = time.monotonic() + timeout
         while True:
@@ -45,7 +45,7 @@ class Run:
             time.sleep(0.2)
 
     def story(self) -> str:
-        """Say where the videos are, what is in them, what was billed and how to open them."""
+        """Report where the videos are, what is in them, what was billed and how to open them."""
         films = [film for task in self._tasks() for film in map(local, texts(self._xcom(task, "return_value"))) if film]
         usages = [usage for task in self._tasks() if (usage := self._xcom(task, "usage"))]
         ledger = self.simulator.ledger()
@@ -95,7 +95,7 @@ class Run:
 
 
 def name(task: Json) -> str:
-    """Name a task instance as the UI does."""
+    """Return the name of a task instance as in the UI."""
     return str(task["task_id"]) if task["map_index"] == -1 else f"{task['task_id']}[{task['map_index']}]"
 
 
@@ -106,14 +106,14 @@ def texts(value: Any) -> list[str]:
 
 
 def local(uri: str) -> Path | None:
-    """Return the file that a URI names, if it is a video on this machine."""
+    """Return the file of a URI, if it is a video on this machine."""
     path = Path(unquote(urlsplit(uri).path))
     return path if path.suffix == ".mp4" and path.is_file() else None
 
 
 def describe(film: Path) -> str:
-    """Say what is in an MP4."""
-    import av  # a big library, and nobody else of the harness needs it
+    """Describe the content of an MP4."""
+    import av  # a big library that only this function needs
 
     with av.open(str(film)) as container:
         picture = container.streams.video[0]

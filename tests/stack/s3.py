@@ -1,4 +1,4 @@
-"""A real S3 server (SeaweedFS) for one run: it checks signatures and permissions, and can be killed."""
+"""A real S3 server (SeaweedFS) for one run. It checks signatures and permissions, and can be killed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GRPC_OFFSET = 10_000
 
 @dataclass(frozen=True)
 class Identity:
-    """Who asks: an access key, its secret, and what SeaweedFS lets it do."""
+    """An identity: an access key, its secret, and what SeaweedFS allows it."""
 
     login: str
     password: str
@@ -38,7 +38,7 @@ READER = Identity("reader", "secret-of-the-reader", (f"Read:{BUCKET}", f"List:{B
 
 
 class SeaweedFS(StoreServer):
-    """One S3 server with the bucket `videos`, to be used as a context manager."""
+    """An S3 server with the bucket `videos`, as a context manager."""
 
     ready_within = 60.0
 
@@ -57,7 +57,7 @@ class SeaweedFS(StoreServer):
         self.service = Service("seaweedfs", self._command(), child_environment({}), self.home / "weed.log")
 
     def __exit__(self, *error: Any) -> None:
-        """End it and remove what it leaves behind."""
+        """Stop it and remove its files."""
         super().__exit__(*error)
         ports = (self.port, *self._ports.values())
         for port in (*ports, *(port + GRPC_OFFSET for port in ports)):
@@ -65,12 +65,12 @@ class SeaweedFS(StoreServer):
                 socket.unlink(missing_ok=True)
 
     def start(self) -> None:
-        """Start it, (again) with what was stored; ready means that a put succeeds, it listens long before."""
+        """Start it (again) with what was stored, and wait until a put succeeds, which is long after it listens."""
         super().start()
         self.client().delete_object(Bucket=BUCKET, Key=".probe")
 
     def stop(self) -> None:
-        """Stop it as an administrator would."""
+        """Stop it with SIGTERM."""
         stop([self.service])
 
     @property
@@ -80,11 +80,11 @@ class SeaweedFS(StoreServer):
 
     @property
     def read_only_connection(self) -> dict[str, Any]:
-        """An Airflow connection that may list and read the bucket and nothing else."""
+        """An Airflow connection that may only list and read the bucket."""
         return self.connection_as(READER)
 
     def connection_as(self, identity: Identity) -> dict[str, Any]:
-        """Write the Airflow connection of an identity."""
+        """Return the Airflow connection of an identity."""
         extra = {
             "endpoint_url": self.url,
             "region_name": "us-east-1",
@@ -111,17 +111,17 @@ class SeaweedFS(StoreServer):
             config=config,
             verify=str(self.certificate.ca) if self.certificate else None,
         )
-        # Without it an old botocore (seen: 1.43.0) loses step with the server after an empty object.
+        # Without it an old botocore (seen with 1.43.0) gets out of sync with the server after an empty object.
         made.meta.events.unregister("before-call.s3", botocore.handlers.add_expect_header)
         return made
 
     def list_objects(self, prefix: str = "") -> dict[str, int]:
-        """Return the size of each object by its key."""
+        """Return the size of each object, by key."""
         pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         return {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
 
     def list_multipart_uploads(self, prefix: str = "") -> list[str]:
-        """Return the keys of uploads that were begun and neither completed nor aborted."""
+        """Return the keys of uploads that were neither completed nor aborted."""
         answer = self.client().list_multipart_uploads(Bucket=BUCKET, Prefix=prefix)
         return [upload["Key"] for upload in answer.get("Uploads", [])]
 
@@ -141,7 +141,7 @@ class SeaweedFS(StoreServer):
             "dir": self.home / "data",
             "ip": "127.0.0.1",
             "ip.bind": "127.0.0.1",
-            "master.telemetry": "false",  # it would call its maker
+            "master.telemetry": "false",  # it would call its constructor
             **{f"{name}.port": port for name, port in self._ports.items()},
             "s3.port": self.port,
             "s3.config": self.home / "identities.json",

@@ -1,4 +1,4 @@
-"""Stands in front of a real S3 server, hands requests on, and answers some of them as another server would."""
+"""A proxy in front of a real S3 server. It forwards requests, and answers some as another server would."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Proxy(Answers):
-    """One request; ``self.command``, ``self.path`` and ``self.headers`` are what came."""
+    """A request: ``self.command``, ``self.path`` and ``self.headers``."""
 
     store: str
 
     def hand_on(self, body: bytes) -> None:
-        """Ask the real server, and hand its answer back."""
+        """Forward the request to the real server and return its answer."""
         place = urlsplit(self.store)
         connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=30)
         connection.request(self.command, self.path, body, dict(self.headers))
@@ -38,7 +38,7 @@ class Proxy(Answers):
         connection.close()
 
     def refuse(self, status: int, code: str, message: str = "No.", **fields: str) -> None:
-        """Answer with an error as S3 writes it."""
+        """Answer with an error in S3's format."""
         parts = {"Code": code, "Message": message, **fields}
         inner = "".join(f"<{name}>{value}</{name}>" for name, value in parts.items())
         text = f'<?xml version="1.0" encoding="UTF-8"?><Error>{inner}</Error>' if self.command != "HEAD" else ""
@@ -46,9 +46,9 @@ class Proxy(Answers):
 
 
 def in_front_of(store: str, answer: Callable[[Proxy, bytes], Any]) -> AbstractContextManager[str]:
-    """Run it in front of the server at the URL `store`, and yield its own URL.
+    """Run it in front of the server at the URL `store`, and yield the proxy's URL.
 
-    :param answer: answers a request, itself or by ``hand_on``
+    :param answer: answers a request, or forwards it with ``hand_on``
     """
 
     class Chosen(Proxy):

@@ -1,4 +1,4 @@
-"""What every server of stack and benchmarks does: it starts, says when it is ready, and ends with its block."""
+"""Base class of all servers: it starts, waits until it is ready, and stops at the end of its ``with`` block."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Server(ABC):
-    """A process of its own, to be used as a context manager; it may be killed and started again."""
+    """A server in its own process, as a context manager; it may be killed and started again."""
 
     service: Service
     ready_within = 30.0
-    """Seconds."""
+    """Seconds that the start may take."""
 
     def __enter__(self) -> Self:
         """Start it and wait until it is ready."""
@@ -40,7 +40,7 @@ class Server(ABC):
         stop([self.service])
 
     def start(self) -> None:
-        """Start it, (again)."""
+        """Start it (again)."""
         self.service.start()
         wait_until(self._is_up_and_ready, self.ready_within, f"{self.service.name} is ready", self.service.tail)
 
@@ -54,20 +54,20 @@ class Server(ABC):
 
     @abstractmethod
     def _is_ready(self) -> bool:
-        """Say whether it answers."""
+        """Return whether it answers."""
 
 
 class StoreServer(Server):
-    """A store with one bucket: it keeps what it has through a kill, and leaves nothing when its block ends."""
+    """A store with one bucket. Its objects survive a kill, and are removed at the end of the block."""
 
     bucket = "videos"
 
     def __init__(self) -> None:
-        """Make the folder that everything of it is in."""
+        """Create the folder for its files."""
         self._folder = TemporaryDirectory(prefix="modelmax-store-", ignore_cleanup_errors=True)
         self.home = Path(self._folder.name)
 
     def __exit__(self, *error: object) -> None:
-        """End it and remove what it leaves behind."""
+        """Stop it and remove its files."""
         self.kill()
         self._folder.cleanup()

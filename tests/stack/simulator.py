@@ -1,4 +1,4 @@
-"""The simulator as a process of its own, started by its command line and steered by its control API."""
+"""The simulator in its own process, started by its command line and controlled by its control API."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ KEY = "sk-simulator-key-that-must-appear-nowhere"
 
 
 class SimulatorProcess(Server):
-    """A running simulator; its jobs live in its memory, so a started one knows none."""
+    """A running simulator. Its jobs are in memory, so it has none after a start."""
 
     def __init__(self, home: Path, *options: str, key: str = KEY, port: int | None = None) -> None:
-        """Take the folder of its log and further options of its command line."""
+        """Take the folder of its log and more command line options."""
         self.key = key
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -37,7 +37,7 @@ class SimulatorProcess(Server):
 
     @property
     def connection(self) -> dict[str, Any]:
-        """The Airflow connection that leads here."""
+        """The Airflow connection to it."""
         return {"conn_type": "modelmax", "host": self.url, "password": self.key}
 
     def ledger(self) -> dict[str, Any]:
@@ -45,11 +45,11 @@ class SimulatorProcess(Server):
         return dict(self._call("GET", "ledger"))
 
     def fault(self, call: str, kind: str, **parameters: Any) -> dict[str, Any]:
-        """Order a fault and return it with its id."""
+        """Add a fault and return it with its id."""
         return dict(self._call("POST", "faults", json={"call": call, "kind": kind, **parameters})[0])
 
     def lift_faults(self) -> None:
-        """Behave again."""
+        """Remove all faults."""
         self._call("DELETE", "faults")
 
     def set(self, **settings: Any) -> None:

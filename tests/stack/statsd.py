@@ -1,4 +1,4 @@
-"""A statsd server: keeps what it is told."""
+"""A statsd server that records what it receives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Statsd:
-    """Listens on a UDP port of its own, to be used as a context manager."""
+    """Listens on its own UDP port, as a context manager."""
 
     def __enter__(self) -> Self:
         """Start it."""
@@ -29,17 +29,17 @@ class Statsd:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What makes Airflow tell it everything."""
+        """The Airflow settings that send everything to it."""
         section = {"STATSD_ON": "True", "STATSD_HOST": "127.0.0.1", "STATSD_PORT": str(self.port)}
         return {f"AIRFLOW__METRICS__{name}": value for name, value in section.items()}
 
     def values(self, name: str) -> list[float]:
-        """Return every value of a metric, in order."""
+        """Return all values of a metric, in order."""
         told = (line.partition(":") for line in list(self._told))
         return [float(rest.partition("|")[0]) for metric, _, rest in told if metric == f"airflow.{name}"]
 
     def names(self, prefix: str) -> set[str]:
-        """Return the names of metrics that begin so."""
+        """Return the names of metrics that start with a prefix."""
         names = (line.partition(":")[0].removeprefix("airflow.") for line in list(self._told))
         return {name for name in names if name.startswith(prefix)}
 

@@ -1,4 +1,4 @@
-"""A throw-away CA and a certificate of 127.0.0.1 that it signed: files in a folder, valid for a day."""
+"""A temporary CA and a certificate for 127.0.0.1 signed by it: files in a folder, valid for one day."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _USAGES = (
 
 @dataclass(frozen=True)
 class Certificate:
-    """Where a server's certificate, its key and the certificate of its CA are."""
+    """The files of a server's certificate, its key and its CA's certificate."""
 
     chain: Path
     key: Path
@@ -36,7 +36,7 @@ class Certificate:
 
 
 def certificate(folder: Path) -> Certificate:
-    """Make all three."""
+    """Create all three."""
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     made = Certificate(folder / "chain.pem", folder / "key.pem", folder / "ca.pem")
     pem = serialization.Encoding.PEM

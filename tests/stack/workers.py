@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def of(scheduler: Iterable[psutil.Process], instance: str) -> list[psutil.Process]:
-    """Pick those that execute one task instance: the supervisor, the task runner and what the task started.
+    """Return those that execute one task instance: the supervisor, the task runner and what the task started.
 
     The LocalExecutor's process takes the id of the task instance as its title before it does anything
     for it, and is called idle again when all is done; the task runner inherits that title and later sets
@@ -22,7 +22,7 @@ def of(scheduler: Iterable[psutil.Process], instance: str) -> list[psutil.Proces
 
 
 def busy(scheduler: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """Pick those that execute any task."""
+    """Return those that execute any task."""
     titles = ((process, _title(process)) for process in scheduler)
     return _with_children(p for p, title in titles if "airflow worker" in title and "<idle>" not in title)
 

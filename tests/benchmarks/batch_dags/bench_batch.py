@@ -1,4 +1,4 @@
-"""As many mapped tasks as a run asks for: videos, or empty tasks that wait as long."""
+"""As many mapped tasks as the run's conf says: videos, or empty tasks that defer as long."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOp
 
 @task
 def prompts(params: dict[str, int] | None = None) -> list[str]:
-    """Ask for so many."""
+    """Return one item for each task."""
     return [f"Wave number {number}" for number in range((params or {})["tasks"])]
 
 

@@ -1,7 +1,7 @@
-"""Counts the look-ups that reach the triggerer's supervisor, and notes when Python collects garbage for long.
+"""Counts the lookups that reach the triggerer's supervisor, and records long garbage collections of Python.
 
-It knows no connection itself. The runner's look-ups are passed on to the supervisor, as without this file; there each
-leaves a line, and the connection then comes from the metadata database.
+It has no connections itself. The runner passes its lookups on to the supervisor, as it does without this file; there
+each one is recorded, and the connection then comes from the metadata database.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from typing import Any
 from airflow.secrets import BaseSecretsBackend
 
 LONG = 0.05
-"""Seconds. The triggerer complains when its loop stood still for 0.2 s, whoever it was that stopped it."""
+"""Seconds. The triggerer warns when its event loop was blocked for 0.2 s, whatever the cause."""
 _began = 0.0
 
 
 class CountingBackend(BaseSecretsBackend):
-    """The first of the secrets backends, in every process."""
+    """The first secrets backend of every process."""
 
     def get_connection(self, conn_id: str, team_name: str | None = None) -> None:
         if _is_supervisor():
             _note("BENCH_LOOK_UPS", conn_id)
 
     async def aget_connection(self, conn_id: str) -> None:
-        """Say nothing: in the runner the next backend asks the supervisor."""
+        """Return nothing: in the runner the next backend asks the supervisor."""
 
     def get_variable(self, key: str, team_name: str | None = None) -> None:
-        """Know none."""
+        """Return nothing."""
 
     def get_config(self, key: str) -> None:
-        """Know none."""
+        """Return nothing."""
 
 
 def _collection(phase: str, _: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The DAG whose mapped task waits: never run, its task instances are written as if they had deferred themselves."""
+"""The DAG of the deferred tasks. It never runs; its task instances are inserted as deferred."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Write waits into the metadata database as Airflow itself does when tasks defer. A process of its own.
+"""Insert deferred tasks and their triggers into the metadata database, like Airflow. A separate process.
 
-Airflow reads its settings when it is imported: `python put_waits.py KIND COUNT RUN_ID`, in the environment of the run.
+Airflow reads its settings on import: run `python put_waits.py KIND COUNT RUN_ID` in the environment of the benchmark.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DAG, TASK = "bench_waits", "wait"
 
 
 def main() -> None:
-    """Remove the waits of before, and write new ones."""
+    """Delete the deferred tasks of the last run, and insert new ones."""
     kind, count, run_id = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     with create_session() as session:
         for model in (TaskInstance, Trigger, DagRun):

@@ -1,4 +1,4 @@
-"""The DAG whose task does nothing but wait: what Airflow itself takes of a worker."""
+"""The DAG whose task only defers: what Airflow itself costs a worker."""
 
 from __future__ import annotations
 

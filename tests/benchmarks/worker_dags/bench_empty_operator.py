@@ -1,4 +1,4 @@
-"""The leanest deferrable operator: defers once, and returns."""
+"""A minimal deferrable operator: defers once, then returns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from airflow.sdk import BaseOperator
 
 
 class EmptyDeferrableOperator(BaseOperator):
-    """Wait without a worker slot, as long as one of our jobs takes."""
+    """Defer for as long as one of our jobs takes."""
 
     def execute(self, context: Any) -> None:
         from tests.benchmarks.after_seconds import AfterSeconds

@@ -1,4 +1,4 @@
-"""The task that makes a video; where it lands comes from the run's conf."""
+"""The task that makes a video; the destination comes from the run's conf."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOp
 
 
 def generate() -> ModelMaxGenerateVideoOperator:
-    """Return it, to be called within a DAG."""
+    """Return the task; call this inside a DAG."""
     return ModelMaxGenerateVideoOperator(
         task_id="work",
         model="veo-3.1-fast",

@@ -1,4 +1,4 @@
-"""What of Airflow, of the provider and of the stores is watched in the profile."""
+"""The calls of Airflow, the provider and the stores that the profile measures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench_spans import around, on_import
 
 
 def watch() -> None:
-    """Watch this process if it executes a task."""
+    """Measure this process if it executes a task."""
     from airflow.sdk import get_parsing_context
 
     if not get_parsing_context().task_id:

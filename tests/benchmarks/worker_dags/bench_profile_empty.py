@@ -1,4 +1,4 @@
-"""The empty task, watched from within."""
+"""The empty task, profiled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The task that makes a video, watched from within."""
+"""The task that makes a video, profiled."""
 
 from __future__ import annotations
 

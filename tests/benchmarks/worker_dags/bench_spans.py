@@ -1,6 +1,6 @@
-"""Where the time of a task's process goes: spans around imports, calls and phases, each without what it holds.
+"""Where a task's process spends its time: spans around imports, calls and phases, each without its inner spans.
 
-Loaded by the DAG files of the profile only, at their top: from there on the process is watched to its end.
+Only the DAG files of the profile load it, at their top: from then on the process is measured until it ends.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = "BENCH_SPANS"
-"""The variable that names the folder for what is found."""
+"""The environment variable with the folder for the results."""
 
 _spans: list[dict[str, Any]] = []
 _open: list[dict[str, Any]] = []
-"""Those of the main thread that are not over, outermost first."""
+"""Open spans of the main thread, outermost first."""
 _about: dict[str, Any] = {}
 _on_import: dict[str, Callable[[Any], None]] = {}
 
 
 def start() -> None:
-    """Watch this process from now on, and write down at its end what was seen."""
+    """Measure this process from now on, and write the results when it ends."""
     _about.update(modules=len(sys.modules), start_wall=_since_birth(), start_cpu=time.process_time())
     _watch_imports()
     atexit.register(_write)
 
 
 def about(**facts: Any) -> None:
-    """Keep facts of the process."""
+    """Record facts about the process."""
     _about.update(facts)
 
 
 @contextmanager
 def span(kind: str, name: str) -> Iterator[None]:
-    """Take note of how long a block takes, and of what it holds in the same thread."""
+    """Measure a block, and its inner spans in the same thread."""
     main = threading.current_thread() is threading.main_thread()
     one: dict[str, Any] = {
         "kind": kind,
@@ -68,7 +68,7 @@ def span(kind: str, name: str) -> Iterator[None]:
 
 
 def around(owner: Any, attribute: str, kind: str, name: Callable[..., str] | None = None) -> None:
-    """Replace a function by one that takes note."""
+    """Replace a function by one that is measured."""
     inside = getattr(owner, attribute)
 
     @functools.wraps(inside)
@@ -80,7 +80,7 @@ def around(owner: Any, attribute: str, kind: str, name: Callable[..., str] | Non
 
 
 def on_import(module: str, act: Callable[[Any], None]) -> None:
-    """Call ``act`` with a module, now or as soon as it is there."""
+    """Call ``act`` with a module, now or as soon as it is imported."""
     if module in sys.modules:
         act(sys.modules[module])
     else:
@@ -103,7 +103,7 @@ def _watch_imports() -> None:
 
 
 def _since_birth() -> float:
-    """Return the seconds since the process was forked, to a hundredth."""
+    """Return the seconds since the process was forked, in steps of 10 ms."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) - _born()
 
 

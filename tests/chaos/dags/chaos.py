@@ -1,4 +1,4 @@
-"""Many videos, one mapped task each, in processes that kill themselves; one DAG with task state, one without."""
+"""Many videos, one mapped task each, whose processes kill themselves; one DAG with task state, one without."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ made = TaskState.__init__
 
 
 def make(self: TaskState, store: Any, **more: Any) -> None:
-    """Give a task of the second DAG no task state, as Airflow 3.1 and 3.2 do."""
+    """Give tasks of the second DAG no task state, like Airflow 3.1 and 3.2."""
     made(self, store if get_current_context()["ti"].dag_id == WITH else None, **more)
 
 
@@ -27,10 +27,10 @@ TaskState.__init__ = make  # type: ignore[method-assign]
 
 
 def number() -> int | None:
-    """Return the number of the video that this process makes."""
+    """Return the number of this process's video."""
     try:
         return int(get_current_context()["ti"].map_index)
-    except RuntimeError:  # while the DAG is parsed
+    except RuntimeError:  # at DAG parse
         return None
 
 
@@ -39,7 +39,7 @@ crash_points.install(number, lambda: Path(os.environ["MODELMAX_CHAOS_CRASHES"]) 
 
 @task
 def prompts(params: Any = None) -> list[str]:
-    """Return one prompt for each video; its number tells the faults which one to strike."""
+    """Return one prompt for each video. The faults match its number."""
     where = get_current_context()["dag_run"].dag_id
     return [f"({where}) {each:04}." for each in range(params["videos"])]
 
