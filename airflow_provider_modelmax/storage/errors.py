@@ -171,8 +171,9 @@ def answered(error: BaseException) -> set[str]:
         for name in ("status_code", "error_code", "code"):  # Azure, Azure, Google
             value = getattr(each, name, None)
             found.add(str(getattr(value, "value", value)))
-    if type(error) is OSError and str(error).startswith("Forbidden: "):
-        found.add("403")  # gcsfs keeps nothing else
+        if type(each).__name__ in {"RefreshError", "InvalidOperation"} and not getattr(each, "retryable", False):
+            if type(each.__cause__).__name__ != "TransportError":
+                found.add("401")  # Google: the credentials give no token, or are those of nobody
     return found
 
 

