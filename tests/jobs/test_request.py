@@ -118,7 +118,7 @@ def test_an_image_whose_connection_is_not_found_is_retried_as_the_api_server_may
     with pytest.raises(DestinationError, match=r"it does not exist, or Airflow's API server did not answer") as caught:
         order("s3://nobody@bucket/x.png")
     assert str(caught.value).startswith(
-        "The image: Airflow did not find the connection 'nobody' of s3://nobody@bucket/x"
+        "The image: s3://nobody@bucket: Airflow did not find the connection 'nobody'"
     )
     assert not isinstance(caught.value, airflow_errors.NOT_RETRYABLE)
 
