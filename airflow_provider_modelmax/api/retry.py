@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import random
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_modelmax.api.errors import (
@@ -36,61 +34,23 @@ _REFUSED_BEFORE_BILLING = {401, 402, 407, 421, 425, 429}
 """Statuses of a call that was not carried out, also if a gateway answers (contract, RFC 9110, RFC 8470, RFC 6585)."""
 
 
-def attempts(call: Call[Any], *, pause: Callable[[float], object], log: Any) -> Iterator[Attempt]:
-    """Yield the attempts of a call, with a pause before each but the first. The last one raises its error.
+def delay_after(call: Call[Any], error: ModelMaxError, attempt: int, log: Any) -> float | None:
+    """Return what :func:`retry_delay` does, and log why another attempt follows, if one does.
 
-    ::
-
-        for attempt in attempts(call, pause=time.sleep, log=log):
-            with attempt:
-                return send(call)
-
-    :param call: the call
-    :param pause: waits for that many seconds; may raise to end the attempts
     :param log: a logger for the warnings
     """
-    for number in itertools.count(1):
-        yield (attempt := Attempt(call, number, log))
-        if attempt.error is None:
-            return
-        pause(attempt.delay)
-
-
-class Attempt:
-    """One attempt of a call. ``with attempt:`` logs and suppresses an error if another attempt follows.
-
-    :param call: the call
-    :param number: from 1
-    :param log: a logger for the warnings
-    :ivar error: the error that was suppressed, None if there was none
-    :ivar delay: seconds until the next attempt
-    """
-
-    def __init__(self, call: Call[Any], number: int, log: Any) -> None:
-        self.call, self.number, self.log = call, number, log
-        self.error: ModelMaxError | None = None
-        self.delay = 0.0
-
-    def __enter__(self) -> Attempt:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
-        if not isinstance(error, ModelMaxError):
-            return False
-        delay = retry_delay(self.call, error, self.number)
-        if delay is None:
-            return False
-        self.error, self.delay = error, delay
-        most = max_attempts(self.call, error)
-        log_lines(self.log.warning, str(error))
-        self.log.warning("Attempt %s of %s; the next one is in %.1f s.", self.number, most, delay)
-        if may_have_billed(self.call, error):
-            log_lines(
-                self.log.warning,
-                "This call bills, and its answer was lost: asking again may be billed a second time. If it is, "
-                "the ModelMax console shows two charges for this request.",
-            )
-        return True
+    delay = retry_delay(call, error, attempt)
+    if delay is None:
+        return None
+    log_lines(log.warning, str(error))
+    log.warning("Attempt %s of %s; the next one is in %.1f s.", attempt, max_attempts(call, error), delay)
+    if may_have_billed(call, error):
+        log_lines(
+            log.warning,
+            "This call bills, and its answer was lost: asking again may be billed a second time. If it is, "
+            "the ModelMax console shows two charges for this request.",
+        )
+    return delay
 
 
 def retry_delay(call: Call[Any], error: ModelMaxError, attempt: int) -> float | None:

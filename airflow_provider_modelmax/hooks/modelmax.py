@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import itertools
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,15 +53,23 @@ class ContentStream(AbstractContextManager["Content"]):
     ``with`` returns the :class:`~airflow_provider_modelmax.hooks.requests_transport.Content`, which has size and bytes.
     ``for`` iterates over the bytes.
 
-    :param request: sends the call
+    :param hook: sends the call
+    :param call: of the video
     """
 
-    def __init__(self, request: Callable[[], AbstractContextManager[Content]]) -> None:
-        self._request = request
+    def __init__(self, hook: ModelMaxHook, call: api.Call[None]) -> None:
+        self._hook, self._call = hook, call
         self._opened = ExitStack()
 
     def __enter__(self) -> Content:
-        return self._opened.enter_context(self._request())
+        transport = self._hook._open()
+        try:
+            return self._opened.enter_context(transport.stream(self._call))
+        except api.UnauthorizedError:
+            current = self._hook._with_new_key(transport)
+            if current is None:
+                raise
+            return self._opened.enter_context(current.stream(self._call))
 
     def __exit__(self, *exception: Any) -> bool | None:
         return self._opened.__exit__(*exception)
@@ -221,12 +230,7 @@ class ModelMaxHook(BaseHook):
         """
         if not isinstance(url, str) or not url.strip():
             raise InvalidInputError(f"url is {url!r}, but must be one of the result's urls, such as result.urls[0].")
-        return ContentStream(lambda: self._stream(api.content(url)))
-
-    @contextmanager
-    def _stream(self, call: api.Call[None]) -> Iterator[Content]:
-        with ExitStack() as stack:
-            yield self._with_current_key(lambda transport: stack.enter_context(transport.stream(call)))
+        return ContentStream(self, api.content(url))
 
     def wait(
         self,
@@ -304,7 +308,7 @@ class ModelMaxHook(BaseHook):
 
     def get_conn(self) -> requests.Session:
         """Return the session with which calls are sent. It adds the key to each request."""
-        return self._transport.session
+        return self._open().session
 
     async def aget_status(self, job: api.Job | Mapping[str, str]) -> api.JobStatus:
         """Get the status of a job, from an event loop. Free of charge. One attempt.
@@ -322,12 +326,12 @@ class ModelMaxHook(BaseHook):
     @property
     def base_url(self) -> str:
         """The base URL of the service."""
-        return self._transport.endpoint.base_url
+        return self._open().endpoint.base_url
 
     @property
     def answer_seconds(self) -> float:
         """Seconds that one attempt of a call and the pause after it can take at most."""
-        return self._transport.endpoint.answer_seconds + api.MAX_RETRY_AFTER
+        return self._open().endpoint.answer_seconds + api.MAX_RETRY_AFTER
 
     def call(self, call: api.Call[T], *, pause: Pause = _sleep) -> T:
         """Send a call of :mod:`~airflow_provider_modelmax.api`, retried as the service's contract allows.
@@ -336,9 +340,14 @@ class ModelMaxHook(BaseHook):
         :param pause: waits for that many seconds between two attempts; may raise to end them
         """
         _check_callable("pause", pause)
-        for attempt in api.attempts(call, pause=pause, log=self.log):
-            with attempt:
+        for attempt in itertools.count(1):
+            try:
                 return self.call_once(call)
+            except api.ModelMaxError as error:
+                delay = api.delay_after(call, error, attempt, self.log)
+                if delay is None:
+                    raise
+            pause(delay)
         raise AssertionError("the last attempt returns or raises")
 
     def call_once(self, call: api.Call[T]) -> T:
@@ -348,11 +357,14 @@ class ModelMaxHook(BaseHook):
 
         :param call: the call, which is sent unchecked
         """
-        return self._with_current_key(lambda transport: transport.send(call))
-
-    @property
-    def _transport(self) -> SyncTransport:
-        return self._open()
+        transport = self._open()
+        try:
+            return transport.send(call)
+        except api.UnauthorizedError:
+            current = self._with_new_key(transport)
+            if current is None:
+                raise
+            return current.send(call)
 
     def _open(self, *, refused: SyncTransport | None = None, name: str = "") -> SyncTransport:
         """Return the transport, or if it is ``refused``, a new one for the connection as it is now.
@@ -366,16 +378,13 @@ class ModelMaxHook(BaseHook):
                 self._sync = SyncTransport(look_up(self, self.modelmax_conn_id, conn_type=self.conn_type, name=name))
             return self._sync
 
-    def _with_current_key(self, send: Callable[[SyncTransport], T]) -> T:
-        transport = self._transport
-        try:
-            return send(transport)
-        except api.UnauthorizedError:
-            current = self._open(refused=transport)
-            if current.endpoint == transport.endpoint:
-                raise
-            self.log.info("The connection has another host or key now: sending the call again.")
-            return send(current)
+    def _with_new_key(self, refused: SyncTransport) -> SyncTransport | None:
+        """Return a transport with the connection's host and key of now, None if they are those that were refused."""
+        current = self._open(refused=refused)
+        if current.endpoint == refused.endpoint:
+            return None
+        self.log.info("The connection has another host or key now: sending the call again.")
+        return current
 
     async def _asend(self, call: api.Call[T]) -> T:
         """Send a call once, from an event loop: the async twin of :meth:`call_once`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import math
 import re
 import socket
 import time
@@ -39,15 +40,14 @@ class Deadline:
     """The time after which an answer should be complete.
 
     A late answer is still used, because it may have been paid for: reading stops only after twice the time.
+
+    :param timeout: seconds; no limit if it is not a number
+    :ivar late_at: that time, by the monotonic clock
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self._started = seconds, time.monotonic()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the answer is late."""
-        return time.monotonic() > self._started + self.seconds
+    def __init__(self, timeout: object) -> None:
+        self.seconds = timeout if isinstance(timeout, int | float) else math.inf
+        self.late_at = time.monotonic() + self.seconds
 
     def error(self) -> SlowAnswerError:
         """Return the error for a late answer."""
@@ -55,7 +55,7 @@ class Deadline:
 
     def check(self, count: int) -> None:
         """Stop reading after twice the time."""
-        if time.monotonic() > self._started + 2 * self.seconds:
+        if time.monotonic() > self.late_at + self.seconds:
             raise self.error()
 
 
@@ -85,13 +85,6 @@ class Reads:
     limit: Limit | None = None
     deadline: Deadline | None = None
 
-    def expect(self, timeout: object) -> None:
-        """Start the deadline of an answer.
-
-        :param timeout: seconds; no limit if it is not a number
-        """
-        self.limit = self.deadline = Deadline(timeout) if isinstance(timeout, int | float) else None
-
 
 class LimitedConnection(urllib3.connection.HTTPConnection):
     """A connection that limits how long the headers of an answer may take. Its users can limit the body.
@@ -106,7 +99,7 @@ class LimitedConnection(urllib3.connection.HTTPConnection):
 
     def connect(self) -> None:
         """Connect, also through a proxy."""
-        self.reads.expect(self.timeout)
+        self.reads.limit = Deadline(self.timeout)
         try:
             super().connect()
         finally:
@@ -114,7 +107,7 @@ class LimitedConnection(urllib3.connection.HTTPConnection):
 
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as in urllib3
         """Return the answer once its headers have been read."""
-        self.reads.expect(self.timeout)
+        self.reads.limit = self.reads.deadline = Deadline(self.timeout)
         try:
             return super().getresponse()
         finally:

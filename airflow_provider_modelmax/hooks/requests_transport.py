@@ -30,6 +30,9 @@ T = TypeVar("T")
 
 _JSON = {"Content-Type": "application/json"}
 
+_FAILURES = (OSError, urllib3.exceptions.HTTPError)
+"""What ``requests`` raises. Its errors hold the request, and so the key: :func:`_error_of` is raised, with no cause."""
+
 MAX_CHUNK = 1024 * 1024
 """Bytes. 1 MiB costs the least CPU per byte; 8 MiB seven times as much (measured)."""
 
@@ -80,14 +83,19 @@ class SyncTransport:
         for scheme in ("http://", "https://"):
             self.session.mount(scheme, LimitedAdapter())
         self.session.headers.update(HEADERS)
+        self._timeout = (endpoint.connect_timeout, endpoint.timeout)
+        self._proxies = {"http": endpoint.proxy, "https": endpoint.proxy} if endpoint.proxy else None
 
     def send(self, call: api.Call[T]) -> T:
         """Send ``call`` once and return what its answer means.
 
         :raises ModelMaxError: if the answer is not the promised one, or none came
         """
-        with _translate_errors(call), self._request(call) as response:
-            body = self._read(call, response)
+        try:
+            with self._request(call) as response:
+                body = self._read(call, response)
+        except _FAILURES as error:
+            raise _error_of(call, error) from None
         return api.read_response(call, response.status_code, response.headers, body)
 
     @contextmanager
@@ -96,13 +104,17 @@ class SyncTransport:
 
         :raises ModelMaxError: if the answer is not a video
         """
-        with _translate_errors(call):
+        try:
             response = self._request(call, {"Accept": "video/mp4", "Accept-Encoding": "identity"})
+        except _FAILURES as error:
+            raise _error_of(call, error) from None
         with response:
             kind = response.headers.get("Content-Type", "")
             if response.status_code != 200:
-                with _translate_errors(call):
+                try:
                     body = self._read(call, response)
+                except _FAILURES as error:
+                    raise _error_of(call, error) from None
                 raise api.error_of(call, response.status_code, response.headers, body)
             if kind.startswith(("text/", "application/json")):
                 raise api.AnswerError(f"{call} answered 200, but with {kind} instead of video/mp4.", garbled=True)
@@ -110,21 +122,20 @@ class SyncTransport:
 
     def _request(self, call: api.Call[Any], headers: Mapping[str, str] | None = None) -> requests.Response:
         """Send ``call``, and return the answer with its body unread."""
-        endpoint, body = self.endpoint, None
+        body = None
         if call.json is not None:  # as a file: it is sent in blocks, each with a timeout of its own; images take time
             body = io.BytesIO(json.dumps(call.json, allow_nan=False).encode())
-        proxies = {"http": endpoint.proxy, "https": endpoint.proxy} if endpoint.proxy else None
         return self.session.request(
             call.method,
-            api.resolve(endpoint.base_url, call.path),
+            api.resolve(self.endpoint.base_url, call.path),
             data=body,
             headers={**(_JSON if body else {}), **(headers or {})},
-            timeout=(endpoint.connect_timeout, endpoint.timeout),
+            timeout=self._timeout,
             allow_redirects=False,
             stream=True,
             # Given here, as the environment's settings would replace those of the session.
-            proxies=proxies,
-            verify=endpoint.verify,
+            proxies=self._proxies,
+            verify=self.endpoint.verify,
         )
 
     def _read(self, call: api.Call[Any], response: requests.Response) -> bytes:
@@ -137,7 +148,7 @@ class SyncTransport:
         while chunk := response.raw.read1(65536, decode_content=True):
             body += chunk
             check_size(call, body)
-            if deadline and deadline.is_over and not response.raw.isclosed():
+            if deadline and time.monotonic() > deadline.late_at and not response.raw.isclosed():
                 raise deadline.error()
         return self.endpoint.without_key(response.status_code, bytes(body))
 
@@ -146,26 +157,21 @@ class SyncTransport:
         connection: Any = response.raw.connection
         reads: Reads = connection.reads
         amount = MIN_BYTES_PER_TIMEOUT
-        with _translate_errors(call):
-            while True:
-                begin = time.monotonic()
-                reads.limit = MinimumRate(self.endpoint.timeout)  # for each chunk: the reader may take its time between
+        while True:
+            begin = time.monotonic()
+            reads.limit = MinimumRate(self.endpoint.timeout)  # for each chunk: the reader may take its time between
+            try:
                 chunk = response.raw.read(amount, decode_content=True)
-                if not chunk:
-                    return
-                amount = _amount(amount, time.monotonic() - begin)
-                yield chunk
-
-
-def _amount(last: int, seconds: float) -> int:
-    """Return how many bytes to read next.
-
-    :param last: bytes of the last read
-    :param seconds: that it took
-    """
-    if seconds < 0.25:
-        return min(last * 4, MAX_CHUNK)
-    return max(last // 4, MIN_BYTES_PER_TIMEOUT) if seconds > 1 else last
+            except _FAILURES as error:
+                raise _error_of(call, error) from None
+            if not chunk:
+                return
+            seconds = time.monotonic() - begin
+            if seconds < 0.25:
+                amount = min(amount * 4, MAX_CHUNK)
+            elif seconds > 1:
+                amount = max(amount // 4, MIN_BYTES_PER_TIMEOUT)
+            yield chunk
 
 
 def _size(response: requests.Response) -> int | None:
@@ -174,18 +180,10 @@ def _size(response: requests.Response) -> int | None:
     return int(length) if plain else None
 
 
-@contextmanager
-def _translate_errors(call: api.Call[Any]) -> Iterator[None]:
-    """Turn errors of ``requests`` into ours. Theirs hold the request, and so the key: none is chained."""
-    try:
-        yield
-    except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError) as error:
-        raise _error_of(call, error) from None
-    except OSError as error:  # a missing CA bundle
-        raise api.ConnectionSetupError(f"{call}: {error}. Correct the extra 'verify' of the connection.") from None
-
-
 def _error_of(call: api.Call[Any], error: Exception) -> api.ModelMaxError:
+    known = (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError)
+    if not isinstance(error, known):  # a missing CA bundle
+        return api.ConnectionSetupError(f"{call}: {error}. Correct the extra 'verify' of the connection.")
     cause = _innermost(error)
     slow = cause if isinstance(cause, SlowAnswerError) else cause.__cause__
     if isinstance(slow, SlowAnswerError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -122,25 +123,25 @@ class ResultFetcher:
 
         try:
             with self.store.lease.renewed():
-                for attempt in api.attempts(call, pause=pause, log=self.hook.log):
+                for attempt in itertools.count(1):
                     check()
                     if last and idle.attempts >= MAX_ATTEMPTS:
                         raise last  # noqa: TRY301
                     if last or self.store.is_used_up(record):
-                        again = self._requesting(idle, record.owner)
-                        renewed = self.store.renew(again, self.cancel.pause)
-                        if not renewed:
-                            raise _LeaseLostError  # noqa: TRY301
-                        record = renewed
+                        record = self._renewed(idle, record.owner)
                     is_sent = True
-                    with attempt:
+                    try:
                         result = self.hook.call_once(call)
-                    if result is not None:
+                    except api.ModelMaxError as error:
+                        delay = api.delay_after(call, error, attempt, self.hook.log)
+                        if delay is None:
+                            raise
+                        last, idle, is_sent = error, _after(record, call, error), False
+                    else:
                         return self._keep(record, result)
-                    if last := attempt.error:
-                        idle, is_sent = _after(record, call, last), False
                     if idle.attempts < record.attempts:  # or a kill in the pause would look like a lost answer
                         self.store.note(record.refused())
+                    pause(delay)
         except _LeaseLostError:
             self.store.release(idle)
             return None
@@ -153,6 +154,13 @@ class ResultFetcher:
                 self.store.release(_after(record, call, error) if is_sent else idle)
             raise
         raise AssertionError("the last attempt returns or raises")
+
+    def _renewed(self, idle: JobRecord, owner: str) -> JobRecord:
+        """Return the record with the next attempt begun, and stored."""
+        renewed = self.store.renew(self._requesting(idle, owner), self.cancel.pause)
+        if not renewed:
+            raise _LeaseLostError
+        return renewed
 
     def _keep(self, record: JobRecord, result: api.Result) -> JobRecord:
         fetched = self.store.keep(record.fetched(result), killed=self.cancel.is_cancelled)

@@ -275,15 +275,16 @@ def test_a_caller_may_do_something_before_and_after_each_attempt_of_a_call(hook,
         heard.append((what, simulator.ledger.count("result")))
 
     call = api.result(job)
-    for attempt in api.attempts(call, pause=lambda _: hear("pause"), log=hook.log):
+    for attempt in (1, 2, 3):
         hear("before")
-        with attempt:
+        try:
             hook.call_once(call)
-        hear(type(attempt.error))
+        except api.ModelMaxError as error:
+            hear((type(error), api.delay_after(call, error, attempt, hook.log) is not None))
     assert heard == [
-        *(("before", 0), (api.TransportError, 1), ("pause", 1)),
-        *(("before", 1), (api.TemporaryError, 2), ("pause", 2)),
-        *(("before", 2), (type(None), 3)),
+        *(("before", 0), ((api.TransportError, True), 1)),
+        *(("before", 1), ((api.TemporaryError, True), 2)),
+        ("before", 2),
     ]
 
 

@@ -295,7 +295,7 @@ def test_the_body_of_a_redirect_is_read_no_further_than_that_of_another_answer(c
     listener.tail = [(0.2, b".")] * 200
     hook, begun = connect(listener.url, timeout=0.5), time.monotonic()
     with pytest.raises(api.TransportError, match="took longer than"):
-        hook._transport.send(api.status(api.Job.of(NONE)))
+        hook._open().send(api.status(api.Job.of(NONE)))
     assert time.monotonic() - begun < 20  # the tail takes 40 s
 
 
@@ -308,14 +308,14 @@ def test_an_answer_that_trickles_in_does_not_hold_the_worker(connect, listener, 
     listener.answer, listener.tail = begun, [(0.2, b"X")] * 200
     hook, start = connect(listener.url, timeout=0.5), time.monotonic()
     with pytest.raises(api.TransportError, match="took longer than"):
-        hook._transport.send(api.status(api.Job.of(NONE)))
+        hook._open().send(api.status(api.Job.of(NONE)))
     assert time.monotonic() - start < 25  # the tail takes 40 s
 
 
 def test_a_big_image_may_take_longer_to_send_than_a_connection_to_come_about(connect, listener):
     listener.answer, listener.pause = answer(b'{"request_id": "j", "status_url": "/s", "response_url": "/r"}'), 0.012
     order = api.submit("veo-3.1", "a boat", {"image": "A" * 18_000_000})
-    assert connect(listener.url, timeout=2)._transport.send(order).request_id == "j"
+    assert connect(listener.url, timeout=2)._open().send(order).request_id == "j"
     assert "Content-Type: application/json\r\n" in listener.requests[0]
 
 
