@@ -15,7 +15,7 @@ from airflow_provider_modelmax.api.errors import (
 )
 from airflow_provider_modelmax.api.http_errors import MAX_NAME, MAX_REASON, error_of
 from airflow_provider_modelmax.api.text import NOTHING, cut, excerpt, json_text, read_dict, read_json, type_name
-from airflow_provider_modelmax.api.urls import job_path, path_segment
+from airflow_provider_modelmax.api.urls import queue_path
 
 IN_QUEUE, IN_PROGRESS, COMPLETED, FAILED = "IN_QUEUE", "IN_PROGRESS", "COMPLETED", "FAILED"
 STATUSES = frozenset({IN_QUEUE, IN_PROGRESS, COMPLETED, FAILED})
@@ -83,7 +83,7 @@ class Job:
                     f"job has no {key} (its keys: {sorted(map(str, job))}). Pass submit.output, "
                     'or {"model": "veo-3.1", "request_id": "…"}.'
                 )
-        path = job_path(job["model"], job["request_id"])
+        path = queue_path(job["model"], job["request_id"])
         return cls(
             job["request_id"],
             job["model"],
@@ -152,8 +152,8 @@ class Result:
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Result:
         """Read what :meth:`as_dict` wrote."""
-        urls = tuple(entry["url"] for entry in kept["data"])
-        return cls(kept["request_id"], kept["model"], urls, dict(kept["usage"]), str(kept.get("said") or ""))
+        urls = [entry["url"] for entry in kept["data"]]
+        return cls(kept["request_id"], kept["model"], tuple(urls), dict(kept["usage"]), str(kept.get("said") or ""))
 
 
 @dataclass(frozen=True)
@@ -192,14 +192,17 @@ def submit(model: str, prompt: str, parameters: Mapping[str, Any] | None = None)
         urls = {key: answer[key] for key in ("status_url", "response_url") if isinstance(answer.get(key), str)}
         return Job.of({"request_id": _text(answer, "request_id"), "model": model, **urls})
 
-    return Call("POST", f"/v1/queue/{path_segment('model', model)}", read, json=body)
+    return Call("POST", queue_path(model), read, json=body)
 
 
 def status(job: Job) -> Call[JobStatus]:
     """``GET …/status``. Free of charge."""
 
     def read(answer: Mapping[str, Any]) -> JobStatus:
-        return JobStatus(_same_job(answer, job), _text(answer, "status")[:MAX_NAME], _reason(answer))
+        request_id = _text(answer, "request_id")
+        if request_id != job.request_id:
+            raise AnswerError(f"for another job than {job.request_id!r}: {excerpt(answer)}")
+        return JobStatus(request_id, _text(answer, "status")[:MAX_NAME], _reason(answer))
 
     return Call("GET", job.status_url, read)
 
@@ -271,7 +274,7 @@ def said_and_billed(said: str, usage: Mapping[str, Any]) -> str:
 
 def usage_text(usage: Mapping[str, Any]) -> str:
     """Return what was billed, for a message."""
-    return cut(", ".join(f"{name}={value}" for name, value in usage.items()), 200) or "the service did not say"
+    return cut(", ".join([f"{name}={value}" for name, value in usage.items()]), 200) or "the service did not say"
 
 
 def _text(answer: Mapping[str, Any], key: str) -> str:
@@ -281,18 +284,13 @@ def _text(answer: Mapping[str, Any], key: str) -> str:
     return value
 
 
-def _same_job(answer: Mapping[str, Any], job: Job) -> str:
-    request_id = _text(answer, "request_id")
-    if request_id != job.request_id:
-        raise AnswerError(f"for another job than {job.request_id!r}: {excerpt(answer)}")
-    return request_id
-
-
 def _video_urls(answer: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the URL of each entry of ``data``; an empty text for an entry without a usable one."""
-    data = answer.get("data")
-    urls = [entry.get("url") if isinstance(entry, dict) else None for entry in data] if isinstance(data, list) else []
-    return tuple(url if isinstance(url, str) else "" for url in urls)
+    data, urls = answer.get("data"), []
+    for entry in data if isinstance(data, list) else []:
+        url = entry.get("url") if isinstance(entry, dict) else None
+        urls.append(url if isinstance(url, str) else "")
+    return tuple(urls)
 
 
 def _unusable(why: str, answer: Mapping[str, Any]) -> UnusableResultError:

@@ -60,15 +60,18 @@ def encode_image(data: bytes, source: str) -> str:
             f"The image {source} has {len(data):,} bytes; at most {MAX_IMAGE_BYTES:,} are sent. Scale it down: "
             "the largest video is 3840 x 2160."
         )
-    if not is_image(data):
+    walk = _reader(data)
+    if not walk:
         raise InvalidInputError(
             f"{source} is not an image: it is neither PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF nor HEIC."
         )
-    if is_cut_off(data):
+    try:
+        walk(data)
+    except _CutOffError:
         raise InvalidInputError(
             f"The image {source} is cut off: its end is missing after {len(data):,} bytes. Check how it was written or "
             "copied, and give the whole file."
-        )
+        ) from None
     return base64.b64encode(data).decode()
 
 
@@ -143,24 +146,19 @@ def is_image(data: bytes) -> bool:
     return _reader(data) is not None
 
 
-def is_cut_off(data: bytes) -> bool:
-    """Return whether the end of an image file is missing. Bytes after its end, as some cameras write, are allowed."""
-    reader = _reader(data)
-    try:
-        if reader:
-            reader(data)
-    except _CutOffError:
-        return True
-    return False
-
-
 def _reader(data: bytes) -> Callable[[bytes], None] | None:
-    """Return the function that walks an image file to its end, by the format that ``data`` begins with."""
+    """Return the function that walks an image file to its end, by the format that ``data`` begins with.
+
+    It raises :class:`_CutOffError` if the end is missing. Bytes after it, as some cameras write, are allowed.
+    """
     if data[:4] == b"RIFF":
         return _webp if data[8:12] == b"WEBP" else None
     if data[4:8] == b"ftyp":
         return _avif_or_heic if _brands(data) & _BRANDS else None
-    return next((reader for magic, reader in _READERS.items() if data.startswith(magic)), None)
+    for magic, reader in _READERS.items():
+        if data.startswith(magic):
+            return reader
+    return None
 
 
 def _brands(data: bytes) -> set[bytes]:
@@ -289,5 +287,6 @@ def _need(data: bytes, end: int) -> None:
 
 
 def _number(data: bytes, at: int, size: int, order: Literal["big", "little"] = "big") -> int:
-    _need(data, at + size)
+    if at + size > len(data):
+        raise _CutOffError
     return int.from_bytes(data[at : at + size], order)

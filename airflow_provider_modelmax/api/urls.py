@@ -14,19 +14,16 @@ _NOT_QUOTED = "".join(map(chr, range(0x21, 0x7F)))
 """Characters of a URL that are sent as the service gave them: all but spaces and those beyond ASCII."""
 
 
-def job_path(model: str, request_id: str) -> str:
-    """Return the path of a job, below which its status and content are."""
-    return f"/v1/queue/{path_segment('model', model)}/requests/{path_segment('request_id', request_id)}"
+def queue_path(model: str, request_id: str | None = None) -> str:
+    """Return the path to which a model's jobs are submitted, or of one job, below which its status and content are.
 
-
-def path_segment(name: str, value: str) -> str:
-    """Return an opaque id, quoted as one path segment.
-
-    :raises InvalidInputError: for ``.`` and ``..``, which HTTP clients resolve
+    :raises InvalidInputError: for the ids ``.`` and ``..``, which HTTP clients resolve
     """
-    if value in {".", ".."}:
-        raise InvalidInputError(f"{name} {value!r} is not an id: it would change the path of the call.")
-    return quote(value, safe="")
+    for name, value in (("model", model), ("request_id", request_id)):
+        if value in {".", ".."}:
+            raise InvalidInputError(f"{name} {value!r} is not an id: it would change the path of the call.")
+    path = f"/v1/queue/{quote(model, safe='')}"
+    return path if request_id is None else f"{path}/requests/{quote(request_id, safe='')}"
 
 
 def resolve(base_url: str, url: str) -> str:

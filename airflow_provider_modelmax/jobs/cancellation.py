@@ -20,20 +20,16 @@ class CancelToken:
     """A flag that a signal handler may set, and pauses that end when it is set."""
 
     def __init__(self) -> None:
-        self._is_cancelled = False
+        self.is_cancelled = False
+        """Whether the work is to stop."""
 
     def cancel(self) -> None:
         """End all pauses and downloads, within half a second."""
-        self._is_cancelled = True
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether the work is to stop."""
-        return self._is_cancelled
+        self.is_cancelled = True
 
     def check(self) -> None:
         """Raise :class:`Cancelled` if the work is to stop."""
-        if self._is_cancelled:
+        if self.is_cancelled:
             raise Cancelled("The task is killed.")
 
     def pause(self, seconds: float) -> None:
@@ -42,6 +38,6 @@ class CancelToken:
         :raises Cancelled: if the work is to stop
         """
         end = time.monotonic() + seconds
-        while not self._is_cancelled and (left := end - time.monotonic()) > 0:
+        while not self.is_cancelled and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, CHECK_EVERY))
         self.check()

@@ -12,18 +12,20 @@ from airflow_provider_modelmax.storage.location import as_text, from_anywhere, i
 
 @dataclass(frozen=True)
 class Destination:
-    """Where the videos of one job go: ``{folder}/{stem}.mp4``, or ``{stem}-0.mp4`` … when there are several.
+    """Where the videos of one job go: ``{base}.mp4``, or ``{base}-0.mp4`` … when there are several.
 
     :param folder: URI without a slash at its end
-    :param stem: file name without suffix
+    :param base: URI of a video without its suffix
+    :param manifest: URI of the manifest
     :param exact: whether the caller named the object, so that something else may be there already
     :param suffix: as the caller wrote it
     """
 
     folder: str
-    stem: str
+    base: str
+    manifest: str
     exact: bool
-    suffix: str = ".mp4"
+    suffix: str
 
     @classmethod
     def parse(cls, destination: object, stem: str) -> Destination:
@@ -48,47 +50,35 @@ class Destination:
                 "the folder on the workers and write its path there, such as /mnt/videos/, or write a URI such as "
                 "s3://conn_id@bucket/videos/."
             )
-        uri = from_anywhere(destination)
-        if uri.lower().endswith(".mp4"):
+        uri, suffix = from_anywhere(destination), ".mp4"
+        exact = uri.lower().endswith(suffix)
+        if exact:
             folder, _, name = uri.rpartition("/")
-            stem, suffix = name[: -len(".mp4")], name[-len(".mp4") :]
+            stem, suffix = name[: -len(suffix)], name[-len(suffix) :]
             if not stem:
                 raise InvalidInputError(f"destination is {uri!r}, but a name must stand before {suffix}.")
-            parsed = cls(folder or "/", stem, True, suffix)
         elif PurePosixPath(uri).suffix.lower() in {".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif"}:
             raise InvalidInputError(
                 f"destination is {uri!r}, but the service makes MP4: end it in .mp4, or name a folder."
             )
         else:
-            parsed = cls(uri.rstrip("/") or "/", stem, exact=False)
+            folder = uri.rstrip("/")
         if is_relative(destination):
             raise InvalidInputError(
                 f"destination is {destination!r}, a path relative to the current directory, which differs from "
                 "worker to worker. Write the path from the root, such as /data/videos/, or a URI such as "
                 "s3://conn_id@bucket/videos/."
             )
-        return parsed
+        base = f"{folder.rstrip('/')}/{stem}"
+        return cls(folder or "/", base, f"{base}.modelmax.json", exact, suffix)
 
     @property
     def uri(self) -> str:
         """The folder, or the exact object."""
-        return self._uri(self.stem + self.suffix) if self.exact else self.folder
-
-    @property
-    def manifest(self) -> str:
-        """The URI of the manifest."""
-        return self._uri(f"{self.stem}.modelmax.json")
+        return self.base + self.suffix if self.exact else self.folder
 
     def videos(self, count: int) -> list[str]:
         """Return the URIs of ``count`` videos."""
         if count == 1:
-            return [self._uri(self.stem + self.suffix)]
-        return [self._uri(f"{self.stem}-{index}{self.suffix}") for index in range(count)]
-
-    @property
-    def longest(self) -> str:
-        """The longest URI that is written: the last claim beside the manifest."""
-        return f"{self.manifest}.claim-99"
-
-    def _uri(self, name: str) -> str:
-        return f"{self.folder.rstrip('/')}/{name}"
+            return [self.base + self.suffix]
+        return [f"{self.base}-{index}{self.suffix}" for index in range(count)]

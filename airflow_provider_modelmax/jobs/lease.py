@@ -152,7 +152,7 @@ class Lease:
 
     def is_mine(self, there: JobRecord, mine: JobRecord) -> bool:
         """Whether this process still holds the lease with which it wrote ``mine``."""
-        if not there.is_of(mine.job.request_id) or there.generation > mine.generation:
+        if there.job.request_id != mine.job.request_id or there.generation > mine.generation:
             return False
         return there.owner == self.owner or not self.is_held(there)
 

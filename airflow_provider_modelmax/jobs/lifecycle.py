@@ -17,8 +17,7 @@ After a wait elsewhere, in another process::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -97,25 +96,14 @@ class VideoJob:
     on_job: Callable[[JobRecord], object] = lambda _: None
     on_result: Callable[[JobRecord], object] = lambda _: None
 
-    def __post_init__(self) -> None:
-        self._record: JobRecord | None = None
-        self._store: JobStore | None = None
-        self._is_reserved = False
+    store: JobStore = field(init=False, repr=False, compare=False)
+    """What is stored of the job, at the destination of the argument, or of the record once it is reopened."""
+    _record: JobRecord | None = field(default=None, init=False)
+    _is_reserved: bool = field(default=False, init=False)
 
     def _store_at(self, destination: object) -> JobStore:
         place = Destination.parse(destination, self.stem)
         return JobStore(self.state, place, self.task, self.overwrite, self.regenerate_on_clear, self.log)
-
-    @property
-    def store(self) -> JobStore:
-        """What is stored of the job, at the destination of the argument, or of the record once it is reopened.
-
-        :raises InvalidInputError: if ``destination`` is not a usable text
-        :raises DestinationError: if it is not a URI
-        """
-        if self._store is None:
-            self._store = self._store_at(self.destination)
-        return self._store
 
     @property
     def record(self) -> JobRecord:
@@ -127,17 +115,19 @@ class VideoJob:
     @property
     def known(self) -> JobRecord | None:
         """What this process knows of the job; None before it knows a job."""
-        return (self._store.last if self._store else None) or self._record
+        return (self.store.last or self._record) if self._record else None
 
     def open(self) -> JobRecord:
         """Submit a job, unless an earlier try has, and return its record. Free of charge.
 
         The destination is checked, and the image read, before anything is sent.
 
-        :raises InvalidInputError: if the request or the deadline is wrong
-        :raises DestinationError: if the destination is taken, or cannot be written
+        :raises InvalidInputError: if the request, the destination or the deadline is wrong
+        :raises DestinationError: if the destination is no URI, is taken, or cannot be written
         """
-        kept, here = self.state.get(), self.store.destination.uri
+        kept = self.state.get()
+        self.store = self._store_at(self.destination)
+        here = self.store.destination.uri
         if self.request is None:
             return self._open_given(kept, here)
         submission = Submission(
@@ -187,11 +177,10 @@ class VideoJob:
         :param request: returns the request, if it is not stored
         """
         kept = self.state.get()
-        if kept and not kept.is_of(request_id):
+        if kept and kept.job.request_id != request_id:
             kept = None
         known = kept or self.state.stamped(JobRecord.from_dict({"phase": SUBMITTED, **otherwise()}))
-        if known.destination:
-            self._store = self._store_at(known.destination)
+        self.store = self._store_at(known.destination or self.destination)
         found = self.store.recall(kept, job=known.job)
         record = found.as_requested_by(known) if found else known
         is_described = record.request is not None and record.order
@@ -219,7 +208,7 @@ class VideoJob:
         if record.result:
             return self.finish()
         self._reserve(record)
-        with self._failure_stored():
+        try:
             job, now = record.job, utcnow()
             wait = polling.Wait.begin(job.request_id, deadline=self.deadline, poll_interval=self.poll_interval, now=now)
             seen = self.hook.look(wait, job)
@@ -228,6 +217,9 @@ class VideoJob:
                 return Waiting(step.at, seen)
             if step.error:
                 raise step.error
+        except api.JobFailedError as error:
+            self._store_failure(error)
+            raise
         return self.finish()
 
     def wait(self) -> Done:
@@ -237,10 +229,13 @@ class VideoJob:
             return self.finish()
         self._reserve(record)
         job = record.job
-        with self._failure_stored():
+        try:
             seen = self.hook.wait(
                 job, deadline=self.deadline, poll_interval=self.poll_interval, pause=self.cancel.pause
             )
+        except api.JobFailedError as error:
+            self._store_failure(error)
+            raise
         metrics.waited(job.model, queued=seen.seconds_in_queue, generating=seen.seconds_running)
         return self.finish()
 
@@ -249,17 +244,23 @@ class VideoJob:
 
         :param raise_for_outcome: raises what the wait ended in, unless the job is COMPLETED
         """
-        with self._failure_stored():
+        try:
             raise_for_outcome()
+        except api.JobFailedError as error:
+            self._store_failure(error)
+            raise
         return self.finish()
 
     def finish(self) -> Done:
         """Fetch the result, which BILLS unless it is stored already, and download the videos."""
-        with self._failure_stored():
+        try:
             fetched = ResultFetcher(self.hook, self.store, self.log, self.cancel).fetch(self.record)
             self.on_result(fetched)  # before the videos are stored: a task that fails at that has paid all the same
             self._record = fetched
             self._record = VideoDownload(self.hook, self.store, self.log, self.cancel).run(fetched)
+        except api.JobFailedError as error:
+            self._store_failure(error)
+            raise
         return Done(self._record)
 
     def _announce(self, record: JobRecord) -> JobRecord:
@@ -272,15 +273,10 @@ class VideoJob:
             self.store.reserve(record, self.deadline)
             self._is_reserved = True
 
-    @contextmanager
-    def _failure_stored(self) -> Iterator[None]:
-        """Store that a job FAILED, so that the next try does not wait for it again."""
+    def _store_failure(self, error: api.JobFailedError) -> None:
+        """Store that the job FAILED, so that the next try does not wait for it again."""
+        record = self.record
         try:
-            yield
-        except api.JobFailedError as error:
-            record = self.record
-            try:
-                self.store.failed(record.failed(error.reason))
-            except Exception:
-                self.log.exception("Could not store that job %s FAILED.", record.job.request_id)
-            raise
+            self.store.failed(record.failed(error.reason))
+        except Exception:
+            self.log.exception("Could not store that job %s FAILED.", record.job.request_id)

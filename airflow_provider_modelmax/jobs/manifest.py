@@ -67,7 +67,7 @@ class Manifest:
 
     def document(self, record: JobRecord) -> dict[str, Any]:
         """Return the JSON document of a record, with what a newer release has added to that of the same job."""
-        if self.last and self.last.is_of(record.job.request_id):
+        if self.last and self.last.job.request_id == record.job.request_id:
             record = replace(record, reserved_until=max(record.reserved_until, self.last.reserved_until))
         return with_unknown_fields({_VERSION: VERSION, **record.as_dict()}, self._stored)
 

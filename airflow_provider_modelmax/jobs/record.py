@@ -95,13 +95,9 @@ class JobRecord:
         """Whether the job FAILED."""
         return self.phase == FAILED
 
-    def is_of(self, request_id: str | None) -> bool:
-        """Whether this is the record of that job."""
-        return self.job.request_id == request_id
-
     def is_of_task(self, task: Mapping[str, Any]) -> bool:
         """Whether the job is that of a task instance."""
-        return all(self.task.get(name) == value for name, value in task.items())
+        return task.items() <= self.task.items()
 
     def has_lapsed(self, now: float) -> bool:
         """Whether this is a reservation that no longer holds: it has expired, or the job FAILED."""
@@ -109,7 +105,7 @@ class JobRecord:
 
     def knows_more_than(self, other: JobRecord) -> bool:
         """Whether this is a later state of the same job, which ``other`` must not replace."""
-        if not self.is_of(other.job.request_id):
+        if self.job.request_id != other.job.request_id:
             return False
         if other.result:
             return self.phase == LANDED and other.phase != LANDED
@@ -183,7 +179,7 @@ class JobRecord:
         """Return the JSON form."""
         return {
             **(self.result.as_dict() if self.result else {"data": None, "usage": dict(self.billed) or None}),
-            **self.job.as_dict(),
+            **vars(self.job),
             "phase": self.phase,
             "task": dict(self.task),
             "request": self.request,
@@ -205,7 +201,7 @@ class JobRecord:
         if not isinstance(phase, str) or not phase:
             raise ValueError(f"phase is {phase!r}")
         usage = stored.get("usage") or {}
-        result = Result.from_dict({**stored, **job.as_dict(), "usage": usage}) if stored.get("data") else None
+        result = Result.from_dict({**stored, **vars(job), "usage": usage}) if stored.get("data") else None
         if result is None and phase in {FETCHED, LANDED}:
             raise ValueError(f"phase is {phase!r}, but there is no data")
         videos = [
@@ -266,11 +262,12 @@ def with_unknown_fields(document: Mapping[str, Any], stored: Mapping[str, Any]) 
         return dict(document)
     merged = {**stored, **document}
     for name, key in (("data", "url"), ("videos", "uri")):
-        before = {each.get(key): each for each in stored.get(name) or () if isinstance(each, Mapping)}
-        if before and document[name]:
+        if document[name] and stored.get(name):
+            before = {each.get(key): each for each in stored[name] if isinstance(each, Mapping)}
             merged[name] = [_with_unknown(each, before.get(each[key])) for each in document[name]]
     for name in ("request", "task"):
-        merged[name] = _with_unknown(document[name], stored.get(name))
+        if document[name] != stored.get(name):
+            merged[name] = _with_unknown(document[name], stored.get(name))
     return merged
 
 

@@ -64,7 +64,7 @@ class JobStore:
         :param job: the job, if the caller names one; a record of another job is ignored then
         :param order: hash of what the task asks for now, if it names no job, see :class:`.JobRecord`
         """
-        if kept and job and not kept.is_of(job.request_id):
+        if kept and job and kept.job.request_id != job.request_id:
             kept = None
         if kept and kept.result:
             return kept
@@ -86,7 +86,8 @@ class JobStore:
         """
         self._refuse_if_occupied(request_id, samples)
         written = [*self.destination.videos(1), *self.destination.videos(MAX_SAMPLES), self.manifest.uri]
-        check_writable(self.destination.folder, self.destination.longest, written)
+        longest = f"{self.manifest.uri}.claim-99"  # the last claim beside it
+        check_writable(self.destination.folder, longest, written)
 
     def reserve(self, record: JobRecord, until: datetime) -> None:
         """Reserve an exact destination while the job is waited for, so that other tasks are refused before they wait.
@@ -103,7 +104,7 @@ class JobStore:
         self._refuse_if_taken(there, record.job.request_id)
         if not there or there.phase not in {SUBMITTED, FAILED}:
             return
-        if there.is_of(record.job.request_id) and not record.order and there.order:  # the submitting task's
+        if there.job.request_id == record.job.request_id and not record.order and there.order:  # the submitting task's
             reserved = replace(there, reserved_until=max(until.timestamp(), there.reserved_until))
         with new_owner() as owner:
             if generation := self.lease.take_over(owner):
@@ -114,7 +115,7 @@ class JobStore:
         """Store that the job FAILED, so that the next try does not wait for it and its reservation ends."""
         self.state.put(record)
         there = self.manifest.get() if self.destination.exact else None
-        if there and there.is_of(record.job.request_id) and there.phase == SUBMITTED:
+        if there and there.job.request_id == record.job.request_id and there.phase == SUBMITTED:
             self.manifest.put(there.failed(record.reason))
 
     # The lease for the billing call
@@ -136,7 +137,7 @@ class JobStore:
             there = self.manifest.get()
         if there is None:  # deleted since `create` found it
             return None
-        if there.is_of(record.job.request_id):
+        if there.job.request_id == record.job.request_id:
             found = there.as_requested_by(record)
             if found not in (record, requesting):
                 return found
@@ -177,7 +178,7 @@ class JobStore:
         """Return what is stored of the same job now: its result, otherwise a billing call that is under way."""
         kept, there = self.state.get(), self.manifest.get()
         news = [there and there.as_requested_by(record), kept]
-        known = [each for each in news if each and each.is_of(record.job.request_id)]
+        known = [each for each in news if each and each.job.request_id == record.job.request_id]
         paid = next((each for each in known if each.result), None)
         return paid or next(filter(self.lease.is_held, known), None) or next(iter(known), record)
 
@@ -250,7 +251,7 @@ class JobStore:
         request_id = fetched.job.request_id
         just_kept = self.last is fetched and fetched.phase == FETCHED and not self.overwrite
         there = (self.manifest.last if just_kept else None) or self.manifest.get()
-        if there and there.is_of(request_id):
+        if there and there.job.request_id == request_id:
             if fetched.phase == LANDED:
                 self.lease.remove(there.generation)
             return True
@@ -276,10 +277,10 @@ class JobStore:
         if not self.overwrite:
             self._put_manifest(landed)
         there = self.manifest.last
-        if self.overwrite or (there and not there.is_of(landed.job.request_id)):  # that job's task may overwrite
+        if self.overwrite or (there and there.job.request_id != landed.job.request_id):  # that job's task may overwrite
             with self.lease.replacing(owner, pause) as (there, generation):
                 missing = self._overwritten(landed, there)
-                is_ours = not there or there.is_of(landed.job.request_id)
+                is_ours = not there or there.job.request_id == landed.job.request_id
                 if missing and (is_ours or len(missing) < len(landed.videos)):
                     return missing
                 if missing:
@@ -299,7 +300,7 @@ class JobStore:
 
         A job writes its manifest before it publishes, so the contents are compared only if it is another job's.
         """
-        if not there or there.is_of(landed.job.request_id):
+        if not there or there.job.request_id == landed.job.request_id:
             return [each for each in landed.videos if self.overwrite and size_of(each.uri) != each.size]
         return [each for each in landed.videos if not is_there(each)]
 
@@ -319,7 +320,7 @@ class JobStore:
         :param leave_others: whether to leave the manifest of another job as it is
         """
         there = self.manifest.get()
-        if there and not there.is_of(record.job.request_id):
+        if there and there.job.request_id != record.job.request_id:
             if leave_others:
                 return record
         elif there and there.knows_more_than(record):
@@ -331,10 +332,17 @@ class JobStore:
         return record
 
     def _begin(self, requesting: JobRecord, before: JobRecord) -> JobRecord:
-        """Store that this process makes the billing call, unless the task state knows more than the manifest."""
+        """Store that this process makes the billing call, unless the task state knows more than the manifest.
+
+        It may have the result, or another process's billing call.
+        """
         try:
-            other = self._of_another_process(requesting)
-            if not other:
+            other = self.state.get()
+            if (
+                not other
+                or other.job.request_id != requesting.job.request_id
+                or not (other.result or (other.owner != requesting.owner and self.lease.is_held(other)))
+            ):
                 self.last = requesting
                 return self.state.put(requesting, reread=False)
         except BaseException:  # no call was made, and it must not count as one whose answer is lost
@@ -343,16 +351,9 @@ class JobStore:
         self.manifest.put(replace(other, generation=requesting.generation))
         return other
 
-    def _of_another_process(self, requesting: JobRecord) -> JobRecord | None:
-        """Return what is in the task state if it is the result, or another process's billing call."""
-        kept = self.state.get()
-        if not kept or not kept.is_of(requesting.job.request_id):
-            return None
-        return kept if kept.result or (kept.owner != requesting.owner and self.lease.is_held(kept)) else None
-
     def _is_ours(self, there: JobRecord, job: Job | None, order: str) -> bool:
         if job:
-            return there.is_of(job.request_id)
+            return there.job.request_id == job.request_id
         if not there.is_of_task(self.task):
             return False
         # In a retry the order differs only if a template renders differently in each try. A manifest that a first try
@@ -379,7 +380,7 @@ class JobStore:
     def _refuse_if_taken(self, there: JobRecord | None, request_id: str | None, taken: Sequence[str] = ()) -> None:
         if self.overwrite or not (there or taken):
             return
-        if there and (there.is_of(request_id) or there.is_of_task(self.task)):
+        if there and (there.job.request_id == request_id or there.is_of_task(self.task)):
             return
         if there and there.has_lapsed(time.time()):
             there = None
@@ -393,7 +394,7 @@ class JobStore:
             there = self.manifest.get()
         except Exception:
             return True
-        return not there or there.is_of(record.job.request_id)
+        return not there or there.job.request_id == record.job.request_id
 
     def _log_paid(self, fetched: JobRecord) -> None:
         self.log.info(

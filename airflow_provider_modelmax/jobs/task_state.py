@@ -25,24 +25,21 @@ class TaskState:
     :param max_tries: Airflow's, of this execution
     :param try_number: Airflow's, of this execution
     :param key: of the state
+    :ivar has_store: whether this Airflow keeps a state of the task
     """
 
     def __init__(self, store: Any, *, max_tries: int, try_number: int, key: str = KEY) -> None:
         self._store, self._key = store, key
+        self.has_store = store is not None
         self.max_tries, self.try_number = max_tries, try_number
         self._stored: Mapping[str, Any] = {}
-
-    @property
-    def has_store(self) -> bool:
-        """Whether this Airflow keeps a state of the task."""
-        return self._store is not None
 
     def get(self) -> JobRecord | None:
         """Return the record.
 
         :raises ModelMaxError: if it cannot be read: a result in it may be paid for
         """
-        stored = self._store.get(self._key) if self._store is not None else None
+        stored = self._store.get(self._key) if self.has_store else None
         if not stored:
             return None
         try:
@@ -65,18 +62,15 @@ class TaskState:
         :param reread: whether to read the store first. A call takes 10 to 35 ms, so it is False if that was just done,
             or if no other process can have written: Airflow refuses an execution once the next one has begun
         """
-        if self._store is None:
+        if not self.has_store:
             return record
         now = self.get() if reread else None
         if now and now.knows_more_than(record):
             return now
-        if not now or now.is_of(record.job.request_id) or now.try_number <= self.try_number:
-            self._write(record)
+        if not now or now.job.request_id == record.job.request_id or now.try_number <= self.try_number:
+            document = with_unknown_fields({_VERSION: VERSION, **record.as_dict()}, self._stored)
+            self._store.set(self._key, document, retention=never_expire())
         return record
-
-    def _write(self, record: JobRecord) -> None:
-        document = with_unknown_fields({_VERSION: VERSION, **record.as_dict()}, self._stored)
-        self._store.set(self._key, document, retention=never_expire())
 
     def adopt(self, record: JobRecord) -> JobRecord:
         """Store that this execution continues with ``record``, or with a newer one of the same job.
@@ -84,7 +78,7 @@ class TaskState:
         Its retries do not count as clears then.
         """
         now, newest = self.get(), record
-        if now and now.is_of(record.job.request_id) and not record.knows_more_than(now):
+        if now and now.job.request_id == record.job.request_id and not record.knows_more_than(now):
             newest = replace(
                 now, task=record.task, request=record.request, samples=record.samples, destination=record.destination
             )

@@ -253,7 +253,7 @@ class ModelMaxVideoOperator(ModelMaxBaseOperator):
         if not self._job:
             return
         xcoms = {"usage": fetched.usage, "manifest": self._job.store.manifest.uri}
-        if not fetched.is_of(self._job.record.job.request_id):  # another execution paid for its own job
+        if fetched.job.request_id != self._job.record.job.request_id:  # another execution paid for its own job
             xcoms["request_id"] = fetched.job.request_id
         self._push(context, xcoms)
 
@@ -267,16 +267,10 @@ class ModelMaxVideoOperator(ModelMaxBaseOperator):
 
     def _push(self, context: Context, xcoms: Mapping[str, Any]) -> None:
         for key, value in xcoms.items():
-            with self._warned(f"XCom {key}"):
+            try:
                 context["ti"].xcom_push(key=key, value=value)
-
-    @contextmanager
-    def _warned(self, what: str) -> Iterator[None]:
-        """Log an exception instead of failing the task."""
-        try:
-            yield
-        except Exception as error:
-            self.log.warning("%s could not be pushed: %s", what, error)
+            except Exception as error:
+                self.log.warning("XCom %s could not be pushed: %s", key, error)
 
     def _hand_over(self, context: Context, landed: JobRecord) -> list[str]:
         from airflow_provider_modelmax.lineage.assets import (  # noqa: PLC0415 - not at DAG parse
@@ -285,11 +279,15 @@ class ModelMaxVideoOperator(ModelMaxBaseOperator):
         )
 
         uris, image = [video.uri for video in landed.videos], landed.image_uri
-        with self._warned("The asset events"):
+        try:
             job = {"request_id": landed.job.request_id, "model": landed.job.model}
             add_asset_events(context, {**job, "usage": landed.usage, "manifest": self.manifest_uri, "uris": uris})
-        with self._warned("The lineage"):
+        except Exception as error:
+            self.log.warning("The asset events could not be pushed: %s", error)
+        try:
             add_hook_lineage(self.hook, read=[image] if image else [], written=uris)
+        except Exception as error:
+            self.log.warning("The lineage could not be pushed: %s", error)
         return uris
 
 
