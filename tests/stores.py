@@ -175,7 +175,7 @@ class GcsStore:
         return str(self._get(name).json()["contentType"])
 
     def environment(self) -> dict[str, str]:
-        return {f"AIRFLOW_CONN_{self.conn_id.upper()}": json.dumps(self.server.connection)}
+        return {f"AIRFLOW_CONN_{self.conn_id.upper()}": json.dumps(self.server.connection), **self.server.environment}
 
     def _get(self, name: str, **query: str) -> requests.Response:
         key = f"/{quote(f'{self.prefix}/{name}', safe='')}" if name else ""

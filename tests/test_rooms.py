@@ -33,7 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "processes.py": set(),
     "storage": {".api.errors", COMPAT, ".processes", ".storage"},
     "storage/s3.py": {"airflow.providers.amazon", "botocore", "fsspec.config", ".api.errors", ".storage"},
-    "storage/gcs.py": {"airflow.providers.google", "google", ".api.errors", ".storage"},
+    "storage/gcs.py": {"airflow.providers.google", "google", "google_crc32c", ".api.errors", ".storage"},
     "storage/azure.py": {COMPAT, "airflow.providers.microsoft.azure", "azure", ".api.errors", ".storage"},
     "jobs": {
         "",

@@ -168,13 +168,19 @@ def answered(error: BaseException) -> set[str]:
         if isinstance(response, Mapping):  # S3
             found.add(str(response.get("Error", {}).get("Code")))
             found.add(str(response.get("ResponseMetadata", {}).get("HTTPStatusCode")))
+        found.add(str(getattr(response, "status_code", None)))  # Google, after a request was repeated
         for name in ("status_code", "error_code", "code"):  # Azure, Azure, Google
             value = getattr(each, name, None)
             found.add(str(getattr(value, "value", value)))
-        if type(each).__name__ in {"RefreshError", "InvalidOperation"} and not getattr(each, "retryable", False):
-            if type(each.__cause__).__name__ != "TransportError":
-                found.add("401")  # Google: the credentials give no token, or are those of nobody
+        if _has_no_token(each):
+            found.add("401")
     return found
+
+
+def _has_no_token(error: BaseException) -> bool:
+    """Return whether Google gave no token for the credentials, or they are those of nobody."""
+    refused = type(error).__name__ in {"RefreshError", "InvalidOperation"} and not getattr(error, "retryable", False)
+    return refused and type(error.__cause__).__name__ != "TransportError"
 
 
 def _find(error: Exception, answer: set[str]) -> _Fault:

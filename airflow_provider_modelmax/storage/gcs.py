@@ -1,8 +1,8 @@
 """Google Cloud Storage, through Google's own client and the connections of Airflow's Google provider.
 
-A video is uploaded in blocks, one after the other, to a session that Google's client begins: the object appears when the
-last block has arrived. The blocks are sent by Google's documented protocol instead of the client's ``BlobWriter``, which
-publishes what was written when it is only forgotten.
+A video is uploaded in blocks, one after the other, to a session that Google's client begins, and appears when the last
+one has arrived. The blocks are sent here, by the protocol that Google documents: the client's ``BlobWriter`` publishes
+what was written when it is only forgotten.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_modelmax.api.errors import DestinationError, StorageError
-from airflow_provider_modelmax.storage.bucket import TAKEN, BucketLocation, discard
+from airflow_provider_modelmax.storage.bucket import TAKEN, BucketLocation, discard, missing_named
 from airflow_provider_modelmax.storage.errors import answered
 from airflow_provider_modelmax.storage.location import Location, plain
 from airflow_provider_modelmax.storage.prefetch import AHEAD, read_ahead
@@ -31,7 +31,7 @@ STEP = 256 * 1024
 TIMEOUT = 60.0
 """Seconds that a request may take to send its block, and then that the store may take to answer."""
 
-GRACE = 5.0
+GRACE = 2.0
 """Seconds to cancel an upload. Google forgets an unfinished one after a week, and shows it to nobody."""
 
 
@@ -85,9 +85,8 @@ class GcsUpload:
     def flush(self) -> None:
         """Send what was written as a block."""
         if not self._url:
-            self._url = self._blob.create_resumable_upload_session(
-                content_type=self._blob.content_type, timeout=TIMEOUT, retry=_retry()
-            )
+            content_type = self._blob.content_type
+            self._url = self._blob.create_resumable_upload_session(content_type=content_type, **_patience())
         self._send("*", {})
         self._begin, self._filled = self._begin + self._filled, 0
 
@@ -95,8 +94,7 @@ class GcsUpload:
         """Publish what was written."""
         if not self._url:
             body = bytes(memoryview(self._buffer)[: self._filled])
-            content_type = self._blob.content_type
-            self._blob.upload_from_string(body, content_type=content_type, timeout=TIMEOUT, retry=_retry())
+            self._blob.upload_from_string(body, content_type=self._blob.content_type, **_patience())
             return
         # The store compares it before it publishes the object.
         checksum = {"X-Goog-Hash": f"crc32c={b64encode(self._checksum.digest()).decode()}"} if self._checksum else {}
@@ -111,7 +109,7 @@ class GcsUpload:
         """Send the block, and the rest of it again as long as the store keeps only a part."""
         sent, end = self._begin, self._begin + self._filled
         while sent < end:
-            sent = _retry()(self._put)(sent, end, total, headers)
+            sent = _patience()["retry"](self._put)(sent, end, total, headers)
 
     def _put(self, begin: int, end: int, total: str, headers: dict[str, str]) -> int:
         """Send bytes, and return how many bytes of the object the store has.
@@ -175,6 +173,14 @@ class GcsLocation(BucketLocation):
         session.configure_mtls_channel()
         return _Client(Client(project=project, credentials=credentials, client_options=options), session, billed)
 
+    @classmethod
+    def _problem_with(cls, bucket: str, key: str) -> str:
+        if why := super()._problem_with(bucket, key):
+            return why
+        if not (bucket[0].isalnum() and bucket[-1].isalnum()):
+            return "the bucket's name has to begin and to end with a letter or a digit"
+        return ""
+
     def open(self, content_type: str) -> GcsUpload:
         """Begin to write the object."""
         blob = self._blob
@@ -184,9 +190,7 @@ class GcsLocation(BucketLocation):
     def create(self, data: bytes, content_type: str) -> bool:
         """Write the object if there is none, and return whether it was written. Google decides."""
         try:
-            self._blob.upload_from_string(
-                data, content_type=content_type, if_generation_match=0, timeout=TIMEOUT, retry=_retry()
-            )
+            self._blob.upload_from_string(data, content_type=content_type, if_generation_match=0, **_patience())
         except Exception as error:
             if answered(error) & TAKEN:
                 return False
@@ -196,9 +200,9 @@ class GcsLocation(BucketLocation):
     def read(self, limit: int | None = None) -> bytes:
         """Return the object, or its first bytes."""
         part = {} if limit is None else {"end": limit - 1, "checksum": None}
-        with _missing_named():
+        with missing_named():
             try:
-                return bytes(self._blob.download_as_bytes(**part, timeout=TIMEOUT))
+                return bytes(self._blob.download_as_bytes(**part, **_patience()))
             except Exception as error:
                 if "416" in answered(error):  # it is empty
                     return b""
@@ -206,13 +210,14 @@ class GcsLocation(BucketLocation):
 
     def blocks(self) -> Iterator[bytes]:
         """Return the bytes of the object, a block at a time. All are of the version that was there at the beginning."""
-        blob = self._stored()
-        if blob is None:
+        found = self._stored()
+        if found is None:
             raise FileNotFoundError(self.key)
-        with _missing_named():
-            for begin in range(0, blob.size, BLOCK):
-                last = min(begin + BLOCK, blob.size) - 1
-                yield blob.download_as_bytes(start=begin, end=last, checksum=None, timeout=TIMEOUT)
+        with missing_named():
+            for begin in range(0, found.size, BLOCK):
+                blob = self._bucket.blob(self.key, generation=found.generation)
+                last = min(begin + BLOCK, found.size) - 1
+                yield blob.download_as_bytes(start=begin, end=last, checksum=None, **_patience())
 
     def size(self) -> int | None:
         """Return the size of the object in bytes, None if there is none."""
@@ -224,8 +229,8 @@ class GcsLocation(BucketLocation):
 
         :raises FileNotFoundError: if there is none
         """
-        with _missing_named():
-            self._blob.delete(timeout=TIMEOUT, retry=_retry())
+        with missing_named():
+            self._blob.delete(**_patience())
 
     def before_upload(self, chunks: Iterable[bytes], size: int | None) -> contextlib.AbstractContextManager[Any]:
         """Read on while a block is uploaded. In ``with``, return the chunks."""
@@ -260,14 +265,14 @@ class GcsLocation(BucketLocation):
 
     def _stored(self) -> Any:
         """Return the object with its properties, None if there is none."""
-        return self._bucket.get_blob(self.key, timeout=TIMEOUT)
+        return self._bucket.get_blob(self.key, **_patience())
 
 
-def _retry() -> Any:
-    """Return Google's own rule: a request is repeated for two minutes if it cannot arrive, or the store is busy."""
+def _patience() -> dict[str, Any]:
+    """Return how long to wait, and Google's own rule for how often to ask again: for two minutes."""
     from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: PLC0415 - an extra
 
-    return DEFAULT_RETRY
+    return {"timeout": TIMEOUT, "retry": DEFAULT_RETRY}
 
 
 def _emulator() -> str:
@@ -276,14 +281,3 @@ def _emulator() -> str:
     if host in {"", "default"}:
         return ""
     return host if "://" in host else f"http://{host}"
-
-
-@contextlib.contextmanager
-def _missing_named() -> Iterator[None]:
-    """Turn the answer of Google that there is no object into ``FileNotFoundError``."""
-    try:
-        yield
-    except Exception as error:
-        if "404" in answered(error):
-            raise FileNotFoundError(str(error)) from error
-        raise

@@ -42,6 +42,11 @@ class FakeGcs(StoreServer):
             "extra": {"is_anonymous": True, "project": "test", "gcs.endpoint": self.url},
         }
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What ObjectStoragePath needs, with which tests read: this server is no zonal bucket, and knows no gRPC."""
+        return {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
+
     def _is_ready(self) -> bool:
         try:
             return requests.get(f"{self.url}/storage/v1/b/{self.bucket}", timeout=5).ok

@@ -223,6 +223,12 @@ def test_a_bucket_whose_name_cannot_be_one_is_refused(scheme: str, bucket: str) 
             locate(uri)
 
 
+@pytest.mark.parametrize("bucket", ["-videos", "videos-", ".videos", "_"])
+def test_a_bucket_whose_name_google_refuses_is_named(bucket: str) -> None:
+    with pytest.raises(DestinationError, match="has to begin and to end with a letter or a digit"):
+        locate(f"gs://{bucket}/x.mp4")
+
+
 @on("azure")
 @pytest.mark.parametrize("name", ["take?versionid=3", "a/take?versionid="])
 def test_a_name_that_azures_library_reads_as_a_version_is_refused(store: Store, name: str) -> None:
