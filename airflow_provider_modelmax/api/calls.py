@@ -189,8 +189,11 @@ def submit(model: str, prompt: str, parameters: Mapping[str, Any] | None = None)
         body["parameters"] = dict(parameters)
 
     def read(answer: Mapping[str, Any]) -> Job:
-        urls = {key: answer[key] for key in ("status_url", "response_url") if isinstance(answer.get(key), str)}
-        return Job.of({"request_id": _text(answer, "request_id"), "model": model, **urls})
+        job = {"request_id": _text(answer, "request_id"), "model": model}
+        for key in ("status_url", "response_url"):
+            if isinstance(answer.get(key), str):
+                job[key] = answer[key]
+        return Job.of(job)
 
     return Call("POST", queue_path(model), read, json=body)
 
@@ -221,13 +224,17 @@ def result(job: Job) -> Call[Result]:
             raise JobFailedError(job.request_id, _reason(answer) or "no reason given")
         if state in (IN_QUEUE, IN_PROGRESS):  # not a set: the value may be unhashable
             raise TooEarlyError(f"with {state} for a job that was COMPLETED: {excerpt(answer)}")
-        urls, usage = _video_urls(answer), answer.get("usage")
+        data, usage = answer.get("data"), answer.get("usage")
+        urls = []  # with an empty text for an entry without a usable one
+        for entry in data if isinstance(data, list) else []:
+            url = entry.get("url") if isinstance(entry, dict) else None
+            urls.append(url if isinstance(url, str) else "")
         if state != COMPLETED and not {"data", "usage"} & answer.keys():
             raise AnswerError(f"neither with {COMPLETED} nor with videos: {excerpt(answer)}", garbled=True)
         if not any(urls):
             raise _unusable("without a usable 'data'", answer)
         said = "" if all(urls) else _said(answer)
-        return Result(job.request_id, job.model, urls, usage if isinstance(usage, dict) else {}, said)
+        return Result(job.request_id, job.model, tuple(urls), usage if isinstance(usage, dict) else {}, said)
 
     return Call("GET", job.response_url, read, replayable=False)
 
@@ -282,15 +289,6 @@ def _text(answer: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise AnswerError(f"without a usable {key!r}: {excerpt(answer)}")
     return value
-
-
-def _video_urls(answer: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the URL of each entry of ``data``; an empty text for an entry without a usable one."""
-    data, urls = answer.get("data"), []
-    for entry in data if isinstance(data, list) else []:
-        url = entry.get("url") if isinstance(entry, dict) else None
-        urls.append(url if isinstance(url, str) else "")
-    return tuple(urls)
 
 
 def _unusable(why: str, answer: Mapping[str, Any]) -> UnusableResultError:

@@ -66,12 +66,6 @@ class Endpoint:
     proxy: str | None = field(default=None, repr=False)
 
     @property
-    def secrets(self) -> list[str]:
-        """What logs must not show: the key, the proxy's URL, and its password, both quoted and unquoted."""
-        password = urlsplit(self.proxy or "").password
-        return [each for each in (self.key, self.proxy, password, unquote(password or "")) if each]
-
-    @property
     def connect_timeout(self) -> float:
         """Seconds to establish a connection, at most."""
         return min(CONNECT_TIMEOUT, self.timeout)
@@ -131,8 +125,10 @@ async def alook_up(hook: BaseHook, conn_id: str, *, conn_type: str = CONN_TYPE) 
 
 def _masked(connection: Connection, conn_type: str, name: str) -> Endpoint:
     endpoint = read_connection(connection, conn_type=conn_type, name=name)
-    for secret in endpoint.secrets:
-        mask_secret(secret)
+    password = urlsplit(endpoint.proxy or "").password
+    for secret in (endpoint.key, endpoint.proxy, password, unquote(password or "")):
+        if secret:
+            mask_secret(secret)
     return endpoint
 
 

@@ -279,14 +279,17 @@ class ModelMaxHook(BaseHook):
         """
         job = api.Job.of(job)
         try:
-            known = wait.answered(self.call_once(api.status(job)), _now())
+            answer = self.call_once(api.status(job))
+            now = _now()
+            known = wait.answered(answer, now)
         except api.InvalidInputError:
             raise
         except api.ModelMaxError as error:
             if isinstance(error, api.ConnectionSetupError) and wait.status is None:
                 raise
-            known = wait.failed(error, _now())
-        if message := known.news(wait, _now()):
+            now = _now()
+            known = wait.failed(error, now)
+        if message := known.news(wait, now):
             log_lines(self.log.info, message)
         return known
 

@@ -118,7 +118,9 @@ class SyncTransport:
                 raise api.error_of(call, response.status_code, response.headers, body)
             if kind.startswith(("text/", "application/json")):
                 raise api.AnswerError(f"{call} answered 200, but with {kind} instead of video/mp4.", garbled=True)
-            yield Content(_size(response), self._chunks(call, response))
+            length = response.headers.get("Content-Length", "")
+            is_size = length.isascii() and length.isdigit() and "Content-Encoding" not in response.headers
+            yield Content(int(length) if is_size else None, self._chunks(call, response))
 
     def _request(self, call: api.Call[Any], headers: Mapping[str, str] | None = None) -> requests.Response:
         """Send ``call``, and return the answer with its body unread."""
@@ -172,12 +174,6 @@ class SyncTransport:
             elif seconds > 1:
                 amount = max(amount // 4, MIN_BYTES_PER_TIMEOUT)
             yield chunk
-
-
-def _size(response: requests.Response) -> int | None:
-    length = response.headers.get("Content-Length", "")
-    plain = length.isascii() and length.isdigit() and "Content-Encoding" not in response.headers
-    return int(length) if plain else None
 
 
 def _error_of(call: api.Call[Any], error: Exception) -> api.ModelMaxError:

@@ -1,8 +1,12 @@
-"""A token that ends pauses and downloads when the task is killed. A call that is under way is not interrupted."""
+"""How a task that is killed, or has timed out, is stopped. A call that is under way is not interrupted."""
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 CHECK_EVERY = 0.5
 """Seconds between two checks of the token. It is polled because it is set in a signal handler, where taking the lock of
@@ -41,3 +45,33 @@ class CancelToken:
         while not self.is_cancelled and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, CHECK_EVERY))
         self.check()
+
+
+@contextmanager
+def deferred_timeout() -> Iterator[Callable[[], None]]:
+    """Defer SIGALRM, Airflow's ``execution_timeout``, until the block ends: the billing call's answer is stored first.
+
+    Yields a function that raises an alarm that was deferred, for moments at which no call is under way.
+    """
+    if threading.current_thread() is not threading.main_thread():  # Python runs handlers in the main thread only
+        yield lambda: None
+        return
+    is_due = False
+
+    def note(*_: object) -> None:
+        nonlocal is_due
+        is_due = True
+
+    def raise_if_due() -> None:
+        nonlocal is_due
+        if is_due:
+            is_due = False
+            signal.signal(signal.SIGALRM, usual)
+            signal.raise_signal(signal.SIGALRM)
+
+    usual = signal.signal(signal.SIGALRM, note) or signal.SIG_DFL
+    try:
+        yield raise_if_due
+    finally:
+        signal.signal(signal.SIGALRM, usual)
+        raise_if_due()

@@ -87,7 +87,7 @@ class VideoDownload:
     def _download(self, record: JobRecord, wanted: list[Wanted]) -> JobRecord:
         """Return the record with all videos at their URIs. If one fails, those that are there are stored first."""
         found = self._all(wanted)
-        landed = record.landed(tuple(each for each in found if isinstance(each, Saved)))
+        landed = record.landed(tuple([each for each in found if isinstance(each, Saved)]))
         errors = [each for each in found if isinstance(each, BaseException)]
         if not errors:
             return landed

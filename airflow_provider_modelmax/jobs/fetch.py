@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_modelmax import api, metrics
 from airflow_provider_modelmax.api.text import log_lines
-from airflow_provider_modelmax.jobs.lease import LEASE_SECONDS, new_owner
+from airflow_provider_modelmax.jobs.cancellation import CancelToken, deferred_timeout
+from airflow_provider_modelmax.jobs.lease import LEASE_SECONDS, RENEW_SECONDS, new_owner
 from airflow_provider_modelmax.jobs.record import UNUSABLE, JobRecord
-from airflow_provider_modelmax.jobs.timeouts import deferred_timeout
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
     from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
-    from airflow_provider_modelmax.jobs.cancellation import CancelToken
     from airflow_provider_modelmax.jobs.store import JobStore
 
 MAX_ATTEMPTS = 6
@@ -57,10 +56,20 @@ class ResultFetcher:
         """
         with new_owner() as owner:
             while not record.result:
-                record = self._wait_for_other_process(record)
-                if record.result:
-                    break
-                self._check_attempts(record)
+                if self.store.lease.is_held(record):  # the scheduler may have started two executions of this task
+                    self.log.info("Another process (%s) is fetching the result; waiting for it.", record.owner)
+                    while self.store.lease.is_held(record):
+                        self.cancel.pause(LOOK_AGAIN)
+                        record = self.store.latest(record)
+                    if record.result:
+                        break
+                if record.phase == UNUSABLE:
+                    raise api.UnusableResultError(f"{record.reason} {not_again(record.job)}", usage=record.billed)
+                if record.attempts >= MAX_ATTEMPTS:
+                    raise api.RefusedError(
+                        f"The result of job {record.job.request_id} was requested {record.attempts} times and never "
+                        f"arrived. Each time may have been billed. {not_again(record.job)}"
+                    )
                 with deferred_timeout() as raise_if_timed_out:
                     known = self.store.acquire(record, self._requesting(record, owner))
                     if known and known.owner == owner:
@@ -71,24 +80,6 @@ class ResultFetcher:
                     self.cancel.pause(LOOK_AGAIN)
                     record = self.store.latest(record)
         return record
-
-    def _wait_for_other_process(self, record: JobRecord) -> JobRecord:
-        """Wait for the billing call of another execution of this task: the scheduler may have started two."""
-        if self.store.lease.is_held(record):
-            self.log.info("Another process (%s) is fetching the result; waiting for it.", record.owner)
-        while self.store.lease.is_held(record):
-            self.cancel.pause(LOOK_AGAIN)
-            record = self.store.latest(record)
-        return record
-
-    def _check_attempts(self, record: JobRecord) -> None:
-        if record.phase == UNUSABLE:
-            raise api.UnusableResultError(f"{record.reason} {not_again(record.job)}", usage=record.billed)
-        if record.attempts >= MAX_ATTEMPTS:
-            raise api.RefusedError(
-                f"The result of job {record.job.request_id} was requested {record.attempts} times and never arrived. "
-                f"Each time may have been billed. {not_again(record.job)}"
-            )
 
     def _requesting(self, record: JobRecord, owner: str) -> JobRecord:
         now = time.time()
@@ -127,7 +118,8 @@ class ResultFetcher:
                     check()
                     if last and idle.attempts >= MAX_ATTEMPTS:
                         raise last  # noqa: TRY301
-                    if last or self.store.is_used_up(record):
+                    # Also if so much of the lease has passed, with a slow store, that it could end during the call.
+                    if last or time.time() > record.expires - LEASE_SECONDS + RENEW_SECONDS:
                         record = self._renewed(idle, record.owner)
                     is_sent = True
                     try:

@@ -148,19 +148,19 @@ class JobRecord:
     def not_billed(self) -> JobRecord:
         """Return the record once a billing call is over that was refused, or never sent."""
         attempts = self.attempts - 1
-        return replace(self._released(), attempts=attempts, phase=FETCHING if attempts else SUBMITTED)
+        return replace(self, **_RELEASED, attempts=attempts, phase=FETCHING if attempts else SUBMITTED)
 
     def lost(self) -> JobRecord:
         """Return the record once a billing call is over and its answer is lost: it may have been billed."""
-        return self._released()
+        return replace(self, **_RELEASED)
 
     def fetched(self, result: Result) -> JobRecord:
         """Return the record with the result."""
-        return replace(self._released(), phase=FETCHED, result=result)
+        return replace(self, **_RELEASED, phase=FETCHED, result=result)
 
     def unusable(self, reason: str, billed: Mapping[str, Any]) -> JobRecord:
         """Return the record once a result came that cannot be used."""
-        return replace(self._released(), phase=UNUSABLE, reason=reason, billed=billed)
+        return replace(self, **_RELEASED, phase=UNUSABLE, reason=reason, billed=billed)
 
     def landed(self, videos: tuple[Saved, ...]) -> JobRecord:
         """Return the record once all videos are at their URIs."""
@@ -168,10 +168,7 @@ class JobRecord:
 
     def failed(self, reason: str) -> JobRecord:
         """Return the record once the job FAILED."""
-        return replace(self._released(), phase=FAILED, reason=reason)
-
-    def _released(self) -> JobRecord:
-        return replace(self, owner="", expires=0.0, busy_until=0.0)
+        return replace(self, **_RELEASED, phase=FAILED, reason=reason)
 
     # As JSON
 
@@ -187,7 +184,17 @@ class JobRecord:
             "samples": self.samples,
             "destination": self.destination,
             "videos": [{"uri": each.uri, "bytes": each.size, "sha256": each.sha256} for each in self.videos],
-            **{key: getattr(self, name) for key, name in _PLAIN.items()},
+            "order": self.order,
+            "submitted_at": self.submitted_at,
+            "max_tries": self.max_tries,
+            "try_number": self.try_number,
+            "asks": self.attempts,
+            "asker": self.owner,
+            "lease_expires": self.expires,
+            "busy_until": self.busy_until,
+            "generation": self.generation,
+            "reason": self.reason,
+            "reserved_until": self.reserved_until,
             "provider_version": __version__,
         }
 
@@ -222,6 +229,9 @@ class JobRecord:
             **_plain_fields(stored),
         )
 
+
+_RELEASED: Mapping[str, Any] = {"owner": "", "expires": 0.0, "busy_until": 0.0}
+"""What a record without a lease holds."""
 
 _PLAIN = {
     "order": "order",

@@ -73,9 +73,8 @@ class VideoRequest:
         :param allow_unknown: whether a parameter is sent although its name looks like a mistake for a known one
         :raises InvalidInputError: for what is wrong, before anything is sent
         """
-        given = inputs.read_parameters(parameters)
-        warning = inputs.check_parameter_names(given, allow_unknown=allow_unknown)
-        checked = hide_image(inputs.check_parameters(given))
+        warning = inputs.check_parameter_names(parameters, allow_unknown=allow_unknown)
+        checked = hide_image(inputs.check_parameters(parameters))
         return cls(inputs.check_model(model), inputs.check_prompt(prompt), checked, warning)
 
     @cached_property
@@ -148,16 +147,16 @@ def image_uri(image: object) -> str | None:
 
 
 def _read_image(image: object) -> str:
-    if isinstance(image, HiddenImage):
+    if isinstance(image, HiddenImage):  # `hide_image` hides whatever may be Base64
         if image.is_bytes:
             return images.encode_image(base64.b64decode(image.text), "given as bytes")
         image = image.text
-    images.check_image_kind(image)
-    uri = image_uri(image)
-    if isinstance(image, str) and (data := images.decode_image(image)):
-        return images.encode_image(data, "given as Base64")
-    if uri and not images.may_be_base64(uri):
-        return images.encode_image(_load(uri), uri)
+        if data := images.decode_image(image):
+            return images.encode_image(data, "given as Base64")
+    else:
+        images.check_image_kind(image)
+        if uri := image_uri(image):
+            return images.encode_image(_load(uri), uri)
     raise InvalidInputError(
         f"parameters['image'] ({len(str(image)):,} characters) is neither a path, nor a URI, nor Base64 of a PNG, "
         "JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC."

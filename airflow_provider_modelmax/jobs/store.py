@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_modelmax.api import Job
 from airflow_provider_modelmax.api.errors import DestinationError, KeptNowhereError
 from airflow_provider_modelmax.api.parameters import MAX_SAMPLES
-from airflow_provider_modelmax.jobs.lease import LEASE_SECONDS, LOOK_AGAIN, RENEW_SECONDS, Lease, Pause, new_owner
+from airflow_provider_modelmax.jobs.lease import LOOK_AGAIN, Lease, Pause, new_owner
 from airflow_provider_modelmax.jobs.manifest import Manifest
 from airflow_provider_modelmax.jobs.record import FAILED, FETCHED, LANDED, SUBMITTED, JobRecord
 from airflow_provider_modelmax.storage.objects import Saved, check_writable, sha256_of, size_of
@@ -84,7 +84,8 @@ class JobStore:
         :param samples: how many videos there will be, None if that is not known
         :raises DestinationError: if the destination is taken, or cannot be written
         """
-        self._refuse_if_occupied(request_id, samples)
+        if self.destination.exact:
+            self._refuse_if_occupied(request_id, samples)
         written = [*self.destination.videos(1), *self.destination.videos(MAX_SAMPLES), self.manifest.uri]
         longest = f"{self.manifest.uri}.claim-99"  # the last claim beside it
         check_writable(self.destination.folder, longest, written)
@@ -129,7 +130,8 @@ class JobStore:
             another process is about to store something
         :raises DestinationError: if the destination belongs to another job now, or something else is there
         """
-        there = self._refuse_if_occupied(record.job.request_id, record.samples)
+        exact = self.destination.exact
+        there = self._refuse_if_occupied(record.job.request_id, record.samples) if exact else None
         self.lease.owner, self.lease.generation = requesting.owner, requesting.generation
         if there is None:
             if self.manifest.create(requesting):
@@ -169,10 +171,6 @@ class JobStore:
         self.manifest.put(requesting)
         self.last = requesting
         return None if self.state.put(requesting).result else requesting
-
-    def is_used_up(self, requesting: JobRecord) -> bool:
-        """Whether so much of the lease has passed, with a slow store, that it must be renewed before the call."""
-        return time.time() > requesting.expires - LEASE_SECONDS + RENEW_SECONDS
 
     def latest(self, record: JobRecord) -> JobRecord:
         """Return what is stored of the same job now: its result, otherwise a billing call that is under way."""
@@ -370,8 +368,6 @@ class JobStore:
 
     def _refuse_if_occupied(self, request_id: str | None, samples: int | None) -> JobRecord | None:
         """Refuse an exact destination that is taken. Return the record in the manifest beside it."""
-        if not self.destination.exact:
-            return None
         taken = _existing({*self.destination.videos(1), *self.destination.videos(samples or MAX_SAMPLES)})
         there = self.manifest.get()  # after the videos: it is there before they are
         self._refuse_if_taken(there, request_id, taken)

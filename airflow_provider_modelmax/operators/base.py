@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -194,8 +193,11 @@ class ModelMaxVideoOperator(ModelMaxBaseOperator):
             if job_event.is_of_another(record.job.request_id):
                 self.log.info("%s The task has another job now: %s.", job_event, record.job.request_id)
                 return self._continue(context, self.video_job(context))
-            with self._usage_pushed(context, job):
+            try:
                 done = job.resume(outcome)
+            except api.UnusableResultError as error:
+                self._push_usage(context, job, error)
+                raise
             return self._hand_over(context, done.record)
 
     def _new_job(self, context: Context, stem: str, **job: Any) -> VideoJob:
@@ -222,9 +224,12 @@ class ModelMaxVideoOperator(ModelMaxBaseOperator):
     def _continue(self, context: Context, job: VideoJob) -> list[str]:
         from airflow_provider_modelmax.jobs.lifecycle import Waiting  # noqa: PLC0415 - not at DAG parse
 
-        with self._usage_pushed(context, job):
-            is_short = job.deadline - deadlines.utcnow() < deadlines.MIN_DEFERRAL
+        is_short = job.deadline - deadlines.utcnow() < deadlines.MIN_DEFERRAL
+        try:
             step = job.advance() if self.deferrable and not is_short else job.wait()
+        except api.UnusableResultError as error:
+            self._push_usage(context, job, error)
+            raise
         if isinstance(step, Waiting):
             self._defer(job, step)
         return self._hand_over(context, step.record)
@@ -257,13 +262,8 @@ class ModelMaxVideoOperator(ModelMaxBaseOperator):
             xcoms["request_id"] = fetched.job.request_id
         self._push(context, xcoms)
 
-    @contextmanager
-    def _usage_pushed(self, context: Context, job: VideoJob) -> Iterator[None]:
-        try:
-            yield
-        except api.UnusableResultError as error:
-            self._push(context, {"usage": dict(error.usage), "manifest": job.store.manifest.uri})
-            raise
+    def _push_usage(self, context: Context, job: VideoJob, error: api.UnusableResultError) -> None:
+        self._push(context, {"usage": dict(error.usage), "manifest": job.store.manifest.uri})
 
     def _push(self, context: Context, xcoms: Mapping[str, Any]) -> None:
         for key, value in xcoms.items():

@@ -19,11 +19,10 @@ from tests.operators.conftest import Kept
 
 @pytest.fixture
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_modelmax.jobs import fetch, store
+    from airflow_provider_modelmax.jobs import fetch
 
-    for module in (lease, store):
+    for module in (lease, fetch):
         monkeypatch.setattr(module, "RENEW_SECONDS", 0.2)
-    for module in (lease, fetch, store):
         monkeypatch.setattr(module, "LEASE_SECONDS", 0.6)
 
 
