@@ -17,7 +17,8 @@ from airflow_provider_modelmax.jobs.store import JobStore
 from airflow_provider_modelmax.jobs.submission import Submission
 from airflow_provider_modelmax.jobs.task_state import TaskState
 from airflow_provider_modelmax.operators.base import ModelMaxVideoOperator
-from airflow_provider_modelmax.storage import objects as storage
+from airflow_provider_modelmax.storage.bucket import BucketLocation
+from airflow_provider_modelmax.storage.location import Upload
 from tests.chaos.crash_plan import CLAIMED, STATE_ONLY, WINDOW, Crashes
 
 
@@ -75,21 +76,24 @@ def _around(
 
 
 def _around_download(here: Callable[[str], None]) -> None:
-    original = storage._published
+    original = BucketLocation.writing
+
+    class InHalves:
+        def __init__(self, upload: Upload) -> None:
+            self._upload = upload
+
+        def write(self, data: bytes) -> object:
+            self._upload.write(data[: len(data) // 2])
+            here("in the middle of a download")
+            return self._upload.write(data[len(data) // 2 :])
 
     @contextmanager
-    def wrapped(path: Any, uri: str, content_type: str) -> Iterator[Callable[[bytes], object]]:
-        with original(path, uri, content_type) as write:
+    def wrapped(self: BucketLocation, content_type: str) -> Iterator[Upload]:
+        with original(self, content_type) as upload:
             if content_type != "video/mp4":
-                yield write
+                yield upload
                 return
-
-            def checked(data: bytes) -> object:
-                write(data[: len(data) // 2])
-                here("in the middle of a download")
-                return write(data[len(data) // 2 :])
-
-            yield checked
+            yield InHalves(upload)
             here("downloaded, not published")
 
-    storage._published = wrapped
+    BucketLocation.writing = wrapped  # type: ignore[method-assign]
