@@ -117,9 +117,7 @@ def test_what_is_no_image_is_refused(image, words):
 def test_an_image_whose_connection_is_not_found_is_retried_as_the_api_server_may_have_been_away():
     with pytest.raises(DestinationError, match=r"it does not exist, or Airflow's API server did not answer") as caught:
         order("s3://nobody@bucket/x.png")
-    assert str(caught.value).startswith(
-        "The image: s3://nobody@bucket: Airflow did not find the connection 'nobody'"
-    )
+    assert str(caught.value).startswith("The image: s3://nobody@bucket: Airflow did not find the connection 'nobody'")
     assert not isinstance(caught.value, airflow_errors.NOT_RETRYABLE)
 
 
