@@ -54,11 +54,11 @@ class ContentStream(AbstractContextManager["Content"]):
     ``for`` iterates over the bytes.
 
     :param hook: sends the call
-    :param call: of the video
+    :param url: of the video
     """
 
-    def __init__(self, hook: ModelMaxHook, call: api.Call[None]) -> None:
-        self._hook, self._call = hook, call
+    def __init__(self, hook: ModelMaxHook, url: str) -> None:
+        self._hook, self._call = hook, api.content(url)
         self._opened = ExitStack()
 
     def __enter__(self) -> Content:
@@ -230,7 +230,7 @@ class ModelMaxHook(BaseHook):
         """
         if not isinstance(url, str) or not url.strip():
             raise InvalidInputError(f"url is {url!r}, but must be one of the result's urls, such as result.urls[0].")
-        return ContentStream(self, api.content(url))
+        return ContentStream(self, url)
 
     def wait(
         self,
