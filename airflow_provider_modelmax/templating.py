@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_modelmax.api.image import hide_image
 from airflow_provider_modelmax.api.text import excerpt, read_dict
-from airflow_provider_modelmax.jobs.request import hide_image
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context

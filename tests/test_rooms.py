@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "poll_schedule.py": set(),
     "polling.py": {".api", ".poll_schedule"},
     "literals.py": {"airflow.sdk", ".api", ".jobs.destination", ".storage"},
-    "templating.py": {"airflow.sdk", ".api", ".jobs.request"},
+    "templating.py": {"airflow.sdk", ".api"},
     "airflow_compat.py": {COMPAT, "airflow.sdk", "jinja2", ".api.text", ".templating"},
     "deadlines.py": {".api.parameters"},
     "processes.py": set(),

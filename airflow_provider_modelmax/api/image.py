@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import unquote, unquote_to_bytes
 
 from airflow_provider_modelmax.api.errors import InvalidInputError
@@ -44,6 +45,35 @@ _TIFF_WIDTHS = {3: 2, 4: 4, 7: 1}
 
 _JPEG_MARKER = rb"\xff[^\x00\x01\xd0-\xd8\xff]"
 """A marker that begins a segment or ends the file; ``FF 00`` and ``FF D0`` to ``FF D7`` are part of the image data."""
+
+
+class HiddenImage:
+    """An image that a DAG author wrote into ``parameters``; shows its size where Airflow would show the bytes.
+
+    :param text: its Base64
+    :param is_bytes: whether it was given as bytes
+    """
+
+    def __init__(self, text: str, *, is_bytes: bool = False) -> None:
+        self.text, self.is_bytes = text, is_bytes
+
+    def __str__(self) -> str:
+        digest = hashlib.sha256(self.text.encode()).hexdigest()[:12]
+        return f"<image, {len(self.text):,} characters of Base64, sha256 {digest}…>"
+
+    __repr__ = __str__
+
+
+def hide_image(parameters: Any) -> Any:
+    """Return ``parameters`` with an image given as Base64 hidden from rendered templates, logs and the database."""
+    if not isinstance(parameters, Mapping):
+        return parameters
+    image = parameters.get("image")
+    if isinstance(image, bytes | bytearray | memoryview):
+        return {**parameters, "image": HiddenImage(base64.b64encode(image).decode(), is_bytes=True)}
+    if not isinstance(image, str) or not (may_be_base64(image) or decode_image(image)):
+        return parameters
+    return {**parameters, "image": HiddenImage(image)}
 
 
 def encode_image(data: bytes, source: str) -> str:

@@ -14,41 +14,13 @@ from airflow_provider_modelmax.api import InvalidInputError
 from airflow_provider_modelmax.api import image as images
 from airflow_provider_modelmax.api import parameters as inputs
 from airflow_provider_modelmax.api.errors import DestinationError, StorageError
+from airflow_provider_modelmax.api.image import HiddenImage, hide_image
 
 if TYPE_CHECKING:
     from airflow_provider_modelmax.jobs.record import JobRecord
 
 LONGEST_URI = 4096
 """Characters. What is longer is no path, but Base64 of something that is no image."""
-
-
-class HiddenImage:
-    """An image that a DAG author wrote into ``parameters``; shows its size where Airflow would show the bytes.
-
-    :param text: its Base64
-    :param is_bytes: whether it was given as bytes
-    """
-
-    def __init__(self, text: str, *, is_bytes: bool = False) -> None:
-        self.text, self.is_bytes = text, is_bytes
-
-    def __str__(self) -> str:
-        digest = hashlib.sha256(self.text.encode()).hexdigest()[:12]
-        return f"<image, {len(self.text):,} characters of Base64, sha256 {digest}…>"
-
-    __repr__ = __str__
-
-
-def hide_image(parameters: Any) -> Any:
-    """Return ``parameters`` with an image given as Base64 hidden from rendered templates, logs and the database."""
-    if not isinstance(parameters, Mapping):
-        return parameters
-    image = parameters.get("image")
-    if isinstance(image, bytes | bytearray | memoryview):
-        return {**parameters, "image": HiddenImage(base64.b64encode(image).decode(), is_bytes=True)}
-    if not isinstance(image, str) or not (images.may_be_base64(image) or images.decode_image(image)):
-        return parameters
-    return {**parameters, "image": HiddenImage(image)}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink
 from airflow_provider_modelmax import airflow_compat, airflow_errors, api, deadlines, metrics, polling
 from airflow_provider_modelmax.airflow_compat import RendersTexts
 from airflow_provider_modelmax.api.parameters import check_deadline_argument, check_flag, check_poll_interval
-from airflow_provider_modelmax.jobs.cancellation import CancelToken
 from airflow_provider_modelmax.links import ManifestLink, ModelMaxDashboardLink
 from airflow_provider_modelmax.literals import DEFAULT_CONN_ID, check_connection_id, check_destination
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_modelmax.hooks.modelmax import ModelMaxHook
+    from airflow_provider_modelmax.jobs.cancellation import CancelToken
     from airflow_provider_modelmax.jobs.lifecycle import VideoJob, Waiting
     from airflow_provider_modelmax.jobs.record import JobRecord
     from airflow_provider_modelmax.jobs.request import VideoRequest
@@ -42,7 +42,7 @@ class ModelMaxBaseOperator(RendersTexts, BaseOperator):
         super().__init__(**kwargs)
         self.modelmax_conn_id = modelmax_conn_id
         check_connection_id(self, modelmax_conn_id)
-        self._cancel = CancelToken()
+        self._cancel: CancelToken | None = None
         self._is_killed = False
 
     @cached_property
@@ -65,7 +65,8 @@ class ModelMaxBaseOperator(RendersTexts, BaseOperator):
     def on_kill(self) -> None:
         """Stop, leave nothing half-written, and log what becomes of the job: ModelMax has no call to cancel it."""
         self._is_killed = True
-        self._cancel.cancel()
+        if self._cancel:
+            self._cancel.cancel()
         airflow_errors.log_when_killed(self.log, lambda: _on_kill_message(self.known))
 
     def requested(self) -> VideoRequest | None:
@@ -77,6 +78,8 @@ class ModelMaxBaseOperator(RendersTexts, BaseOperator):
 
     def _cancel_token(self) -> CancelToken:
         """Return a new token, which :meth:`on_kill` cancels: ``dag.test()`` runs all tries with one operator."""
+        from airflow_provider_modelmax.jobs.cancellation import CancelToken  # noqa: PLC0415 - not at DAG parse
+
         self._cancel = CancelToken()
         if self._is_killed:  # before it began
             self._cancel.cancel()

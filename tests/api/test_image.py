@@ -14,13 +14,15 @@ from PIL import Image
 from airflow_provider_modelmax import api
 from airflow_provider_modelmax.api.image import (
     MAX_IMAGE_BYTES,
+    HiddenImage,
     check_encoded_image,
     decode_image,
     encode_image,
+    hide_image,
     is_image,
     may_be_base64,
 )
-from airflow_provider_modelmax.jobs.request import HiddenImage, hide_image, image_uri
+from airflow_provider_modelmax.jobs.request import image_uri
 from tests import samples
 
 

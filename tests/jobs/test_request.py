@@ -15,9 +15,9 @@ from airflow.sdk.execution_time.task_runner import _serialize_template_field
 
 from airflow_provider_modelmax import airflow_errors, api
 from airflow_provider_modelmax.api import DestinationError
-from airflow_provider_modelmax.api.image import MAX_IMAGE_BYTES
+from airflow_provider_modelmax.api.image import MAX_IMAGE_BYTES, HiddenImage, hide_image
 from airflow_provider_modelmax.jobs.record import JobRecord
-from airflow_provider_modelmax.jobs.request import HiddenImage, VideoRequest, hide_image, image_uri
+from airflow_provider_modelmax.jobs.request import VideoRequest, image_uri
 from tests import samples
 
 TEXT = samples.load("submit_all_parameters").request_json["parameters"]["image"]

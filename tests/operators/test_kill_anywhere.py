@@ -15,7 +15,7 @@ from airflow_provider_modelmax.operators.generate import ModelMaxGenerateVideoOp
 
 airflow_errors.MAX_KILL_LOG_SECONDS = 0.05  # it cannot be written as long as this thread has the lock of the log
 task = ModelMaxGenerateVideoOperator(task_id="t", model="veo-3", prompt="x", destination="/tmp/videos")
-stop = task._cancel
+stop = task._cancel_token()
 log = task.log
 
 def pauses():
