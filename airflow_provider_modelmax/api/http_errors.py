@@ -67,10 +67,11 @@ _GATEWAY_REFUSED = (TemporaryError, "Retry later; if it persists, check the host
 def error_of(call: Call[Any], status_code: int, headers: Mapping[str, str], body: bytes) -> ModelMaxError:
     """Return the error for an answer whose status is not the expected one."""
     if 300 <= status_code < 400:
+        target = redirect_target(headers.get("Location", ""))
+        check = "check the host of the ModelMax connection; if that is right, " if target.startswith("to ") else ""
         return ForeignUrlError(
-            f"{call} answered {status_code} and redirects {redirect_target(headers.get('Location', ''))}. Redirects "
-            "are not followed, so that the key is sent nowhere else. If it lasts, check the host of the ModelMax "
-            "connection; if that is right, ask whoever runs the service or the gateway in front of it.",
+            f"{call} answered {status_code} and redirects {target}. Redirects are not followed, so that the key is "
+            f"sent nowhere else. If it lasts, {check}ask whoever runs the service or the gateway in front of it.",
             reached=True,
         )
     if status_code < 300:

@@ -36,6 +36,22 @@ def storable(text: str) -> str:
     return text.encode(errors="replace").decode().replace("\0", "?")
 
 
+def storable_json(held: Any, text: Callable[[str], str] = storable) -> Any:
+    """Return a JSON value with what Airflow cannot store replaced: integers of more than 64 bits, and parts of strings.
+
+    :param text: replaces a string
+    """
+    if isinstance(held, str):
+        return text(held)
+    if isinstance(held, int) and not -(2**63) <= held < 2**63:
+        return float(held) if abs(held) < 10**308 else None
+    if isinstance(held, list):
+        return [storable_json(each, text) for each in held]
+    if isinstance(held, dict):
+        return {text(name): storable_json(each, text) for name, each in held.items()}
+    return held
+
+
 def read_json(body: bytes) -> Any:
     """Return the JSON value in ``body``, or None if there is none.
 
@@ -129,7 +145,7 @@ def _read(text: str) -> Any:
     if len(text) > 2 * MAX_DEPTH and text.count("[") + text.count("{") > MAX_DEPTH:
         text = _cut_depth(text)
     held, _ = _decoder.raw_decode(text)
-    return _storable(held) if "\\u" in text or "\0" in text else held
+    return storable_json(held) if "\\u" in text or "\0" in text else held
 
 
 def _cut_depth(text: str) -> str:
@@ -170,16 +186,6 @@ def _finite(number: str) -> float | None:
 
 # Created once, as that takes longer than to read a status.
 _decoder = json.JSONDecoder(parse_float=_finite, parse_int=_integer, parse_constant=_finite, strict=False)
-
-
-def _storable(held: Any) -> Any:
-    if isinstance(held, str):
-        return storable(held)
-    if isinstance(held, list):
-        return [_storable(each) for each in held]
-    if isinstance(held, dict):
-        return {storable(name): _storable(each) for name, each in held.items()}
-    return held
 
 
 def stem_of(name: str, *more: str) -> str:

@@ -197,8 +197,8 @@ class ModelMaxHook(BaseHook):
         if missing := [uri for url, uri in places if not url]:
             raise api.UnusableResultError(
                 f"{api.said_and_billed(result.said, result.usage)} The result of job {result.request_id} has no usable "
-                f"URL for {', '.join(missing)}, and is paid for. Report it to ModelMax. Asking for it again may be "
-                "billed again.",
+                f"URL for {', '.join(missing)}, and is paid for. Report it to ModelMax. To ask again, call get_result "
+                "again; that may be billed again.",
                 said=result.said,
                 usage=result.usage,
             )

@@ -237,13 +237,18 @@ class GcsLocation(BucketLocation):
         return read_ahead(chunks, AHEAD)
 
     def try_out(self, longest: Location | None) -> None:
-        """Begin an upload, send a block and cancel it."""
+        """Begin an upload, send a block and cancel it; then try to delete an object that does not exist.
+
+        Google demands the right to delete of whoever replaces an object, such as the manifest.
+        """
         upload = self.open("video/mp4")
         try:
             upload.write(bytes(STEP))
             upload.flush()
         finally:
             discard(upload)
+        with contextlib.suppress(FileNotFoundError):
+            self.remove()
 
     @classmethod
     def console_page(cls, uri: str) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from airflow_provider_modelmax.api import DestinationError, Job, Result
 from airflow_provider_modelmax.jobs.manifest import Manifest
 from airflow_provider_modelmax.jobs.record import JobRecord, with_unknown_fields
+from airflow_provider_modelmax.jobs.task_state import TaskState
 from airflow_provider_modelmax.storage.objects import Saved
 
 JOB = Job.of({"request_id": "req-1", "model": "m/one"})
@@ -76,6 +79,22 @@ def test_fields_of_a_later_release_are_kept_when_the_manifest_is_written_back(tm
         "manifest_version": 1,
         "reason": "since",
     }
+
+
+def test_integers_beyond_64_bits_in_a_manifest_of_0_1_0_are_read_as_what_airflow_can_store(tmp_path: Path) -> None:
+    document = {**written(tmp_path), "usage": {"video_seconds": 10**30, "units": 10**400}, "audit": [2**63]}
+    (tmp_path / "x.modelmax.json").write_text(json.dumps(document))
+    manifest = Manifest(f"{tmp_path}/x.modelmax.json")
+    found = manifest.get()
+    assert found is not None
+    assert found.usage == {"video_seconds": 1e30, "units": None}
+    stored: dict[str, Any] = {}
+    store = SimpleNamespace(get=stored.get, set=lambda key, value, retention: stored.update({key: value}))
+    TaskState(store, max_tries=1, try_number=1).put(replace(found, request={"parameters": {"seed": 10**30}}))
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(stored))["modelmax"]["request"] == {
+        "parameters": {"seed": 1e30}
+    }
+    assert manifest.document(found)["audit"] == [float(2**63)]
 
 
 def test_fields_of_a_video_that_was_replaced_are_not_kept(tmp_path: Path) -> None:

@@ -425,6 +425,7 @@ def test_overwrite_replaces_another_jobs_video(way, run, simulator, tmp_path):
         ({"model": ""}, "model is ''"),
         ({"parameters": {"duration_seconds": 9}}, "must be from 1 to 8"),
         ({"parameters": {"sample_count": 0}}, "must be from 1 to 4"),
+        ({"parameters": {"duration": 4}}, "duration_seconds"),
         ({"parameters": {"resolution": "8k"}}, "must be one of 720p, 1080p, 4k"),
         ({"parameters": {"image": "no-such.png"}}, "does not exist, seen from this worker"),
         ({"parameters": "fast"}, "parameters is a str"),
@@ -444,6 +445,13 @@ def test_bad_input_is_told_before_anything_is_sent(way, run, simulator, tmp_path
     assert done.state == "failed"
     assert says in done.output
     assert simulator.ledger.calls() == []
+
+
+def test_how_to_fetch_a_lost_job_is_logged_only_if_airflow_keeps_no_task_state(way, run, tmp_path, request):
+    if KEEPS_TASK_STATE:
+        assert "If this task is lost" not in run(f"generate_{way}", destination=f"{tmp_path}/a/").output
+    request.getfixturevalue("no_task_state")
+    assert "If this task is lost" in run(f"generate_{way}", destination=f"{tmp_path}/b/").output
 
 
 def test_a_prompt_can_stand_in_a_file_beside_the_dag(way, run, simulator, tmp_path):

@@ -34,7 +34,7 @@ from tests.mp4s import padded
 from tests.stack import tls
 from tests.stack.bare_server import Answers, answering
 from tests.stack.gcs import FakeGcs
-from tests.stack.google_protocol import Google, Request
+from tests.stack.google_protocol import SESSIONS, Google, Request
 from tests.stack.processes import PROJECT, child_environment, free_port
 from tests.storage.common import MEBI, OLD, SMALL, nothing_new
 from tests.storage.test_writers import WRITER
@@ -443,6 +443,19 @@ def test_the_token_of_a_service_account_goes_with_every_request(
         save_video(f"gs://{connected(connection)}@videos/x.mp4", [VIDEO])
     assert google.objects["x.mp4"] == VIDEO
     assert set(google.tokens) == {"Bearer its-token"}
+
+
+def test_a_connection_that_may_not_replace_an_object_is_refused_before_anything_is_written(google: Google) -> None:
+    def refuse(request: Request, _: bytes) -> bool:
+        if request.command != "DELETE" or SESSIONS in request.path:
+            return False
+        request.say_json(403, error={"code": 403, "message": "robot lacks storage.objects.delete access"})
+        return True
+
+    google.fault = refuse
+    with pytest.raises(DestinationError, match=r"access denied (?s:.)*storage\.objects\.delete"):
+        check_writable("gs://google@videos/v")
+    assert google.objects == {}
 
 
 def test_a_key_that_google_refuses_is_access_denied(google: Google, connected: Connected) -> None:
