@@ -146,9 +146,9 @@ def test_a_small_object_takes_one_request_and_a_large_one_a_request_for_each_blo
     assert google.asked == ["POST"]
 
 
-def test_a_check_begins_an_upload_and_cancels_it(google: Google) -> None:
+def test_a_check_cancels_an_upload_and_tries_to_delete_what_does_not_exist(google: Google) -> None:
     check_writable("gs://google@videos/v")
-    assert google.asked == ["POST", f"PUT bytes 0-{STEP - 1}/*", "DELETE"]
+    assert google.asked == ["POST", f"PUT bytes 0-{STEP - 1}/*", "DELETE", "DELETE"]
     assert (google.objects, google.sessions) == ({}, {})
 
 
