@@ -273,7 +273,8 @@ def with_unknown_fields(document: Mapping[str, Any], stored: Mapping[str, Any]) 
     merged = {**stored, **document}
     for name, key in (("data", "url"), ("videos", "uri")):
         if document[name] and stored.get(name):
-            before = {each.get(key): each for each in stored[name] if isinstance(each, Mapping)}
+            known = [each for each in stored[name] if isinstance(each, Mapping) and isinstance(each.get(key), str)]
+            before = {each[key]: each for each in known}
             merged[name] = [_with_unknown(each, before.get(each[key])) for each in document[name]]
     for name in ("request", "task"):
         if document[name] != stored.get(name):

@@ -103,7 +103,7 @@ class GcsUpload:
     def discard(self) -> None:
         """Forget what was written. Nothing of it was ever visible."""
         if self._url:
-            self._session.delete(self._url, timeout=GRACE)
+            self._ask("DELETE", timeout=GRACE)
 
     def _send(self, total: str, headers: dict[str, str]) -> None:
         """Send the block, and the rest of it again as long as the store keeps only a part."""
@@ -116,22 +116,34 @@ class GcsUpload:
 
         They are sent again if the answer was lost: the store ignores what it has already.
         """
-        from google.api_core.exceptions import from_http_response  # noqa: PLC0415 - an extra
+        from google.api_core.exceptions import from_http_response, from_http_status  # noqa: PLC0415 - an extra
 
         body = memoryview(self._buffer)[begin - self._begin : end - self._begin]
         headers = {**headers, "Content-Range": f"bytes {begin}-{end - 1}/{total}"}
-        answer = self._session.put(self._url, data=body, headers=headers, timeout=TIMEOUT, allow_redirects=False)
+        answer = self._ask("PUT", data=body, headers=headers, timeout=TIMEOUT)
         if answer.status_code in {200, 201}:
             return end
         if answer.status_code in {404, 410}:
             name = f"gs://{self._blob.bucket.name}/{self._blob.name}"
             raise StorageError(f"{name}: the store does not know the upload any more. Retry.")
         if answer.status_code != 308:
-            raise from_http_response(answer)
+            raise from_http_status(answer.status_code, _without_session(from_http_response(answer).message))
         kept = re.fullmatch(r"bytes=0-(\d+)", answer.headers.get("Range", ""))
         if (has := int(kept[1]) + 1 if kept else 0) <= begin or (has >= end and total != "*"):
             raise ConnectionError(f"the store has {has:,} bytes after {end:,} of {total} were sent")
         return has
+
+    def _ask(self, method: str, **options: Any) -> Any:
+        """Send a request to the session of the upload.
+
+        Its URL is a secret, since whoever has it may finish the upload. So no error shows it.
+        """
+        from requests import RequestException  # noqa: PLC0415 - with the extra
+
+        try:
+            return self._session.request(method, self._url, allow_redirects=False, **options)
+        except RequestException as error:
+            raise type(error)(_without_session(str(error))) from None
 
 
 class GcsLocation(BucketLocation):
@@ -276,6 +288,10 @@ def _patience() -> dict[str, Any]:
     from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: PLC0415 - an extra
 
     return {"timeout": TIMEOUT, "retry": DEFAULT_RETRY}
+
+
+def _without_session(text: str) -> str:
+    return re.sub(r"upload_id=[^\s&'\")]+", "upload_id=***", text)
 
 
 def _emulator() -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -29,13 +30,16 @@ PART = 5 * 1024 * 1024
 """Bytes: the smallest part that S3 takes. A smaller object is sent in one piece."""
 
 AT_ONCE = 2
-"""Parts under way in this process, of all its uploads together; each upload fills one more. So memory has a bound.
+"""Parts that are sent in the background, of all uploads of this process together. So memory has a bound.
 
 Two are enough to use the whole bandwidth of this machine to a store 50 ms away.
 """
 
 GRACE = 5.0
 """Seconds that parts have to end when an upload is discarded: one that arrives later would be kept, and charged for."""
+
+READ_ATTEMPTS = 3
+"""How often a small object is read, if the connection breaks within it."""
 
 SETTLING = 1.0
 """Seconds after which a document is read back if the store cannot decide: the last writer wins."""
@@ -45,10 +49,21 @@ _BLOCK = 1024 * 1024
 _UNCONDITIONAL = {"NotImplemented", "501"}
 """What stores answer that know no conditional writes."""
 
-_under_way = threading.BoundedSemaphore(AT_ONCE)
+_room = threading.BoundedSemaphore(AT_ONCE)
+"""For parts in the background."""
 
 _spare: list[bytearray] = []
 """Buffers to fill again: freed and allocated anew, they leave holes, and the process grows."""
+
+
+def _begin_anew() -> None:
+    """Make room in a forked process, whose parent's threads do not exist here."""
+    global _room  # noqa: PLW0603
+    _room = threading.BoundedSemaphore(AT_ONCE)
+    _spare.clear()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 class S3Upload:
@@ -91,12 +106,12 @@ class S3Upload:
         """Publish what was written."""
         if not self._parts:
             body = bytes(memoryview(self._buffer)[: self._filled])
-            self._client.put_object(**self._object, **self._attributes, Body=body)
+            call(self._client, "put_object", **self._object, **self._attributes, Body=body)
         else:
             if self._filled:
                 self._send()
             parts = [{**part.result(), "PartNumber": number} for number, part in enumerate(self._parts, 1)]
-            self._client.complete_multipart_upload(**self._upload, MultipartUpload={"Parts": parts})
+            call(self._client, "complete_multipart_upload", **self._upload, MultipartUpload={"Parts": parts})
         _spare.clear()
 
     def discard(self) -> None:
@@ -104,35 +119,69 @@ class S3Upload:
         wait(self._parts, GRACE)
         _spare.clear()
         if self._upload:
-            self._client.abort_multipart_upload(**self._upload)
+            call(self._client, "abort_multipart_upload", **self._upload)
 
     def _send(self) -> None:
-        """Send the part that was filled as soon as there is room for it, and begin another."""
+        """Send the part that was filled, in the background if there is room, and begin another."""
         if not self._upload:
-            begun = self._client.create_multipart_upload(**self._object, **self._attributes)
+            begun = call(self._client, "create_multipart_upload", **self._object, **self._attributes)
             self._upload = {**self._object, "UploadId": begun["UploadId"]}
         for sent in self._parts:
             if sent.done():
                 sent.result()  # raises what it failed with
-        _under_way.acquire()  # released when the part has arrived
         part: Future[dict[str, Any]] = Future()
         arguments = (part, len(self._parts) + 1, self._buffer, self._filled)
+        if room := self._take_room():
+            # A daemon: a store that hangs must not keep the process from ending.
+            thread = threading.Thread(target=self._send_part, args=(*arguments, room), name="modelmax-s3", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the process may not have another one
+                self._send_part(*arguments, room)
+                part.result()
+        else:
+            self._send_part(*arguments)
+            part.result()
         self._parts.append(part)
-        # A daemon: a store that hangs must not keep the process from ending.
-        threading.Thread(target=self._send_part, args=arguments, name="modelmax-s3-part", daemon=True).start()
         self._buffer, self._filled = _empty_buffer(), 0
 
-    def _send_part(self, part: Future[dict[str, Any]], number: int, buffer: bytearray, size: int) -> None:
+    def _take_room(self) -> threading.BoundedSemaphore | None:
+        """Wait for room while parts of this upload have it. None if others have it, who may never give it back."""
+        while not _room.acquire(blocking=False):
+            under_way = [part for part in self._parts if not part.done()]
+            if not under_way:
+                return None
+            wait(under_way, return_when=FIRST_COMPLETED)
+        return _room
+
+    def _send_part(
+        self,
+        part: Future[dict[str, Any]],
+        number: int,
+        buffer: bytearray,
+        size: int,
+        room: threading.BoundedSemaphore | None = None,
+    ) -> None:
         try:
             body = buffer if size == PART else bytes(memoryview(buffer)[:size])
-            answer = self._client.upload_part(**self._upload, PartNumber=number, Body=body)
+            answer = call(self._client, "upload_part", **self._upload, PartNumber=number, Body=body)
         except BaseException as error:
             part.set_exception(error)
         else:
-            part.set_result({name: answer[name] for name in answer if name == "ETag" or name.startswith("Checksum")})
             _spare.append(buffer)
+            part.set_result({name: answer[name] for name in answer if name == "ETag" or name.startswith("Checksum")})
         finally:
-            _under_way.release()
+            if room:
+                room.release()
+
+
+def call(client: Any, method: str, **arguments: Any) -> Any:
+    """Call a method of boto3, with what ``$FSSPEC_S3`` sets for all of them that take it, as s3fs does."""
+    from fsspec.config import conf  # noqa: PLC0415 - not before a store is used
+
+    takes = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[method]).input_shape.members
+    everywhere = conf.get("s3", {}).get("s3_additional_kwargs", {})
+    return getattr(client, method)(**{name: everywhere[name] for name in everywhere if name in takes} | arguments)
 
 
 def _empty_buffer() -> bytearray:
@@ -161,6 +210,8 @@ class S3Location(BucketLocation):
                 f"the endpoint_url {endpoint!r} in the extra of the connection is no URL. Begin it with http:// or "
                 "https://."
             )
+        if hook.service_config.get("signer"):
+            raise DestinationError("the signer in the extra of the connection is not supported. Give it credentials.")
         session = hook.get_session(region_name=hook.region_name)
         config = hook.config
         if session.get_credentials() is None:
@@ -180,7 +231,7 @@ class S3Location(BucketLocation):
 
     def open(self, content_type: str) -> S3Upload:
         """Begin to write the object."""
-        return S3Upload(self.client, self.bucket, self.key, self._attributes(content_type))
+        return S3Upload(self.client, self.bucket, self.key, {"ContentType": content_type})
 
     def create(self, data: bytes, content_type: str) -> bool:
         """Write the object if there is none, and return whether it was written.
@@ -189,7 +240,7 @@ class S3Location(BucketLocation):
         the last writer wins, so the documents must differ.
         """
         try:
-            self.client.put_object(**self._object, **self._attributes(content_type), Body=data, IfNoneMatch="*")
+            call(self.client, "put_object", **self._object, ContentType=content_type, Body=data, IfNoneMatch="*")
         except Exception as error:
             answer = answered(error)
             if answer & TAKEN:
@@ -204,37 +255,46 @@ class S3Location(BucketLocation):
         _warn_that_claims_may_collide(self.bucket)
         if self.size() is not None:
             return False
-        self.client.put_object(**self._object, **self._attributes(content_type), Body=data)
+        call(self.client, "put_object", **self._object, ContentType=content_type, Body=data)
         time.sleep(SETTLING)
         return self.read() == data
 
     def read(self, limit: int | None = None) -> bytes:
         """Return the object, or its first bytes."""
+        from botocore.exceptions import HTTPClientError, IncompleteReadError  # noqa: PLC0415 - an extra
+
         part = {} if limit is None else {"Range": f"bytes=0-{limit - 1}"}
-        with missing_named():
+        for attempt in range(1, READ_ATTEMPTS + 1):
             try:
-                return bytes(self.client.get_object(**self._object, **part)["Body"].read())
+                with missing_named():
+                    body = call(self.client, "get_object", **self._object, **part)["Body"]
             except Exception as error:
                 if answered(error) & {"416", "InvalidRange"}:  # it is empty
                     return b""
                 raise
+            try:
+                return bytes(body.read())
+            except (HTTPClientError, IncompleteReadError):  # botocore repeats only what breaks before the body
+                if attempt == READ_ATTEMPTS:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
 
     def blocks(self) -> Iterator[bytes]:
         """Return the bytes of the object, a block at a time."""
         with missing_named():
-            yield from self.client.get_object(**self._object)["Body"].iter_chunks(_BLOCK)
+            yield from call(self.client, "get_object", **self._object)["Body"].iter_chunks(_BLOCK)
 
     def size(self) -> int | None:
         """Return the size of the object in bytes, None if there is none."""
         try:
             with missing_named():
-                return int(self.client.head_object(**self._object)["ContentLength"])
+                return int(call(self.client, "head_object", **self._object)["ContentLength"])
         except FileNotFoundError:
             return None
 
     def remove(self) -> None:
         """Remove the object, if there is one."""
-        self.client.delete_object(**self._object)
+        call(self.client, "delete_object", **self._object)
 
     def before_upload(self, chunks: Iterable[bytes], size: int | None) -> contextlib.AbstractContextManager[Any]:
         """Abort what killed tries left of this object: S3 stores, and charges for, unfinished uploads."""
@@ -256,9 +316,9 @@ class S3Location(BucketLocation):
             self._abort_abandoned_checks()
         finally:
             discard(upload)
-        request = {**self._object, **self._attributes("application/json"), "Body": b"."}
+        request = {**self._object, "ContentType": "application/json", "Body": b"."}
         try:  # with an invalid checksum: refused after the permissions are checked, so nothing is written
-            self.client.put_object(**request, IfNoneMatch="*", ContentMD5="0")
+            call(self.client, "put_object", **request, IfNoneMatch="*", ContentMD5="0")
         except Exception as error:
             answer = answered(error)
             if answer & _UNCONDITIONAL:
@@ -282,12 +342,6 @@ class S3Location(BucketLocation):
     def _object(self) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self.key}
 
-    def _attributes(self, content_type: str) -> dict[str, Any]:
-        """Return what is set on every object that is written."""
-        from fsspec.config import conf  # noqa: PLC0415 - of $FSSPEC_S3, as s3fs reads it
-
-        return {**conf.get("s3", {}).get("s3_additional_kwargs", {}), "ContentType": content_type}
-
     def _abort_abandoned_checks(self) -> None:
         """Abort the uploads of checks that were killed. Their age is measured against our own new upload: one clock."""
         folder = self.key.removesuffix(self.name)
@@ -302,11 +356,11 @@ class S3Location(BucketLocation):
             self._log_not_listed(error)
 
     def _unfinished(self, prefix: str) -> list[dict[str, Any]]:
-        found = self.client.list_multipart_uploads(Bucket=self.bucket, Prefix=prefix)
+        found = call(self.client, "list_multipart_uploads", Bucket=self.bucket, Prefix=prefix)
         return list(found.get("Uploads", []))
 
     def _abort(self, upload: Mapping[str, Any]) -> None:
-        self.client.abort_multipart_upload(Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+        call(self.client, "abort_multipart_upload", Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
 
     def _log_not_listed(self, error: Exception) -> None:
         log.info("Could not list the unfinished uploads of s3://%s/%s: %s", self.bucket, self.key, error)

@@ -458,6 +458,32 @@ def test_a_connection_that_may_not_replace_an_object_is_refused_before_anything_
     assert google.objects == {}
 
 
+@pytest.mark.parametrize("status", [400, 403])
+def test_no_error_shows_the_url_with_which_anybody_may_finish_an_upload(
+    google: Google, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    def refuse(request: Request, _: bytes) -> bool:
+        if request.command == "POST":
+            request.say(
+                200, b"", {"Location": f"{google.url}/upload/storage/v1/b/videos/o?upload_id=SECRET-OF-SESSION&x=1"}
+            )
+        elif request.command == "DELETE":
+            request.close_connection = True
+        else:
+            request.say_json(status, error={"code": status, "message": "no"})
+        return True
+
+    google.fault = refuse
+    with pytest.raises(StorageError) as caught, caplog.at_level("WARNING"):
+        save_video("gs://google@videos/x.mp4", [VIDEO], size=len(VIDEO))
+    assert "An unfinished upload may be left behind" in caplog.text
+    error: BaseException | None = caught.value
+    while error:
+        assert "SECRET" not in f"{error} {error!r}"
+        error = error.__cause__
+    assert "SECRET" not in caplog.text
+
+
 def test_a_key_that_google_refuses_is_access_denied(google: Google, connected: Connected) -> None:
     with answering(Refuses) as url:
         connection = google.connection

@@ -328,6 +328,45 @@ def test_a_store_that_is_away_says_so_before_anything_is_spent(
     assert size_of.__module__ == storage.__name__
 
 
+def test_a_document_whose_answer_breaks_is_read_again(behind: Behind) -> None:
+    broken: list[str] = []
+
+    def answer(proxy: Proxy, body: bytes) -> None:
+        if proxy.command == "GET" and len(broken) < 2:
+            broken.append(proxy.path)
+            proxy.send_response(200)
+            proxy.send_header("Content-Length", "100")
+            proxy.end_headers()
+            proxy.wfile.write(b"{")
+            proxy.close_connection = True
+        else:
+            proxy.hand_on(body)
+
+    store = behind(answer)
+    store.put("x.json", b'{"a": 1}')
+    assert load_json(store.uri("x.json")) == {"a": 1}
+    assert len(broken) == 2
+
+
+def test_what_the_environment_sets_goes_with_every_call_that_takes_it(
+    behind: Behind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: set[tuple[str, str | None]] = set()
+
+    def answer(proxy: Proxy, body: bytes) -> None:
+        sent.add((proxy.command, proxy.headers.get("x-amz-request-payer")))
+        proxy.hand_on(body)
+
+    settings = {"s3_additional_kwargs": {"RequestPayer": "requester", "ContentType": "text/plain", "NoSuch": 1}}
+    monkeypatch.setitem(conf, "s3", settings)
+    store = behind(answer)
+    check_writable(store.uri("v"))
+    save_video(store.uri("v/x.mp4"), [padded(9 * MEBI)])
+    assert load_json(store.uri("v/y.json")) is None
+    assert sent == {(command, "requester") for command in ("POST", "PUT", "GET", "HEAD", "DELETE")}
+    assert store.content_type("v/x.mp4") == "video/mp4"
+
+
 @pytest.mark.parametrize("text", [b"", b'{"a": 1}', None], ids=["empty", "document", "nothing"])
 def test_a_document_is_read_in_one_call(behind: Behind, text: bytes | None) -> None:
     sent: list[str] = []
