@@ -138,11 +138,9 @@ class GcsUpload:
 
         Its URL is a secret, since whoever has it may finish the upload. So no error shows it.
         """
-        from requests import RequestException  # noqa: PLC0415 - with the extra
-
         try:
             return self._session.request(method, self._url, allow_redirects=False, **options)
-        except RequestException as error:
+        except OSError as error:  # all that requests raises
             raise type(error)(_without_session(str(error))) from None
 
 
