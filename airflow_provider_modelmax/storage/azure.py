@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_modelmax.api.errors import DestinationError
-from airflow_provider_modelmax.storage.bucket import TAKEN, BucketLocation, missing_named
+from airflow_provider_modelmax.storage.bucket import BucketLocation, missing_named
 from airflow_provider_modelmax.storage.errors import answered
 from airflow_provider_modelmax.storage.location import Location
 from airflow_provider_modelmax.storage.prefetch import AHEAD, read_ahead
@@ -132,26 +132,12 @@ class AzureLocation(BucketLocation):
         """Begin to write the blob."""
         return AzureUpload(self._blob, _settings(content_type))
 
-    def create(self, data: bytes, content_type: str) -> bool:
-        """Write the blob if there is none, and return whether it was written. Azure decides."""
-        try:
-            self._blob.upload_blob(data, overwrite=False, content_settings=_settings(content_type))
-        except Exception as error:
-            if answered(error) & TAKEN:
-                return False
-            raise
-        return True
+    def _create(self, data: bytes, content_type: str) -> None:
+        self._blob.upload_blob(data, overwrite=False, content_settings=_settings(content_type))
 
-    def read(self, limit: int | None = None) -> bytes:
-        """Return the blob, or its first bytes."""
+    def _read(self, limit: int | None) -> bytes:
         part = {} if limit is None else {"offset": 0, "length": limit}
-        with missing_named():
-            try:
-                return bytes(self._blob.download_blob(**part).readall())
-            except Exception as error:
-                if "416" in answered(error):  # it is empty
-                    return b""
-                raise
+        return bytes(self._blob.download_blob(**part).readall())
 
     def blocks(self) -> Iterator[bytes]:
         """Return the bytes of the blob, a piece at a time. It fails if the blob is replaced meanwhile."""

@@ -26,6 +26,9 @@ LONGEST_KEY = 1024
 TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 """What stores answer if the object exists, or is being written at the moment."""
 
+_EMPTY = {"416", "InvalidRange"}
+"""What stores answer if a range of an empty object is asked for."""
+
 _BUCKET = re.compile(r"arn:.+|[A-Za-z0-9$._-]+")
 
 
@@ -125,6 +128,38 @@ class BucketLocation(Location):
             discard(upload)
             raise
 
+    def create(self, data: bytes, content_type: str) -> bool:
+        """Write the object if there is none, and return whether it was written. The store decides."""
+        try:
+            self._create(data, content_type)
+        except Exception as error:
+            if answered(error) & TAKEN:
+                return False
+            raise
+        return True
+
+    @abstractmethod
+    def _create(self, data: bytes, content_type: str) -> None:
+        """Write the object, on the condition that there is none."""
+
+    def read(self, limit: int | None = None) -> bytes:
+        """Return the object, or its first bytes.
+
+        :param limit: how many bytes at most; None for all
+        :raises FileNotFoundError: if there is none
+        """
+        with missing_named():
+            try:
+                return self._read(limit)
+            except Exception as error:
+                if answered(error) & _EMPTY:
+                    return b""
+                raise
+
+    @abstractmethod
+    def _read(self, limit: int | None) -> bytes:
+        """Return the object, or its first bytes. Of an empty one, a store may refuse the range."""
+
     @classmethod
     def _problem_with(cls, bucket: str, key: str) -> str:
         """Return why the name of an object cannot be used, empty if it can."""
@@ -153,6 +188,18 @@ def discard(upload: ObjectUpload) -> None:
         upload.discard()
     except Exception as error:
         log.warning("An unfinished upload may be left behind: %s: %s", type(error).__name__, error)
+
+
+def check_endpoint(field: str, endpoint: str) -> None:
+    """Refuse an endpoint that is no URL.
+
+    :param field: of the extra of the connection
+    :raises DestinationError: if it is none; an empty one is the store's own
+    """
+    if endpoint and not re.match("https?://.", endpoint, re.IGNORECASE):
+        raise DestinationError(
+            f"the {field} {endpoint!r} in the extra of the connection is no URL. Begin it with http:// or https://."
+        )
 
 
 def _bucket_and_key(uri: str) -> tuple[str, str]:

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from airflow_provider_modelmax.api.errors import DestinationError, StorageError
-from airflow_provider_modelmax.storage.bucket import TAKEN, BucketLocation, discard, missing_named
-from airflow_provider_modelmax.storage.errors import answered
+from airflow_provider_modelmax.api.errors import StorageError
+from airflow_provider_modelmax.storage.bucket import BucketLocation, check_endpoint, discard, missing_named
 from airflow_provider_modelmax.storage.location import Location, plain
 from airflow_provider_modelmax.storage.prefetch import AHEAD, read_ahead
 
@@ -170,11 +169,7 @@ class GcsLocation(BucketLocation):
             credentials, project = AnonymousCredentials(), None
         else:
             credentials, project = google.auth.default(scopes=Client.SCOPE)
-        if endpoint and not re.match("https?://.", endpoint, re.IGNORECASE):
-            raise DestinationError(
-                f"the gcs.endpoint {endpoint!r} in the extra of the connection is no URL. Begin it with http:// or "
-                "https://."
-            )
+        check_endpoint("gcs.endpoint", endpoint)
         universe = os.environ.get("GOOGLE_CLOUD_UNIVERSE_DOMAIN")
         options = {"api_endpoint": endpoint.rstrip("/") or None, **({"universe_domain": universe} if universe else {})}
         session = AuthorizedSession(credentials)
@@ -195,26 +190,12 @@ class GcsLocation(BucketLocation):
         blob.content_type = content_type
         return GcsUpload(blob, self.client.session)
 
-    def create(self, data: bytes, content_type: str) -> bool:
-        """Write the object if there is none, and return whether it was written. Google decides."""
-        try:
-            self._blob.upload_from_string(data, content_type=content_type, if_generation_match=0, **_patience())
-        except Exception as error:
-            if answered(error) & TAKEN:
-                return False
-            raise
-        return True
+    def _create(self, data: bytes, content_type: str) -> None:
+        self._blob.upload_from_string(data, content_type=content_type, if_generation_match=0, **_patience())
 
-    def read(self, limit: int | None = None) -> bytes:
-        """Return the object, or its first bytes."""
+    def _read(self, limit: int | None) -> bytes:
         part = {} if limit is None else {"end": limit - 1, "checksum": None}
-        with missing_named():
-            try:
-                return bytes(self._blob.download_as_bytes(**part, **_patience()))
-            except Exception as error:
-                if "416" in answered(error):  # it is empty
-                    return b""
-                raise
+        return bytes(self._blob.download_as_bytes(**part, **_patience()))
 
     def blocks(self) -> Iterator[bytes]:
         """Return the bytes of the object, a block at a time. All are of the version that was there at the beginning."""

@@ -42,8 +42,8 @@ class Saved:
 def check_writable(uri: str, longest: str | None = None, replaced: Iterable[str] = ()) -> None:
     """Check that objects can be written below the folder ``uri``, and leave nothing behind.
 
-    Does all that writes do, on throw-away names. In object stores nothing becomes visible, and no right to delete is
-    needed. Removes what killed checks have left.
+    Does all that writes do, on throw-away names. In object stores nothing becomes visible, and only Google's needs the
+    right to delete, as it demands that to replace an object. Removes what killed checks have left.
 
     :param longest: URI of the object with the longest name that will be written there
     :param replaced: URIs of objects that will be written there, and may exist

@@ -10,7 +10,6 @@ import contextlib
 import functools
 import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from airflow_provider_modelmax.api.errors import DestinationError
 from airflow_provider_modelmax.storage import throwaway
-from airflow_provider_modelmax.storage.bucket import TAKEN, BucketLocation, discard, missing_named
+from airflow_provider_modelmax.storage.bucket import TAKEN, BucketLocation, check_endpoint, discard, missing_named
 from airflow_provider_modelmax.storage.errors import answered
 from airflow_provider_modelmax.storage.location import Location
 
@@ -205,11 +204,7 @@ class S3Location(BucketLocation):
 
         hook: Any = AwsBaseHook(aws_conn_id=conn_id, client_type="s3")
         endpoint = hook.conn_config.get_service_endpoint_url("s3")
-        if endpoint and not re.match("https?://.", endpoint, re.IGNORECASE):
-            raise DestinationError(
-                f"the endpoint_url {endpoint!r} in the extra of the connection is no URL. Begin it with http:// or "
-                "https://."
-            )
+        check_endpoint("endpoint_url", endpoint or "")
         if hook.service_config.get("signer"):
             raise DestinationError("the signer in the extra of the connection is not supported. Give it credentials.")
         session = hook.get_session(region_name=hook.region_name)
@@ -240,15 +235,14 @@ class S3Location(BucketLocation):
         the last writer wins, so the documents must differ.
         """
         try:
-            call(self.client, "put_object", **self._object, ContentType=content_type, Body=data, IfNoneMatch="*")
+            return super().create(data, content_type)
         except Exception as error:
-            answer = answered(error)
-            if answer & TAKEN:
-                return False
-            if not answer & _UNCONDITIONAL:
+            if not answered(error) & _UNCONDITIONAL:
                 raise
-            return self._create_unconditionally(data, content_type)
-        return True
+        return self._create_unconditionally(data, content_type)
+
+    def _create(self, data: bytes, content_type: str) -> None:
+        call(self.client, "put_object", **self._object, ContentType=content_type, Body=data, IfNoneMatch="*")
 
     def _create_unconditionally(self, data: bytes, content_type: str) -> bool:
         """Write if nothing exists, wait for other writers, and read back which one was last."""
@@ -259,19 +253,12 @@ class S3Location(BucketLocation):
         time.sleep(SETTLING)
         return self.read() == data
 
-    def read(self, limit: int | None = None) -> bytes:
-        """Return the object, or its first bytes."""
-        from botocore.exceptions import HTTPClientError, IncompleteReadError  # noqa: PLC0415 - an extra
+    def _read(self, limit: int | None) -> bytes:
+        client, part = self.client, {} if limit is None else {"Range": f"bytes=0-{limit - 1}"}
+        from botocore.exceptions import HTTPClientError, IncompleteReadError  # noqa: PLC0415 - after the client
 
-        part = {} if limit is None else {"Range": f"bytes=0-{limit - 1}"}
         for attempt in range(1, READ_ATTEMPTS + 1):
-            try:
-                with missing_named():
-                    body = call(self.client, "get_object", **self._object, **part)["Body"]
-            except Exception as error:
-                if answered(error) & {"416", "InvalidRange"}:  # it is empty
-                    return b""
-                raise
+            body = call(client, "get_object", **self._object, **part)["Body"]
             try:
                 return bytes(body.read())
             except (HTTPClientError, IncompleteReadError):  # botocore repeats only what breaks before the body

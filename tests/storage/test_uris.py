@@ -114,19 +114,32 @@ def test_a_uri_that_cannot_be_read_is_refused() -> None:
 def test_a_scheme_whose_provider_is_missing_names_the_extra(scheme: str, extra: str) -> None:
     if extra in STORES:
         pytest.skip(f"what {scheme}:// needs is installed here; `make test` runs this")
-    with pytest.raises(DestinationError) as raised:
-        size_of(f"{scheme}://bucket/x.mp4")
-    assert f"pip install 'airflow-provider-modelmax[{extra}]'" in str(raised.value)
+    assert_extra_named(extra, f"{scheme}://bucket")
 
 
 def test_s3_without_amazons_provider_names_the_extra(
     connected: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conn_id = connected({"conn_type": "aws"})
-    monkeypatch.setitem(sys.modules, "airflow.providers.amazon.aws.hooks.base_aws", None)
-    with pytest.raises(DestinationError) as raised:
-        size_of(f"s3://{conn_id}@videos/x.mp4")
-    assert "pip install 'airflow-provider-modelmax[s3]'" in str(raised.value)
+    for name in ("airflow.providers.amazon.aws.hooks.base_aws", "boto3", "botocore", "botocore.exceptions"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert_extra_named("s3", f"s3://{conn_id}@videos")
+
+
+def assert_extra_named(extra: str, folder: str) -> None:
+    """Assert that every call says what to install."""
+    calls: list[Callable[[], object]] = [
+        lambda: check_writable(folder),
+        lambda: size_of(f"{folder}/x.mp4"),
+        lambda: load_json(f"{folder}/x.json"),
+        lambda: read_bytes(f"{folder}/x.png", 10),
+        lambda: save_json(f"{folder}/x.json", {}),
+        lambda: save_video(f"{folder}/x.mp4", [SMALL]),
+    ]
+    for call in calls:
+        with pytest.raises(DestinationError) as raised:
+            call()
+        assert f"pip install 'airflow-provider-modelmax[{extra}]'" in str(raised.value)
 
 
 @pytest.mark.parametrize("name", NAMES)
