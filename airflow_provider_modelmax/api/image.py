@@ -317,6 +317,5 @@ def _need(data: bytes, end: int) -> None:
 
 
 def _number(data: bytes, at: int, size: int, order: Literal["big", "little"] = "big") -> int:
-    if at + size > len(data):
-        raise _CutOffError
+    _need(data, at + size)
     return int.from_bytes(data[at : at + size], order)

@@ -17,7 +17,8 @@ After a wait elsewhere, in another process::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -208,7 +209,7 @@ class VideoJob:
         if record.result:
             return self.finish()
         self._reserve(record)
-        try:
+        with self._failure_stored():
             job, now = record.job, utcnow()
             wait = polling.Wait.begin(job.request_id, deadline=self.deadline, poll_interval=self.poll_interval, now=now)
             seen = self.hook.look(wait, job)
@@ -217,9 +218,6 @@ class VideoJob:
                 return Waiting(step.at, seen)
             if step.error:
                 raise step.error
-        except api.JobFailedError as error:
-            self._store_failure(error)
-            raise
         return self.finish()
 
     def wait(self) -> Done:
@@ -229,13 +227,10 @@ class VideoJob:
             return self.finish()
         self._reserve(record)
         job = record.job
-        try:
+        with self._failure_stored():
             seen = self.hook.wait(
                 job, deadline=self.deadline, poll_interval=self.poll_interval, pause=self.cancel.pause
             )
-        except api.JobFailedError as error:
-            self._store_failure(error)
-            raise
         metrics.waited(job.model, queued=seen.seconds_in_queue, generating=seen.seconds_running)
         return self.finish()
 
@@ -244,23 +239,17 @@ class VideoJob:
 
         :param raise_for_outcome: raises what the wait ended in, unless the job is COMPLETED
         """
-        try:
+        with self._failure_stored():
             raise_for_outcome()
-        except api.JobFailedError as error:
-            self._store_failure(error)
-            raise
         return self.finish()
 
     def finish(self) -> Done:
         """Fetch the result, which BILLS unless it is stored already, and download the videos."""
-        try:
+        with self._failure_stored():
             fetched = ResultFetcher(self.hook, self.store, self.log, self.cancel).fetch(self.record)
             self.on_result(fetched)  # before the videos are stored: a task that fails at that has paid all the same
             self._record = fetched
             self._record = VideoDownload(self.hook, self.store, self.log, self.cancel).run(fetched)
-        except api.JobFailedError as error:
-            self._store_failure(error)
-            raise
         return Done(self._record)
 
     def _announce(self, record: JobRecord) -> JobRecord:
@@ -273,10 +262,15 @@ class VideoJob:
             self.store.reserve(record, self.deadline)
             self._is_reserved = True
 
-    def _store_failure(self, error: api.JobFailedError) -> None:
+    @contextmanager
+    def _failure_stored(self) -> Iterator[None]:
         """Store that the job FAILED, so that the next try does not wait for it again."""
-        record = self.record
         try:
-            self.store.failed(record.failed(error.reason))
-        except Exception:
-            self.log.exception("Could not store that job %s FAILED.", record.job.request_id)
+            yield
+        except api.JobFailedError as error:
+            record = self.record
+            try:
+                self.store.failed(record.failed(error.reason))
+            except Exception:
+                self.log.exception("Could not store that job %s FAILED.", record.job.request_id)
+            raise

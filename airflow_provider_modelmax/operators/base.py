@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -270,10 +271,16 @@ class ModelMaxVideoOperator(ModelMaxBaseOperator):
 
     def _push(self, context: Context, xcoms: Mapping[str, Any]) -> None:
         for key, value in xcoms.items():
-            try:
+            with self._warned(f"XCom {key}"):
                 context["ti"].xcom_push(key=key, value=value)
-            except Exception as error:
-                self.log.warning("XCom %s could not be pushed: %s", key, error)
+
+    @contextmanager
+    def _warned(self, what: str) -> Iterator[None]:
+        """Log an exception instead of failing the task."""
+        try:
+            yield
+        except Exception as error:
+            self.log.warning("%s could not be pushed: %s", what, error)
 
     def _hand_over(self, context: Context, landed: JobRecord) -> list[str]:
         from airflow_provider_modelmax.lineage.assets import (  # noqa: PLC0415 - not at DAG parse
@@ -282,15 +289,11 @@ class ModelMaxVideoOperator(ModelMaxBaseOperator):
         )
 
         uris, image = [video.uri for video in landed.videos], landed.image_uri
-        try:
+        with self._warned("The asset events"):
             job = {"request_id": landed.job.request_id, "model": landed.job.model}
             add_asset_events(context, {**job, "usage": landed.usage, "manifest": self.manifest_uri, "uris": uris})
-        except Exception as error:
-            self.log.warning("The asset events could not be pushed: %s", error)
-        try:
+        with self._warned("The lineage"):
             add_hook_lineage(self.hook, read=[image] if image else [], written=uris)
-        except Exception as error:
-            self.log.warning("The lineage could not be pushed: %s", error)
         return uris
 
 
