@@ -37,8 +37,7 @@ from tests.stack.azure import ACCOUNT, KEY, Azurite, signature
 from tests.stack.bare_server import Answers, answering
 from tests.stack.processes import PROJECT, child_environment, free_port
 from tests.stack.s3_proxy import Proxy, in_front_of
-from tests.storage.common import MEBI, OLD, SMALL, nothing_new
-from tests.storage.test_writers import WRITER
+from tests.storage.common import MEBI, OLD, SMALL, nothing_new, writing
 from tests.stores import CONN_ID, AzureStore, on
 
 if TYPE_CHECKING:
@@ -243,14 +242,7 @@ def test_a_writer_that_is_only_forgotten_publishes_nothing(store: AzureStore, si
 @azure
 def test_a_killed_writer_leaves_the_old_blob(store: AzureStore, tmp_path: Path) -> None:
     store.put("x.mp4", OLD)
-    home = {"AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": str(PROJECT)}
-    command = [sys.executable, "-c", WRITER, store.uri("x.mp4")]
-    environment = child_environment({**store.environment(), **home})
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout
-        assert any("in the middle" in line for line in process.stdout)
+    with writing(store, tmp_path) as process:
         process.send_signal(signal.SIGKILL)
     assert store.uncommitted("x.mp4") == 2
     assert store.read("x.mp4") == OLD

@@ -36,8 +36,7 @@ from tests.stack.bare_server import Answers, answering
 from tests.stack.gcs import FakeGcs
 from tests.stack.google_protocol import SESSIONS, Google, Request
 from tests.stack.processes import PROJECT, child_environment, free_port
-from tests.storage.common import MEBI, OLD, SMALL, nothing_new
-from tests.storage.test_writers import WRITER
+from tests.storage.common import MEBI, OLD, SMALL, nothing_new, writing
 from tests.stores import GcsStore, on
 
 if TYPE_CHECKING:
@@ -111,17 +110,7 @@ def test_an_upload_that_is_not_closed_is_never_published(
 
 def test_a_killed_writer_leaves_the_old_object(store: GcsStore, tmp_path: Path) -> None:
     store.put("x.mp4", OLD)
-    home = {"AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": str(PROJECT)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, store.uri("x.mp4")],
-        env=child_environment({**store.environment(), **home}),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        assert process.stdout
-        assert any("in the middle" in line for line in process.stdout)
+    with writing(store, tmp_path) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert nothing_new(store, OLD)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import signal
 import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,8 +19,7 @@ from airflow_provider_modelmax.storage.objects import (
     size_of,
 )
 from tests.mp4s import padded
-from tests.stack.processes import PROJECT, child_environment
-from tests.storage.common import MEBI, SMALL, nothing_new, pieces
+from tests.storage.common import MEBI, SMALL, nothing_new, pieces, writing
 from tests.stores import S3Store, Store, on
 
 if TYPE_CHECKING:
@@ -29,33 +27,11 @@ if TYPE_CHECKING:
 
     from tests.stack.s3_proxy import Proxy
 
-WRITER = """
-import sys
-from airflow_provider_modelmax.storage.objects import save_video
-from tests.mp4s import padded
-
-def written(count):
-    print("in the middle", flush=True)
-    sys.stdin.read()
-
-save_video(sys.argv[1], [padded(20 << 20)[: 17 << 20], b""], on_progress=written)
-"""
-
 
 @pytest.fixture
 def writer(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
     """Start another process that has written 17 of 20 MiB of x.mp4 and waits."""
-    home = {"AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")), "PYTHONPATH": str(PROJECT)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, store.uri("x.mp4")],
-        env=child_environment({**store.environment(), **home}),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        assert process.stdout
-        assert any("in the middle" in line for line in process.stdout)
+    with writing(store, tmp_path_factory.mktemp("airflow")) as process:
         yield process
         process.kill()
 
