@@ -36,28 +36,12 @@ def storable(text: str) -> str:
     return text.encode(errors="replace").decode().replace("\0", "?")
 
 
-def storable_json(held: Any, text: Callable[[str], str] = storable) -> Any:
-    """Return a JSON value with what Airflow cannot store replaced: integers of more than 64 bits, and parts of strings.
-
-    :param text: replaces a string
-    """
-    if isinstance(held, str):
-        return text(held)
-    if isinstance(held, int) and not -(2**63) <= held < 2**63:
-        return float(held) if abs(held) < 10**308 else None
-    if isinstance(held, list):
-        return [storable_json(each, text) for each in held]
-    if isinstance(held, dict):
-        return {text(name): storable_json(each, text) for name, each in held.items()}
-    return held
-
-
 def read_json(body: bytes) -> Any:
     """Return the JSON value in ``body``, or None if there is none.
 
     To request the answer of the billing call again would cost again, so some things are read that Python's parser
     refuses: control characters in strings, UTF-16 and UTF-32, bytes after the value, integers of any length. What
-    Airflow cannot store is replaced, see :func:`storable`, :data:`MAX_DEPTH` and :func:`_integer`.
+    Airflow cannot store is replaced, see :func:`storable`, :data:`MAX_DEPTH` and :func:`read_integer`.
     """
     text = body.removeprefix(BOM_UTF8).decode("utf-8", "replace").lstrip()
     try:
@@ -145,7 +129,7 @@ def _read(text: str) -> Any:
     if len(text) > 2 * MAX_DEPTH and text.count("[") + text.count("{") > MAX_DEPTH:
         text = _cut_depth(text)
     held, _ = _decoder.raw_decode(text)
-    return storable_json(held) if "\\u" in text or "\0" in text else held
+    return _storable(held) if "\\u" in text or "\0" in text else held
 
 
 def _cut_depth(text: str) -> str:
@@ -166,7 +150,7 @@ def _cut_depth(text: str) -> str:
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[][{}]', re.DOTALL)
 
 
-def _integer(digits: str) -> int | float | None:
+def read_integer(digits: str) -> int | float | None:
     """Return an integer of 64 bits, or a float if it is longer: databases and msgpack cannot hold longer integers."""
     if len(digits) <= _DIGITS_OF_64_BITS:
         value = int(digits)
@@ -185,7 +169,17 @@ def _finite(number: str) -> float | None:
 
 
 # Created once, as that takes longer than to read a status.
-_decoder = json.JSONDecoder(parse_float=_finite, parse_int=_integer, parse_constant=_finite, strict=False)
+_decoder = json.JSONDecoder(parse_float=_finite, parse_int=read_integer, parse_constant=_finite, strict=False)
+
+
+def _storable(held: Any) -> Any:
+    if isinstance(held, str):
+        return storable(held)
+    if isinstance(held, list):
+        return [_storable(each) for each in held]
+    if isinstance(held, dict):
+        return {storable(name): _storable(each) for name, each in held.items()}
+    return held
 
 
 def stem_of(name: str, *more: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_provider_modelmax.api.errors import DestinationError
-from airflow_provider_modelmax.api.text import storable_json
+from airflow_provider_modelmax.api.text import read_integer
 from airflow_provider_modelmax.jobs.record import VERSION, JobRecord, check_version, with_unknown_fields
 from airflow_provider_modelmax.storage.objects import create_json, load_json, save_json
 
@@ -36,7 +36,7 @@ class Manifest:
 
         :raises DestinationError: if something else is there, or a manifest that only a newer release can read
         """
-        document = storable_json(load_json(self.uri), str)  # 0.1.0 wrote integers of any length
+        document = load_json(self.uri, parse_int=read_integer)  # 0.1.0 wrote integers of any length
         if document is None:
             self.last, self._stored = None, {}
             return None

@@ -15,6 +15,7 @@ from airflow_provider_modelmax.api import image as images
 from airflow_provider_modelmax.api import parameters as inputs
 from airflow_provider_modelmax.api.errors import DestinationError, StorageError
 from airflow_provider_modelmax.api.image import HiddenImage, hide_image
+from airflow_provider_modelmax.api.text import read_integer
 
 if TYPE_CHECKING:
     from airflow_provider_modelmax.jobs.record import JobRecord
@@ -75,13 +76,17 @@ class VideoRequest:
 
     @cached_property
     def description(self) -> dict[str, Any]:
-        """The request in readable form: the image by its name, or its size and hash."""
+        """The request in readable form, as it is read back from a record."""
+        described: dict[str, Any] = json.loads(self._described, parse_int=read_integer)
+        return described
+
+    @cached_property
+    def _described(self) -> str:
+        """JSON: the image by its name, or its size and hash."""
         shown = dict(self.parameters)
         if "image" in shown:
             shown["image"] = str(shown["image"])
-        document = {"model": self.model, "prompt": self.prompt, "parameters": shown}
-        described: dict[str, Any] = json.loads(json.dumps(document))  # as it is read back from a record
-        return described
+        return json.dumps({"model": self.model, "prompt": self.prompt, "parameters": shown})
 
     @cached_property
     def fingerprint(self) -> str:
@@ -92,7 +97,7 @@ class VideoRequest:
     @cached_property
     def order(self) -> str:
         """The hash that 0.1.0 stored: an image on a path counts by its path, not by its content."""
-        return hashlib.sha256(json.dumps(self.description, sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(json.loads(self._described), sort_keys=True).encode()).hexdigest()[:16]
 
     def is_that_of(self, record: JobRecord) -> bool:
         """Whether a job was submitted with this request.

@@ -11,7 +11,6 @@ from typing import Any
 
 from airflow_provider_modelmax.airflow_compat import never_expire
 from airflow_provider_modelmax.api import ModelMaxError
-from airflow_provider_modelmax.api.text import storable_json
 from airflow_provider_modelmax.jobs.record import VERSION, JobRecord, check_version, with_unknown_fields
 
 KEY = "modelmax"
@@ -70,7 +69,7 @@ class TaskState:
             return now
         if not now or now.job.request_id == record.job.request_id or now.try_number <= self.try_number:
             document = with_unknown_fields({_VERSION: VERSION, **record.as_dict()}, self._stored)
-            self._store.set(self._key, storable_json(document), retention=never_expire())
+            self._store.set(self._key, document, retention=never_expire())
         return record
 
     def adopt(self, record: JobRecord) -> JobRecord:

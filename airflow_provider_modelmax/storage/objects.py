@@ -118,9 +118,10 @@ def create_json(uri: str, document: Mapping[str, Any]) -> bool:
         return locate(uri).create(_encoded(document), _JSON)
 
 
-def load_json(uri: str) -> dict[str, Any] | None:
+def load_json(uri: str, parse_int: Callable[[str], Any] = int) -> dict[str, Any] | None:
     """Return the JSON object at ``uri``, or None when nothing is there.
 
+    :param parse_int: reads an integer, given its digits
     :raises DestinationError: when something else is there
     """
     place = locate(uri)
@@ -130,7 +131,7 @@ def load_json(uri: str) -> dict[str, Any] | None:
         except FileNotFoundError:
             return None
     try:
-        document = json.loads(text)
+        document = json.loads(text, parse_int=parse_int)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):

@@ -14,6 +14,7 @@ import pytest
 from airflow_provider_modelmax.api import DestinationError, Job, Result
 from airflow_provider_modelmax.jobs.manifest import Manifest
 from airflow_provider_modelmax.jobs.record import JobRecord, with_unknown_fields
+from airflow_provider_modelmax.jobs.request import VideoRequest
 from airflow_provider_modelmax.jobs.task_state import TaskState
 from airflow_provider_modelmax.storage.objects import Saved
 from tests.airflow_versions import KEEPS_TASK_STATE
@@ -96,10 +97,10 @@ def test_integers_beyond_64_bits_in_a_manifest_of_0_1_0_are_read_as_what_airflow
 def test_integers_beyond_64_bits_in_a_request_are_stored_as_what_airflow_can_store() -> None:
     stored: dict[str, Any] = {}
     store = SimpleNamespace(get=stored.get, set=lambda key, value, retention: stored.update({key: value}))
-    TaskState(store, max_tries=1, try_number=1).put(replace(RECORD, request={"parameters": {"seed": 10**30}}))
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(stored))["modelmax"]["request"] == {
-        "parameters": {"seed": 1e30}
-    }
+    request = VideoRequest.check("veo-3.1", "a fox", {"seed": 10**30}).description
+    TaskState(store, max_tries=1, try_number=1).put(replace(RECORD, request=request))
+    sent = msgspec.msgpack.decode(msgspec.msgpack.encode(stored))["modelmax"]["request"]
+    assert sent["parameters"] == {"seed": 1e30}
 
 
 def test_fields_of_a_video_that_was_replaced_are_not_kept(tmp_path: Path) -> None:
